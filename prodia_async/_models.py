@@ -1,0 +1,221 @@
+"""The values that users hold. They carry facts and never raise."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import AsyncIterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+Content: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | AsyncIterable[bytes]"
+"""What an input's bytes can come from; a one-shot stream can be sent only once."""
+
+Input: TypeAlias = "str | Content | tuple[str, Content] | tuple[str, Content, str | None]"
+"""An input: a path, some content, or (file name, content[, media type])."""
+
+
+class Job(Struct, frozen=True):
+    """One job to run: its type, its configuration and its input files (API reference, Job Configuration).
+
+    `config` is sent as JSON and names the inputs by their file names. `accept` is the media type
+    wanted for the first output, such as `image/png`. `custom_id` is yours: it names outputs in a
+    folder and appears in errors. A smaller `priority` is served first.
+    """
+
+    type: str
+    config: Mapping[str, Any] = {}
+    inputs: Sequence[Input] = ()
+    accept: str | None = None
+    custom_id: str | None = None
+    priority: int = 0
+
+    def __repr__(self) -> str:
+        named = f", custom_id={self.custom_id!r}" if self.custom_id is not None else ""
+        return f"Job({self.type!r}{named}, config keys: {sorted(map(str, self.config))}, inputs: {len(self.inputs)})"
+
+
+class JobState(Struct, frozen=True):
+    """The `state` of a job result (API reference, Job Result)."""
+
+    current: str
+    history: Any = None
+
+
+class Metrics(Struct, frozen=True):
+    """The `metrics` of a job result: inference time in seconds, iterations per second; `raw` has the rest."""
+
+    elapsed: float | None = None
+    ips: float | None = None
+
+
+class Price(Struct, frozen=True):
+    """What a job cost, in US dollars; reported only when it was asked for with `price=True`."""
+
+    dollars: float
+    product: str | None = None
+
+
+class OutputInfo(Struct, frozen=True):
+    """What is known of an output before its bytes: its place in the reply, the service's name, its type."""
+
+    index: int
+    filename: str | None
+    content_type: str
+
+
+class Output(Struct, frozen=True):
+    """One output file of a job: where it was stored (`path`) or, with `to=None`, its bytes (`data`).
+
+    `filename` is the service's own name for it, never used as a path.
+    """
+
+    filename: str | None
+    content_type: str
+    size: int
+    path: pathlib.Path | None = None
+    data: bytes | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Write the output to `path`, replacing what is there, and return it. Blocks: it writes a file.
+
+        Raises OSError where the file cannot be written, and ValueError for an output that went to a
+        sink of your own.
+        """
+        target = pathlib.Path(path)
+        if self.data is not None:
+            target.write_bytes(self.data)
+        elif self.path is not None:
+            shutil.copyfile(self.path, target)
+        else:
+            raise ValueError("this output went to a sink of your own: neither its data nor its path is known")
+        return target
+
+    def __repr__(self) -> str:
+        place = f"path={str(self.path)!r}" if self.path is not None else f"data: {self.data is not None}"
+        return f"Output({self.filename!r}, {self.content_type!r}, {self.size} bytes, {place})"
+
+
+VerdictKind: TypeAlias = Literal[
+    "done",  # the service ran the job; its outputs are whole
+    "failed",  # the service says that the job failed
+    "shed",  # 429: not run, not billed
+    "not_sent",  # the request never reached the service whole
+    "server_error",  # 5xx
+    "unknown",  # the connection or the reply broke after the request was sent
+    "timed_out",  # we stopped waiting; the job may still be running
+    "refused",  # any other answer: sending the same again cannot help
+    "bad_input",  # a source failed or changed while it was sent
+    "not_kept",  # the job ran; the sink failed
+    "cancelled",  # the caller left
+]
+
+
+class Attempt(Struct, frozen=True):
+    """One attempt of a job: when, how long it waited before and took, and what came of it.
+
+    `waited` and `elapsed` are seconds. `may_have_run` tells whether the service may have run, and
+    billed, this attempt.
+    """
+
+    number: int
+    started_at: datetime
+    waited: float
+    elapsed: float
+    verdict: VerdictKind
+    may_have_run: bool
+    status: int | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    reason: str = ""
+
+
+class JobResult(Struct, frozen=True):
+    """What the service says of a finished job (API reference, Job Result), and its outputs.
+
+    `raw` is the whole decoded JSON, so nothing that the service adds is lost. `id` and `state` are
+    None when the outputs came whole but without a readable job part; `warnings` then tells why.
+    """
+
+    type: str
+    config: Mapping[str, Any]
+    id: str | None = None
+    state: JobState | None = None
+    metrics: Metrics = Metrics()
+    price: Price | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    expires_at: datetime | None = None
+    error: str | None = None
+    outputs: tuple[Output, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    request_id: str | None = None
+    warnings: tuple[str, ...] = ()
+    raw: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        state = self.state.current if self.state else None
+        return (
+            f"JobResult({self.type!r}, id={self.id!r}, state={state!r}, outputs={list(self.outputs)}, "
+            f"attempts={len(self.attempts)})"
+        )
+
+
+class Verdict(Struct, frozen=True):
+    """What one attempt came to, before anybody decides what follows from it."""
+
+    kind: VerdictKind
+    may_have_run: bool
+    reason: str = ""
+    status: int | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    result: JobResult | None = None
+    cause: Exception | None = None
+    written: tuple[pathlib.Path, ...] = ()
+    stale: bool = False
+
+
+class TypeStats(Struct, frozen=True):
+    """How one job type stands in the limiter; `latency` is smoothed, in seconds to the reply's headers."""
+
+    state: str
+    limit: int
+    in_flight: int
+    waiting: int
+    shed: int
+    completed: int
+    latency: float | None
+
+
+class Stats(Struct, frozen=True):
+    """A client's counts since it was made, and its limiter's state, in the running loop.
+
+    `jobs` were started, of which `completed` brought a result and `failed` an error; `requests` were sent, of
+    which `shed` were answered 429. `stale` counts resets of a reused connection before any answer.
+    """
+
+    jobs: int = 0
+    completed: int = 0
+    failed: int = 0
+    requests: int = 0
+    shed: int = 0
+    stale: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    by_type: Mapping[str, TypeStats] = field(default_factory=dict)
+
+
+EventKind: TypeAlias = Literal["queued", "sent", "shed", "retried", "completed", "failed"]
+
+
+class Event(Struct, frozen=True):
+    """Something that happened to a job, for `on_event=`. `attempt` is set once an attempt has ended."""
+
+    kind: EventKind
+    job: Job
+    at: datetime
+    attempt: Attempt | None = None

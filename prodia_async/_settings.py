@@ -1,0 +1,81 @@
+"""What a client is set to: retries, time limits and bounds, each with its default and unit."""
+
+from __future__ import annotations
+
+import math
+
+from msgspec import Struct
+
+from prodia_async._errors import InputError
+
+MiB = 1024 * 1024
+
+
+def require(condition: bool, what: str, value: object) -> None:
+    """Raise InputError unless `condition` holds for the option `what`."""
+    if not condition:
+        raise InputError(f"{what} cannot be {value!r}")
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """When a job is sent again. A shed (429) is bounded by time, a failure by count.
+
+    `patience`: seconds from a job's first 429 until it is given up; None waits for ever.
+    `max_errors`: how many failed attempts (not sent, 5xx) a job survives.
+    `backoff`, `max_backoff`: seconds; the wait before attempt n is chance × min(max_backoff, backoff × 2^n).
+    `max_retry_after`: a Retry-After above it (seconds) ends the job with CapacityError.
+    `resend_unknown`: how often a job is sent again after an attempt that may have run and been billed.
+    """
+
+    patience: float | None = None
+    max_errors: int = 4
+    backoff: float = 0.5
+    max_backoff: float = 30.0
+    max_retry_after: float = 120.0
+    resend_unknown: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.patience is None or self.patience >= 0, "Retry.patience", self.patience)
+        for name in ("max_errors", "backoff", "max_backoff", "max_retry_after", "resend_unknown"):
+            require(getattr(self, name) >= 0, f"Retry.{name}", getattr(self, name))
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """How long one attempt waits for the server, in seconds.
+
+    `connect`: for the connection, TLS included. `first_byte`: for the answer, once the body is sent.
+    `idle`: for the next piece of a reply, or for the server to take the next piece of the body; time that
+    your own sink or source takes does not count. `keepalive`: how long an unused connection is kept.
+    """
+
+    connect: float = 10.0
+    first_byte: float = 600.0
+    idle: float = 60.0
+    keepalive: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            require(value > 0 and not math.isnan(value), f"Timeouts.{name}", value)
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a reply may cost, in bytes and counts.
+
+    `collect`: all small outputs under way together, before they go to disk in one piece.
+    `max_memory_output`: the outputs of one job with `to=None`. `max_output_bytes`: the outputs of one job
+    anywhere; None for no bound. `max_job_part`: the job part. `max_parts`: parts of a reply.
+    `max_header`: all headers of one part.
+    """
+
+    collect: int = 32 * MiB
+    max_memory_output: int = 256 * MiB
+    max_output_bytes: int | None = None
+    max_job_part: int = 4 * MiB
+    max_parts: int = 1000
+    max_header: int = 16 * 1024
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"Limits.{name}", value)
