@@ -153,13 +153,13 @@ _ADVICE = {
     403: "The token may not run this job type: ask for access, or use another token.",
     404: "Check the base URL and the job's type or id.",
     413: "Send smaller inputs.",
-    429: "The service has no idle capacity: try later, or allow more with Retry(patience=..., max_retry_after=...).",
+    429: "The service has no idle capacity: try later, or set Retry(patience=..., max_retry_after=...).",
 }
 _KIND_ADVICE = {
     "failed": "Correct the job, or run it again if the reason looks passing.",
     "not_sent": "Check the network, the base URL and any proxy.",
-    "server_error": "It is usually passing: try again later, and quote the request id to support if it is not.",
-    "unknown": "The job may have run and been billed: run it again, or allow it with Retry(resend_unknown=1).",
+    "server_error": "Usually passing: try again later, and quote the request id to support if it is not.",
+    "unknown": "The job may have run and been billed: to run it again anyway, set Retry(resend_unknown=1).",
     "timed_out": "Allow more time with Timeouts(...) or timeout=.",
     "bad_input": "Correct the input and run the job again.",
     "not_kept": "The job ran and was billed: make room or another place for its output.",

@@ -35,7 +35,7 @@ class Job(Struct, frozen=True):
 
     def __repr__(self) -> str:
         named = f", custom_id={self.custom_id!r}" if self.custom_id is not None else ""
-        return f"Job({self.type!r}{named}, config keys: {sorted(map(str, self.config))}, inputs: {len(self.inputs)})"
+        return f"Job({self.type!r}{named}, config keys: {sorted(self.config)}, inputs: {len(self.inputs)})"
 
 
 class JobState(Struct, frozen=True):

@@ -22,7 +22,8 @@ class Retry(Struct, frozen=True, kw_only=True):
 
     `patience`: seconds from a job's first 429 until it is given up; None waits for ever.
     `max_errors`: how many failed attempts (not sent, 5xx) a job survives.
-    `backoff`, `max_backoff`: seconds; the wait before attempt n is chance × min(max_backoff, backoff × 2^n).
+    `backoff`, `max_backoff`: seconds; after failure n (from 0) the wait is chance × min(max_backoff,
+    backoff × 2^n).
     `max_retry_after`: a Retry-After above it (seconds) ends the job with CapacityError.
     `resend_unknown`: how often a job is sent again after an attempt that may have run and been billed.
     """

@@ -1,0 +1,149 @@
+"""The async-first Python SDK for the Prodia Inference API v2.
+
+Everything a user types comes from here. Names load on first use, so that importing the package, the
+command line's `--help` and the emulator cost no HTTP client.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prodia_async._client import Prodia
+    from prodia_async._errors import (
+        APIError,
+        AuthenticationError,
+        BadRequestError,
+        BudgetExceededError,
+        CapacityError,
+        InputError,
+        JobFailedError,
+        NotFoundError,
+        OutputError,
+        PermissionDeniedError,
+        ProdiaError,
+        ProdiaTimeoutError,
+        ProtocolError,
+        QueueFullError,
+        ServerError,
+        TransportError,
+    )
+    from prodia_async._files.sinks import FileSink, FolderSink, MemorySink, Sink, Writer
+    from prodia_async._files.targets import File, Folder
+    from prodia_async._many import Outcome
+    from prodia_async._models import (
+        Attempt,
+        Event,
+        Job,
+        JobResult,
+        JobState,
+        Metrics,
+        Output,
+        OutputInfo,
+        Price,
+        Stats,
+        TypeStats,
+    )
+    from prodia_async._pacing.limiter import Fixed
+    from prodia_async._settings import Limits, Retry, Timeouts
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "_client": ["Prodia"],
+    "_errors": [
+        "APIError",
+        "AuthenticationError",
+        "BadRequestError",
+        "BudgetExceededError",
+        "CapacityError",
+        "InputError",
+        "JobFailedError",
+        "NotFoundError",
+        "OutputError",
+        "PermissionDeniedError",
+        "ProdiaError",
+        "ProdiaTimeoutError",
+        "ProtocolError",
+        "QueueFullError",
+        "ServerError",
+        "TransportError",
+    ],
+    "_files.sinks": ["FileSink", "FolderSink", "MemorySink", "Sink", "Writer"],
+    "_files.targets": ["File", "Folder"],
+    "_many": ["Outcome"],
+    "_models": [
+        "Attempt",
+        "Event",
+        "Job",
+        "JobResult",
+        "JobState",
+        "Metrics",
+        "Output",
+        "OutputInfo",
+        "Price",
+        "Stats",
+        "TypeStats",
+    ],
+    "_pacing.limiter": ["Fixed"],
+    "_settings": ["Limits", "Retry", "Timeouts"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "APIError",
+    "Attempt",
+    "AuthenticationError",
+    "BadRequestError",
+    "BudgetExceededError",
+    "CapacityError",
+    "Event",
+    "File",
+    "FileSink",
+    "Fixed",
+    "Folder",
+    "FolderSink",
+    "InputError",
+    "Job",
+    "JobFailedError",
+    "JobResult",
+    "JobState",
+    "Limits",
+    "MemorySink",
+    "Metrics",
+    "NotFoundError",
+    "Outcome",
+    "Output",
+    "OutputError",
+    "OutputInfo",
+    "PermissionDeniedError",
+    "Price",
+    "Prodia",
+    "ProdiaError",
+    "ProdiaTimeoutError",
+    "ProtocolError",
+    "QueueFullError",
+    "Retry",
+    "ServerError",
+    "Sink",
+    "Stats",
+    "Timeouts",
+    "TransportError",
+    "TypeStats",
+    "Writer",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""What goes up, and where outputs land."""

@@ -1,0 +1,1 @@
+"""When to send, and how much at once: async, but knows no HTTP library."""
