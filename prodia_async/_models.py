@@ -11,10 +11,10 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 from msgspec import Struct, field
 
-Content: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | AsyncIterable[bytes]"
+Content: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | AsyncIterable[bytes]
 """What an input's bytes can come from; a one-shot stream can be sent only once."""
 
-Input: TypeAlias = "str | Content | tuple[str, Content] | tuple[str, Content, str | None]"
+Input: TypeAlias = str | Content | tuple[str, Content] | tuple[str, Content, str | None]
 """An input: a path, some content, or (file name, content[, media type])."""
 
 
