@@ -105,7 +105,8 @@ VerdictKind: TypeAlias = Literal[
     "shed",  # 429: not run, not billed
     "not_sent",  # the request never reached the service whole
     "server_error",  # 5xx
-    "unknown",  # the connection or the reply broke after the request was sent
+    "unknown",  # the connection broke after the request was sent
+    "malformed",  # the answer is not what the API promises
     "timed_out",  # we stopped waiting; the job may still be running
     "refused",  # any other answer: sending the same again cannot help
     "bad_input",  # a source failed or changed while it was sent

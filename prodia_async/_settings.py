@@ -80,3 +80,28 @@ class Limits(Struct, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             require(value is None or value >= 0, f"Limits.{name}", value)
+
+
+class Token:
+    """The API token (API reference, Authentication). It shows itself to nobody but the connection."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        value = value.strip()
+        if not value:
+            raise InputError("the token is empty: set PRODIA_TOKEN or pass Prodia(token=...)")
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise InputError("the token holds characters that cannot stand in a header; copy it again")
+        self._value = value
+
+    def authorization(self) -> str:
+        """Return the value of the Authorization header."""
+        return f"Bearer {self._value}"
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the token."""
+        return text.replace(self._value, "***")
+
+    def __repr__(self) -> str:
+        return "Token(***)"

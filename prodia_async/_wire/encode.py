@@ -1,0 +1,142 @@
+"""Requests as bytes: the job as JSON, and the frame of a multipart body (API reference, Job Input Data).
+
+The frame holds everything but the inputs' content, so that a request can be sent again with fresh content
+and its exact size is known beforehand.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from prodia_async._errors import InputError
+from prodia_async._wire import disposition, media
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from prodia_async._models import Job
+
+_MAX_DEPTH = 200
+_FIELD = re.compile(r"[\x20-\x7e]+")
+
+
+class PartHead(Struct, frozen=True):
+    """What is known of an input before its content; `size` is in bytes, None if it is not known."""
+
+    filename: str
+    content_type: str
+    size: int | None
+
+
+class Plan(Struct, frozen=True):
+    """A multipart body around its inputs: `preludes[i]`, then input i's content, and `tail` at the end.
+
+    `size` is the whole body's length in bytes, None if the size of any input is unknown.
+    """
+
+    content_type: str
+    preludes: tuple[bytes, ...]
+    tail: bytes
+    size: int | None
+
+
+def job_json(job: Job) -> bytes:
+    """Return the job configuration as JSON; raises InputError naming what JSON cannot say."""
+    kind: object = job.type  # what a caller without a type checker gave
+    config: object = job.config
+    if not isinstance(kind, str) or not kind:
+        raise InputError(f"a job's type must be a text such as 'inference.ping.v1', not {kind!r}")
+    if not isinstance(config, Mapping):
+        raise InputError(f"config must be a mapping, not {type(config).__name__}")
+    body = {"type": _text(kind, "type")}
+    if config:
+        body["config"] = _plain(config, "config", 0)
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InputError(f"the job's config cannot be written as JSON: {exc}") from None
+
+
+def _plain(value: Any, path: str, depth: int) -> Any:
+    """Return `value` in JSON's own types. msgspec alone would write NaN as null and bytes as base64."""
+    if depth > _MAX_DEPTH:
+        raise InputError(f"{path[:80]}... is nested too deeply for JSON, or contains itself")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InputError(f"{path} is {float(value)}, which JSON cannot say")
+        return float(value)
+    if isinstance(value, Mapping):
+        return {_key(key, path): _plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    hint = ": send files as inputs" if isinstance(value, bytes | bytearray | memoryview) else ""
+    raise InputError(f"{path} is of type {type(value).__name__}, which JSON cannot say{hint}")
+
+
+def _key(key: object, path: str) -> str:
+    if not isinstance(key, str):
+        raise InputError(f"{path} has the key {key!r}: JSON's keys are text")
+    return _text(key, f"a key of {path}")
+
+
+def _text(value: str, path: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path} holds a lone surrogate, which is not Unicode text") from None
+    return str.__str__(value)
+
+
+def plan(job: bytes, parts: Sequence[PartHead], boundary: str) -> Plan:
+    """Plan the multipart body of `job` (its JSON) and its inputs: the job part first, then inputs in order.
+
+    Raises InputError for a file name or media type that cannot travel, and for two inputs of one name.
+    """
+    separator = b"\r\n--" + boundary.encode("ascii")
+    seen: set[str] = set()
+    pending = separator[2:] + _head("job", "job.json", "application/json") + job
+    preludes: list[bytes] = []
+    for part in parts:
+        if part.filename in seen:
+            raise InputError(f"two inputs are called {part.filename!r}: each needs a file name of its own")
+        seen.add(part.filename)
+        preludes.append(pending + separator + _head("input", part.filename, part.content_type))
+        pending = b""
+    tail = pending + separator + b"--\r\n"
+    return Plan(
+        f"multipart/form-data; boundary={boundary}", tuple(preludes), tail, _size(preludes, tail, parts)
+    )
+
+
+def _head(name: str, filename: str, content_type: str) -> bytes:
+    if not _FIELD.fullmatch(content_type) or not media.is_type(media.split(content_type)[0]):
+        raise InputError(f"the media type of {filename!r} cannot be {content_type!r}")
+    value = disposition.form_data(name, filename)
+    kind = content_type.encode("ascii")
+    return b"\r\nContent-Disposition: " + value + b"\r\nContent-Type: " + kind + b"\r\n\r\n"
+
+
+def _size(preludes: Sequence[bytes], tail: bytes, parts: Sequence[PartHead]) -> int | None:
+    total = sum(map(len, preludes)) + len(tail)
+    for part in parts:
+        if part.size is None:
+            return None
+        total += part.size
+    return total
+
+
+def new_boundary(randbytes: Callable[[int], bytes]) -> str:
+    """Return a fresh boundary of 60 hex digits, long enough never to occur in any content."""
+    return randbytes(30).hex()

@@ -1,0 +1,202 @@
+"""What a reply says: the job result, leniently, and the reason in an error's body."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+from prodia_async._models import Attempt, Job, JobResult, JobState, Metrics, Output, Price, VerdictKind
+from prodia_async._settings import Limits
+from prodia_async._wire import media
+from prodia_async._wire.decode import MalformedReplyError, MultipartDecoder
+from prodia_async._wire.job_json import is_result, read_job
+
+__all__ = ["failed_result", "job_result", "kind_of_result", "read_job", "reason"]
+
+_MAX_REASON = 500
+_MAX_TEXT = 16 * 1024  # of a text or web page, as much as is searched for a reason
+_NO_JOB = "the reply held no readable job result: the job's id, state and metrics are unknown"
+
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+# Each pattern is linear: what is opened and never closed runs to the end.
+_INVISIBLE = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1[^<>]*>?|\Z)", re.IGNORECASE | re.DOTALL
+)
+_TAG = re.compile(r"<[^<>]*>?")
+_CUT_JSON = re.compile(r'"(?:error|message)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
+
+
+def job_result(
+    raw: Mapping[str, Any] | None,
+    job: Job,
+    *,
+    outputs: Sequence[Output] = (),
+    attempts: Sequence[Attempt] = (),
+    request_id: str | None = None,
+    warnings: Sequence[str] = (),
+) -> JobResult:
+    """Make a job result out of its JSON, `raw`, which is kept whole (API reference, Job Result).
+
+    Never raises: a field that is missing or of a wrong type becomes None, type and config those of `job`.
+    Without `raw` a warning says what is missing.
+    """
+    found = raw or {}
+    config = found.get("config")
+    return JobResult(
+        type=_text(found.get("type")) or job.type,
+        config=config if isinstance(config, Mapping) else job.config,
+        id=_text(found.get("id")),
+        state=_state(found.get("state")),
+        metrics=_metrics(found.get("metrics")),
+        price=_price(found.get("price")),
+        created_at=_moment(found.get("created_at")),
+        updated_at=_moment(found.get("updated_at")),
+        expires_at=_moment(found.get("expires_at")),
+        error=_text(found.get("error")),
+        outputs=tuple(outputs),
+        attempts=tuple(attempts),
+        request_id=request_id,
+        warnings=tuple(warnings) if found else (*warnings, _NO_JOB),
+        raw=found,
+    )
+
+
+def kind_of_result(result: JobResult) -> VerdictKind:
+    """Return the verdict on a synchronous result: "done" if completed, or if nothing is known of it."""
+    if not result.raw:
+        return "done"
+    return "done" if result.state is not None and result.state.current == "completed" else "failed"
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _state(value: Any) -> JobState | None:
+    current = _text(value.get("current")) if isinstance(value, Mapping) else None
+    return JobState(current, value.get("history")) if current is not None else None
+
+
+def _metrics(value: Any) -> Metrics:
+    if not isinstance(value, Mapping):
+        return Metrics()
+    return Metrics(elapsed=_number(value.get("elapsed")), ips=_number(value.get("ips")))
+
+
+def _price(value: Any) -> Price | None:
+    dollars = _number(value.get("dollars")) if isinstance(value, Mapping) else None
+    return Price(dollars, _text(value.get("product"))) if dollars is not None else None
+
+
+def _moment(value: Any) -> datetime | None:
+    """Read an RFC 3339 time with any fraction; one without an offset is UTC, as the API reference says."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment: datetime = msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def reason(content_type: str | None, body: bytes) -> str:
+    """Return what an error's body says, as one line of at most 500 characters; "" where it says nothing.
+
+    Reads JSON, the job part of a multipart body (also one that breaks off), text and web pages. Never raises,
+    and lets no control character through.
+    """
+    kind = media.split(content_type or "")[0]
+    if kind.startswith("multipart/"):
+        body, kind = _job_part(content_type or "", body), "application/json"
+    if kind.startswith(("image/", "video/", "audio/")) or b"\0" in body[:_MAX_TEXT]:
+        return ""
+    found = read_job(body)
+    if found is not None:
+        return _one_line(_json_reason(found))
+    text = body[:_MAX_TEXT].decode("utf-8", "replace").strip()
+    if kind in ("text/html", "application/xhtml+xml") or text.startswith("<"):
+        return _one_line(_html_reason(text))
+    cut = _CUT_JSON.search(text) if text.startswith("{") else None
+    return _one_line(_unescaped(cut.group(1)) if cut else text)
+
+
+def failed_result(content_type: str | None, body: bytes) -> dict[str, Any] | None:
+    """Return the job result inside an error's body, JSON or multipart; None where there is none."""
+    if media.split(content_type or "")[0].startswith("multipart/"):
+        body = _job_part(content_type or "", body)
+    found = read_job(body)
+    return found if is_result(found) else None
+
+
+def _job_part(content_type: str, body: bytes) -> bytes:
+    """Return the job part of a multipart body, as much of it as there is."""
+    try:
+        decoder = MultipartDecoder(media.split(content_type)[1].get("boundary", ""), Limits())
+    except MalformedReplyError:
+        return b""
+    with contextlib.suppress(MalformedReplyError):  # what came before the fault still tells the reason
+        decoder.feed(body)
+    return decoder.job_so_far
+
+
+def _json_reason(value: dict[str, Any]) -> str:
+    pieces = [_said(value.get("error"))]
+    if not pieces[0]:
+        pieces = [_said(value.get("message")), _said(value.get("detail"))]
+    said = ": ".join(piece for piece in pieces if piece)
+    state = _state(value.get("state"))
+    if not said and state is not None:
+        return f"the job's state is {state.current}"
+    return said or _said(value)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict) and isinstance(value.get("message"), str):
+        value = value["message"]
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or value in ({}, []):
+        return ""
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError:
+        return ""
+
+
+def _unescaped(text: str) -> str:
+    """Undo JSON's escapes in a string that was cut out of a document; give it raw where they are broken."""
+    try:
+        value: str = msgspec.json.decode(f'"{text}"', type=str)
+    except (msgspec.MsgspecError, UnicodeError):
+        return text
+    return value
+
+
+def _html_reason(text: str) -> str:
+    title = _TITLE.search(text)
+    said = title.group(1).strip() if title else ""
+    return html.unescape(said or _TAG.sub(" ", _INVISIBLE.sub(" ", text)))
+
+
+def _one_line(text: str) -> str:
+    """Cut `text` to what a terminal shows as it is: printable characters and single spaces."""
+    cut = text[:_MAX_TEXT]
+    line = " ".join("".join(char if char.isprintable() else " " for char in cut).split())
+    return line if len(line) <= _MAX_REASON else line[: _MAX_REASON - 1].rstrip() + "…"

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import enum
+import json
+import random
+import types
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prodia_async import InputError, Job, Limits
+from prodia_async._wire import decode, encode
+from prodia_async._wire.encode import PartHead
+
+BOUNDARY = "0" * 60
+
+
+class Size(float):
+    pass
+
+
+class Mode(str, enum.Enum):
+    FAST = "fast"
+
+
+def unquote_by_gos_rule(text: str) -> str:
+    name, position = "", 0
+    while position < len(text):
+        if text[position] == "\\" and text[position + 1] in '()<>@,;:\\"/[]?=':
+            position += 1
+        name += text[position]
+        position += 1
+    return name
+
+
+def read_by_gos_rule(body: bytes, boundary: str) -> list[tuple[str, str, str, bytes]]:
+    """Read a multipart body without any code of ours: (name, file name, media type, content) of each part."""
+    assert body.endswith(f"\r\n--{boundary}--\r\n".encode())
+    parts = []
+    for piece in (b"\r\n" + body).split(f"\r\n--{boundary}".encode())[1:-1]:
+        head, _, content = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        disposition, content_type = head.decode().split("\r\n")
+        name, filename = disposition.removeprefix('Content-Disposition: form-data; name="')[:-1].split(
+            '"; filename="', 1
+        )
+        parts.append(
+            (name, unquote_by_gos_rule(filename), content_type.removeprefix("Content-Type: "), content)
+        )
+    return parts
+
+
+def assemble(plan: encode.Plan, contents: list[bytes]) -> bytes:
+    return (
+        b"".join(prelude + content for prelude, content in zip(plan.preludes, contents, strict=True))
+        + plan.tail
+    )
+
+
+def test_the_configuration_is_left_out_when_empty():
+    assert encode.job_json(Job("inference.ping.v1")) == b'{"type":"inference.ping.v1"}'
+
+
+def test_every_kind_of_json_value():
+    config = {
+        "p": "é",
+        "n": 4,
+        "big": 2**70,
+        "f": Size(0.5),
+        "t": True,
+        "no": None,
+        "l": (1, [2]),
+        "m": Mode.FAST,
+    }
+    body = encode.job_json(Job("t", types.MappingProxyType(config)))
+    assert json.loads(body) == {"type": "t", "config": {**config, "l": [1, [2]], "m": "fast"}}
+
+
+def endless():
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("job", "why"),
+    [
+        (Job(""), "type must be"),
+        (Job(None), "type must be"),
+        (Job("t\ud800"), "type holds a lone surrogate"),
+        (Job("t", ["x"]), "config must be a mapping, not list"),
+        (Job("t", {"a": {"b": [1, float("nan")]}}), r"config\.a\.b\[1\] is nan"),
+        (Job("t", {"a": float("-inf")}), r"config\.a is -inf"),
+        (Job("t", {"image": b"x"}), r"config\.image is of type bytes.*send files as inputs"),
+        (Job("t", {"a": {1, 2}}), r"config\.a is of type set"),
+        (Job("t", {"a": {1: 2}}), r"config\.a has the key 1"),
+        (Job("t", {"a": "\ud800"}), r"config\.a holds a lone surrogate"),
+        (Job("t", {"\udfff": 1}), "a key of config holds a lone surrogate"),
+        (Job("t", {"a": endless()}), "nested too deeply"),
+        (Job("t", {"a": 10**5000}), "cannot be written as JSON"),
+    ],
+)
+def test_what_json_cannot_say_is_named(job, why):
+    with pytest.raises(InputError, match=why):
+        encode.job_json(job)
+
+
+def test_the_job_part_comes_first_and_the_size_is_exact():
+    job = b'{"type":"t"}'
+    plan = encode.plan(
+        job, [PartHead("a.jpg", "image/jpeg", 3), PartHead("b.txt", "text/plain; x=1", 0)], BOUNDARY
+    )
+    body = assemble(plan, [b"abc", b""])
+    assert plan.content_type == f"multipart/form-data; boundary={BOUNDARY}"
+    assert plan.size == len(body)
+    assert read_by_gos_rule(body, BOUNDARY) == [
+        ("job", "job.json", "application/json", job),
+        ("input", "a.jpg", "image/jpeg", b"abc"),
+        ("input", "b.txt", "text/plain; x=1", b""),
+    ]
+
+
+def test_a_body_without_inputs_is_whole_in_its_tail():
+    plan = encode.plan(b"{}", [], BOUNDARY)
+    assert plan.preludes == ()
+    assert plan.size == len(plan.tail)
+    assert read_by_gos_rule(plan.tail, BOUNDARY) == [("job", "job.json", "application/json", b"{}")]
+
+
+def test_one_unknown_size_makes_the_whole_unknown():
+    heads = [PartHead("a", "image/png", 1), PartHead("b", "image/png", None)]
+    assert encode.plan(b"{}", heads, BOUNDARY).size is None
+
+
+def test_two_inputs_of_one_name_are_refused():
+    with pytest.raises(InputError, match=r"two inputs are called 'a\.png'"):
+        encode.plan(b"{}", [PartHead("a.png", "image/png", 1)] * 2, BOUNDARY)
+
+
+@pytest.mark.parametrize("kind", ["", "png", "image/png\r\nX: y", "image/pñg", "image/png; a=\n"])
+def test_a_media_type_that_would_break_the_frame_is_refused(kind):
+    with pytest.raises(InputError, match="media type"):
+        encode.plan(b"{}", [PartHead("a.png", kind, 1)], BOUNDARY)
+
+
+def test_a_boundary_is_60_hex_digits():
+    chance = random.Random(7)
+    boundary = encode.new_boundary(chance.randbytes)
+    assert len(boundary) == 60
+    assert bytes.fromhex(boundary) != bytes.fromhex(encode.new_boundary(chance.randbytes))
+
+
+names = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="/\x7f").filter(lambda c: c >= " "),
+    min_size=1,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(names, st.binary(max_size=200), max_size=4))
+def test_what_is_encoded_reaches_a_reader_by_gos_rule(inputs):
+    heads = [PartHead(name, "image/png", len(content)) for name, content in inputs.items()]
+    plan = encode.plan(b"{}", heads, BOUNDARY)
+    body = assemble(plan, list(inputs.values()))
+    assert plan.size == len(body)
+    assert read_by_gos_rule(body, BOUNDARY)[1:] == [("input", n, "image/png", c) for n, c in inputs.items()]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(names, st.binary(max_size=200), max_size=4), st.integers(1, 50))
+def test_what_is_encoded_comes_back_through_the_decoder(outputs, step):
+    heads = [PartHead(name, "image/png", len(content)) for name, content in outputs.items()]
+    plan = encode.plan(b"{}", heads, BOUNDARY)
+    body = assemble(plan, list(outputs.values())).replace(b'name="input"', b'name="output"')
+    decoder = decode.decoder_for(plan.content_type, Limits())
+    found: list[list] = []
+    for start in range(0, len(body), step):
+        for event in decoder.feed(body[start : start + step]):
+            if isinstance(event, decode.OutputStart):
+                found.append([event.filename, b""])
+            elif isinstance(event, bytes):
+                found[-1][1] += event
+    decoder.close()
+    assert found == [
+        [name, content.replace(b'name="input"', b'name="output"')] for name, content in outputs.items()
+    ]

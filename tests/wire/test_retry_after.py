@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prodia_async._wire import retry_after
+
+NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("1", 1.0),
+        (" 30 ", 30.0),
+        ("0", 0.0),
+        ("0.25", 0.25),
+        ("1e+06", 1e6),
+        ("99999999999999", 99999999999999.0),
+        ("Sun, 06 Nov 1994 08:50:37 GMT", 60.0),
+        ("Sunday, 06-Nov-94 08:50:37 GMT", 60.0),
+        ("Sun Nov  6 08:50:37 1994", 60.0),
+        ("Sun, 06 Nov 1994 10:50:37 +0200", 60.0),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", 0.0),
+        ("2, 5", 2.0),
+        ("soon, 5", 5.0),
+        ("-1, nan, 7", 7.0),
+        ("Sun, 06 Nov 1994 08:50:37 GMT, 5", 60.0),
+        ("5, Sun, 06 Nov 1994 08:50:37 GMT", 5.0),
+    ],
+)
+def test_a_sensible_value(value, seconds):
+    assert retry_after.parse(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, "", " ", ",", "-1", "nan", "inf", "-inf", "soon", "1_0", "٣", "5 seconds", "0x10", "9" * 400),
+        *("Sun, 99 Nov 1994 08:49:37 GMT", "08:49:37", ":", "1994-11-06T08:49:37Z"),
+        "Sun, 06 Nov 99999 08:49:37 GMT",
+    ],
+)
+def test_a_senseless_value(value):
+    assert retry_after.parse(value, NOW) is None
+
+
+def test_minus_zero_is_zero():
+    assert math.copysign(1, retry_after.parse("-0", NOW)) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="0123456789.,:-+eE SunNovGMT/naif\x00é", max_size=40))
+def test_never_raises_nor_gives_what_cannot_be_waited_for(value):
+    seconds = retry_after.parse(value, NOW)
+    assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
