@@ -1,0 +1,33 @@
+"""A local server that behaves like the service: `async with Emulator(capacity=8) as emulator`.
+
+It answers `POST /v2/job` as the API reference says, sheds load by true idle capacity, and returns real
+pictures. It needs the extra `prodia-async[emulator]` and shares no code with the client. Names load on
+first use, so that importing the package costs neither aiohttp nor Pillow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prodia_async.emulator.account import EmulatorStats
+    from prodia_async.emulator.pattern import pattern_blocks
+    from prodia_async.emulator.server import Emulator
+
+_HOME_OF = {"Emulator": "server", "EmulatorStats": "account", "pattern_blocks": "pattern"}
+
+__all__ = ["Emulator", "EmulatorStats", "pattern_blocks"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

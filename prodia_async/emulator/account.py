@@ -1,0 +1,87 @@
+"""What the emulator counts: its own account, against which a client's can be checked."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+
+@dataclass(frozen=True)
+class EmulatorStats:
+    """A snapshot of the emulator's account.
+
+    `requests` to `/v2/job` came in; of these `completed` ran to their end, `failed` ran and failed or were
+    answered 5xx, `shed` were answered 429, `refused` any other status. `disconnected` clients left before
+    their answer was sent; a job that was running then is completed and billed all the same. `billed` jobs
+    cost `dollars`. `bytes_in` and `bytes_out` count bodies of `/v2/job`. `busy_seconds` is the time of
+    slots in use, added up; `peak_busy` the most slots in use at once.
+    """
+
+    requests: int
+    completed: int
+    shed: int
+    refused: int
+    failed: int
+    disconnected: int
+    billed: int
+    dollars: float
+    bytes_in: int
+    bytes_out: int
+    busy: int
+    capacity: int
+    peak_busy: int
+    busy_seconds: float
+    started_at: str
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+@dataclass
+class Account:
+    """The running counts behind `EmulatorStats`."""
+
+    requests: int = 0
+    completed: int = 0
+    shed: int = 0
+    refused: int = 0
+    failed: int = 0
+    disconnected: int = 0
+    billed: int = 0
+    dollars: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    started_at: str = field(default_factory=_now)
+
+    def answered(self, status: int) -> None:
+        """Count an answer that is not a completed job's."""
+        if status == 429:  # noqa: PLR2004 - the status codes of the API reference are plainest as numbers
+            self.shed += 1
+        elif status >= 500:  # noqa: PLR2004 - as above
+            self.failed += 1
+        else:
+            self.refused += 1
+
+    def ran(self, dollars: float | None) -> None:
+        """Count a job that ran to its end, and bill it."""
+        self.completed += 1
+        self.billed += 1
+        self.dollars += dollars or 0.0
+
+
+class Attempts:
+    """How often each job was asked for, by key; the oldest keys are forgotten above `limit`."""
+
+    def __init__(self, limit: int = 100_000) -> None:
+        self._limit = limit
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def count(self, key: str) -> int:
+        """Return 1 for the first request with `key`, then 2, 3, ..."""
+        number = self._counts.pop(key, 0) + 1
+        self._counts[key] = number
+        if len(self._counts) > self._limit:
+            self._counts.popitem(last=False)
+        return number

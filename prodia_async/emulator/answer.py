@@ -1,0 +1,118 @@
+"""Answers: the job result, the multipart body as Go writes it, and error bodies."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from http import HTTPStatus
+from http.client import responses
+from typing import TYPE_CHECKING, Any
+
+from prodia_async.emulator.jobs import OutputFile
+from prodia_async.emulator.media import JSON, MULTIPART
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from prodia_async.emulator.orders import RetryAfter
+
+LIFETIME = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer; the bytes of `pieces` are made as they are sent, chunked unless `sized`."""
+
+    status: int
+    content_type: str
+    pieces: tuple[OutputFile | bytes, ...]
+    headers: tuple[tuple[str, str], ...] = ()
+    sized: bool = True
+
+    @property
+    def size(self) -> int:
+        """The number of bytes in the body."""
+        return sum(len(piece) if isinstance(piece, bytes) else piece.size for piece in self.pieces)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the body; no block is empty."""
+        for piece in self.pieces:
+            for block in [piece] if isinstance(piece, bytes) else piece.blocks():
+                if block:
+                    yield block
+
+
+def json_answer(status: int, value: Any, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    """Return a JSON answer."""
+    return Answer(status, JSON, (to_json(value),), headers)
+
+
+def error_answer(status: int, detail: str | None = None, retry_after: RetryAfter = None) -> Answer:
+    """Return an error as the service words it; 502 comes from a proxy, and so is HTML."""
+    phrase = responses.get(status, f"Status {status}")
+    headers: tuple[tuple[str, str], ...] = ()
+    if retry_after is not None:
+        headers = (("Retry-After", retry_after if isinstance(retry_after, str) else f"{retry_after:g}"),)
+    if status < HTTPStatus.BAD_REQUEST:
+        headers = (("Location", "/elsewhere"),)
+    if status == HTTPStatus.BAD_GATEWAY:
+        page = f"<html><head><title>502 {phrase}</title></head><body><h1>502 {phrase}</h1></body></html>\n"
+        return Answer(status, "text/html; charset=utf-8", (page.encode(),), headers)
+    body = {"message": phrase.capitalize()} | ({} if detail is None else {"detail": detail})
+    return json_answer(status, body, headers)
+
+
+def multipart_answer(
+    status: int,
+    result: dict[str, Any],
+    outputs: Sequence[OutputFile] = (),
+    *,
+    job_last: bool = False,
+    sized: bool = True,
+) -> Answer:
+    """Return a multipart answer with the `job` part before or after the `output` parts."""
+    boundary = secrets.token_hex(30)
+    body = to_json(result)
+    job = OutputFile("job.json", JSON, len(body), lambda: [body])
+    named = [("job", job)] if not job_last else []
+    named += [("output", output) for output in outputs]
+    named += [("job", job)] if job_last else []
+    pieces: list[OutputFile | bytes] = []
+    for index, (name, part) in enumerate(named):
+        start = f"{'' if index == 0 else chr(13) + chr(10)}--{boundary}\r\n"
+        pieces += [(start + _part_headers(name, part)).encode("utf-8", "replace"), part]
+    pieces.append(f"\r\n--{boundary}--\r\n".encode())
+    return Answer(status, f"{MULTIPART}; boundary={boundary}", tuple(pieces), sized=sized)
+
+
+def _part_headers(name: str, part: OutputFile) -> str:
+    """Return a part's headers as Go's mime/multipart writes them, in the order of their names."""
+    filename = ""
+    if part.filename is not None:
+        escaped = part.filename.replace("\\", "\\\\").replace('"', '\\"')
+        filename = f'; filename="{escaped}"'
+    disposition = f'Content-Disposition: form-data; name="{name}"{filename}'
+    return f"{disposition}\r\nContent-Type: {part.content_type}\r\n\r\n"
+
+
+def to_json(value: Any) -> bytes:
+    """Return compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a UTC time as Go writes it: milliseconds, without trailing zeros."""
+    text = moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f"{moment.microsecond // 1000:03}".rstrip("0")
+    return f"{text}.{fraction}Z" if fraction else f"{text}Z"
+
+
+def job_times(created: datetime) -> dict[str, str]:
+    """Return `created_at`, `updated_at` (now) and `expires_at` of a job result."""
+    return {
+        "created_at": timestamp(created),
+        "updated_at": timestamp(datetime.now(timezone.utc)),
+        "expires_at": timestamp(created + LIFETIME),
+    }

@@ -1,0 +1,168 @@
+"""Reading a request for a job: JSON, or a multipart form with the `job` part in any place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prodia_async.emulator.form import FormError, FormReader, Part
+from prodia_async.emulator.media import split_media_type
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+KEEP = 32 * 1024 * 1024
+MAX_JOB = 4 * 1024 * 1024
+
+
+class BadRequestError(Exception):
+    """400 with `{"message": "Bad request", "detail": ...}`: the request could not be read."""
+
+
+class JobError(Exception):
+    """400 with a failed job result: the job itself is wrong. `job` is what could be read of it."""
+
+    def __init__(self, reason: str, job: dict[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.job = job or {}
+
+
+@dataclass(frozen=True)
+class ReceivedInput:
+    """An input as it came: `content` is None where it was too large to keep (above 32 MiB)."""
+
+    filename: str
+    content_type: str
+    size: int
+    sha256: str
+    content: bytes | None
+
+    def described(self) -> dict[str, Any]:
+        """Return what a job result tells of it."""
+        return {
+            "filename": self.filename,
+            "content_type": self.content_type,
+            "size": self.size,
+            "sha256": self.sha256,
+        }
+
+
+@dataclass(frozen=True)
+class ReceivedJob:
+    """A job and its inputs; `job` is the whole JSON object, so that the result mirrors it."""
+
+    job: dict[str, Any]
+    inputs: tuple[ReceivedInput, ...] = ()
+
+    @property
+    def type(self) -> str:
+        """The job type."""
+        return str(self.job["type"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The job's configuration, empty where none came."""
+        config: dict[str, Any] = self.job.get("config") or {}
+        return config
+
+    @property
+    def key(self) -> str:
+        """What tells this job from others: `config.emulator.key`, or a digest of the job and its inputs."""
+        orders = self.config.get("emulator")
+        if isinstance(orders, dict) and "key" in orders:
+            return str(orders["key"])
+        parts = [json.dumps(self.job, sort_keys=True), *(item.sha256 for item in self.inputs)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def image(self) -> ReceivedInput:
+        """Return the input that `config.image` or `config.images` names first, or else the first input."""
+        names = named_images(self.config)
+        if not self.inputs:
+            raise BadRequestError("Missing input image")
+        return next(item for item in self.inputs if not names or item.filename == names[0])
+
+
+def named_images(config: dict[str, Any]) -> list[str]:
+    """Return the file names that a configuration refers to."""
+    images = config.get("images")
+    names = [config.get("image"), *(images if isinstance(images, list) else [])]
+    return [name for name in names if isinstance(name, str)]
+
+
+async def read_job(content_type: str, chunks: AsyncIterator[bytes]) -> ReceivedJob:
+    """Read a body of the given Content-Type. Raises BadRequestError and JobError."""
+    received = await _read_body(content_type, chunks)
+    if not set(named_images(received.config)) <= {item.filename for item in received.inputs}:
+        raise BadRequestError("Missing input image")
+    return received
+
+
+async def _read_body(content_type: str, chunks: AsyncIterator[bytes]) -> ReceivedJob:
+    kind, parameters = split_media_type(content_type)
+    if kind == "application/json":
+        return ReceivedJob(_job(await _small_body(chunks)))
+    if kind != "multipart/form-data":
+        raise BadRequestError("Content-Type must be application/json or multipart/form-data")
+    boundary = parameters.get("boundary", "")
+    if not 0 < len(boundary) <= 70:  # noqa: PLR2004 - RFC 2046 section 5.1.1: at most 70 characters
+        raise BadRequestError("multipart/form-data needs a boundary of 1 to 70 characters")
+    try:
+        return _from_parts(await _read_form(boundary, chunks))
+    except FormError as error:
+        raise BadRequestError(str(error)) from None
+
+
+async def _small_body(chunks: AsyncIterator[bytes]) -> bytes:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > MAX_JOB:
+            raise BadRequestError(f"the job is longer than {MAX_JOB} bytes")
+    return bytes(body)
+
+
+async def _read_form(boundary: str, chunks: AsyncIterator[bytes]) -> list[Part]:
+    reader = FormReader(boundary.encode("latin-1", "replace"), keep=KEEP)
+    async for chunk in chunks:
+        reader.feed(chunk)
+    reader.close()
+    return reader.parts
+
+
+def _from_parts(parts: list[Part]) -> ReceivedJob:
+    jobs = [part for part in parts if part.name == "job"]
+    if len(jobs) != 1:
+        raise BadRequestError(f"there must be one part named job, not {len(jobs)}")
+    content = jobs[0].content
+    if content is None or len(content) > MAX_JOB:
+        raise BadRequestError(f"the job is longer than {MAX_JOB} bytes")
+    inputs = tuple(
+        ReceivedInput(part.filename, part.content_type, part.size, part.sha256, part.content)
+        for part in parts
+        if part.name == "input"
+    )
+    names = [item.filename for item in inputs]
+    if len(set(names)) != len(names):
+        raise BadRequestError("two input parts have the same filename")
+    return ReceivedJob(_job(content), inputs)
+
+
+def _job(body: bytes) -> dict[str, Any]:
+    try:
+        job = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise JobError("the job is not valid JSON") from None
+    if not isinstance(job, dict):
+        raise JobError("the job is not a JSON object")
+    if not isinstance(job.get("type"), str) or not job["type"]:
+        raise JobError("the job has no type", job)
+    if not isinstance(job.get("config") or {}, dict):
+        raise JobError("config is not a JSON object", job)
+    return job
+
+
+def _no_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which are no JSON."""
+    raise ValueError(name)
