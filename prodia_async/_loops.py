@@ -1,0 +1,168 @@
+"""One value per running event loop: made on first use there, closed with the loop, abandoned by a fork.
+
+Sockets, timers and waiters belong to the loop that made them. A client that keeps them here works in
+several `asyncio.run` one after another, in several threads, and in forked children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import weakref
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from types import TracebackType
+
+
+class PerLoopValue(Protocol):
+    """What lives in one loop."""
+
+    async def aclose(self) -> None:
+        """Close in the loop that it was made in."""
+
+    def close_dead(self) -> None:
+        """Release the descriptors of a loop that is closed, without touching that loop."""
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's descriptors without a word on any wire."""
+
+
+V = TypeVar("V", bound=PerLoopValue)
+
+
+class OnExit:
+    """`async with OnExit(cleanup)`: await `cleanup()` in the end, come what may, shielded from cancellation.
+
+    A coroutine whose loop was killed is finalised without a loop: then nothing can be awaited, and is not.
+    """
+
+    def __init__(self, cleanup: Callable[[], Awaitable[object]]) -> None:
+        self._cleanup = cleanup
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not GeneratorExit:
+            with anyio.CancelScope(shield=True):
+                await self._cleanup()
+
+
+def make_immortal(thing: object) -> None:
+    """Keep `thing`, and all that it refers to, from ever being finalised."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+class _Entry(Generic[V]):
+    def __init__(self, loop: asyncio.AbstractEventLoop, value: V) -> None:
+        self.loop = weakref.ref(loop)
+        self.value = value
+        self.guard: AsyncGenerator[None, None] | None = None
+
+    @property
+    def dead(self) -> bool:
+        loop = self.loop()
+        return loop is None or loop.is_closed()
+
+
+_open: set[PerLoopValue] = set()
+"""Keeps each value until its guard has closed it, so that it is never finalised while it is open."""
+
+_instances: weakref.WeakSet[PerLoop[PerLoopValue]] = weakref.WeakSet()
+
+
+class PerLoop(Generic[V]):
+    """The values of one client, by running loop."""
+
+    def __init__(self, make: Callable[[], V]) -> None:
+        self._make = make
+        self._entries: dict[int, _Entry[V]] = {}
+        _instances.add(self)  # type: ignore[arg-type] # the set only ever abandons
+
+    def peek(self) -> V | None:
+        """Return the running loop's value if there is one."""
+        loop = asyncio.get_running_loop()
+        entry = self._entries.get(id(loop))
+        return entry.value if entry is not None and entry.loop() is loop else None
+
+    async def get(self) -> V:
+        """Return the running loop's value, made if this is its first use here."""
+        value = self.peek()
+        if value is not None:
+            return value
+        self.close_dead()
+        loop = asyncio.get_running_loop()
+        entry = self._entries[id(loop)] = _Entry(loop, self._make())
+        entry.guard = _guard(weakref.ref(self), id(loop), entry.value)
+        _open.add(entry.value)
+        await anext(entry.guard)
+        return entry.value
+
+    async def aclose(self) -> None:
+        """Close the running loop's value and what dead loops left."""
+        self.close_dead()
+        loop = asyncio.get_running_loop()
+        entry = self._entries.get(id(loop))
+        if entry is not None and entry.guard is not None:
+            await entry.guard.aclose()
+
+    def forget(self, key: int) -> None:
+        """Drop one loop's value without closing it."""
+        self._entries.pop(key, None)
+
+    def close_dead(self) -> None:
+        """Release the descriptors of loops that were closed without telling us.
+
+        The rest is made immortal: transports cannot be closed without their loop, and would warn for ever.
+        """
+        for key, entry in list(self._entries.items()):
+            if entry.dead:
+                del self._entries[key]
+                entry.value.close_dead()
+                make_immortal(entry)
+                _open.discard(entry.value)
+
+    def abandon(self) -> None:
+        """In a forked child: never use, close or finalise what was inherited.
+
+        Closing would unregister the parent's sockets from the epoll object that both share, and a TLS
+        finaliser would end the parent's connection; so the values are made immortal, and their descriptors
+        are taken from them in case the child runs on in the parent's loop.
+        """
+        for entry in self._entries.values():
+            make_immortal(entry)
+            entry.value.abandon()
+        self._entries = {}
+
+
+async def _guard(owner: weakref.ref[PerLoop[V]], key: int, value: V) -> AsyncGenerator[None, None]:
+    """Close the value when the loop shuts its async generators down, as every loop runner does.
+
+    It also ends when the client is dropped, since it holds the value but not the client.
+    """
+    pid = os.getpid()
+    try:
+        yield
+    finally:
+        values = owner()
+        if values is not None:
+            values.forget(key)
+        if pid == os.getpid():
+            await value.aclose()
+            _open.discard(value)
+
+
+def _abandon_all() -> None:
+    for values in list(_instances):
+        values.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,101 @@
+"""The one retry loop: it waits for a permit, sends, and lets the verdict decide what follows.
+
+It knows no HTTP: `send` is any coroutine that turns a permit into a `Verdict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, TypeAlias
+
+from prodia_async._models import Attempt, Verdict
+
+if TYPE_CHECKING:
+    from prodia_async._models import EventKind
+    from prodia_async._pacing.clock import Clock
+    from prodia_async._pacing.limiter import Permit, Turn
+    from prodia_async._pacing.retry import Course
+
+Send: TypeAlias = "Callable[[Permit], Awaitable[Verdict]]"
+BeforeSend: TypeAlias = Callable[[int], Awaitable[None]]
+Notify: TypeAlias = "Callable[[EventKind, Attempt | None], None]"
+
+
+class Attempts:
+    """One job's attempts: runs them until a verdict is final and keeps the record of each in `log`."""
+
+    def __init__(
+        self, *, course: Course, clock: Clock, notify: Notify, before_send: BeforeSend | None = None
+    ) -> None:
+        self.log: list[Attempt] = []
+        self._course = course
+        self._clock = clock
+        self._notify = notify
+        self._before_send = before_send
+
+    async def run(self, turn: Turn, send: Send) -> Verdict:
+        """Return the final verdict. `before_send` is awaited after each permit, before its first byte."""
+        waiting_since = self._clock.monotonic()
+        while True:
+            permit = await turn.permit()
+            await self._announce(permit)
+            verdict = await self._attempt(permit, send, waiting_since)
+            waiting_since = self._clock.monotonic()
+            if verdict.kind == "done":
+                return verdict
+            pause = self._course.wait_after(verdict, waiting_since)
+            if verdict.kind == "shed":
+                self._notify("shed", self.log[-1])
+            if pause is None:
+                return verdict
+            if verdict.kind != "shed":
+                self._notify("retried", self.log[-1])
+                await self._clock.sleep(pause)
+
+    async def _announce(self, permit: Permit) -> None:
+        try:
+            if self._before_send is not None:
+                await self._before_send(len(self.log) + 1)
+        except BaseException:
+            permit.ignore()
+            raise
+        self._notify("sent", None)
+
+    async def _attempt(self, permit: Permit, send: Send, waiting_since: float) -> Verdict:
+        started, started_at = self._clock.monotonic(), self._clock.wall()
+        verdict = None
+        try:
+            verdict = await send(permit)
+        finally:
+            outcome = verdict
+            if outcome is None:
+                outcome = Verdict("cancelled", may_have_run=permit.was_sent, reason="cancelled")
+            _end(permit, outcome)
+            self.log.append(
+                Attempt(
+                    number=len(self.log) + 1,
+                    started_at=datetime.fromtimestamp(started_at, timezone.utc),
+                    waited=started - waiting_since,
+                    elapsed=self._clock.monotonic() - started,
+                    verdict=outcome.kind,
+                    may_have_run=outcome.may_have_run,
+                    status=outcome.status,
+                    request_id=outcome.request_id,
+                    retry_after=outcome.retry_after,
+                    reason=outcome.reason,
+                )
+            )
+        return verdict
+
+
+def _end(permit: Permit, verdict: Verdict) -> None:
+    """End the permit as the limiter must hear it: only a 429 is a shed, only a finished job a success."""
+    if verdict.kind == "shed":
+        permit.shed(verdict.retry_after)
+    elif verdict.kind in ("done", "failed", "not_kept"):
+        permit.success()
+    elif verdict.kind in ("server_error", "refused"):
+        permit.answered()
+    else:
+        permit.ignore()
