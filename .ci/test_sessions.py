@@ -1,0 +1,23 @@
+"""Every wanted session ran: one that is skipped for want of its Python would leave a green run that lies."""
+
+import json
+import os
+import pathlib
+import shutil
+
+import pytest
+
+SESSIONS = json.loads(pathlib.Path(os.environ["NOX_REPORT"]).read_text())["sessions"]
+
+
+def installed(minor: str) -> bool:
+    versions = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv")) / "versions"
+    return any(versions.glob(f"{minor}.*")) or shutil.which(f"python{minor}") is not None
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session["signature"])
+def test_session_ran(session: dict[str, str]) -> None:
+    minor = session["signature"].rpartition("-")[2]
+    if session["result"] == "skipped" and not installed(minor):
+        pytest.skip(f"no Python {minor} on this machine")
+    assert session["result"] == "success"

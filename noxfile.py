@@ -1,0 +1,116 @@
+"""The project's commands. `.ci/run` runs the same sessions; `nox -l` lists them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import nox
+
+MINORS = ["3.13", "3.12", "3.11", "3.10"]
+
+
+def installed_with_pyenv() -> dict[str, str]:
+    """Return the newest release of each minor version that pyenv has."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found: dict[str, tuple[int, ...]] = {}
+    for folder in versions.glob("3.*.*"):
+        parts = folder.name.split(".")
+        if all(part.isdigit() for part in parts):
+            number = tuple(map(int, parts))
+            minor = ".".join(parts[:2])
+            found[minor] = max(number, found.get(minor, ()))
+    return {minor: ".".join(map(str, number)) for minor, number in found.items()}
+
+
+PYENV = installed_with_pyenv()
+if PYENV:
+    # pyenv's shims offer only the versions named here; the active one stays first, as plain `python`.
+    active = platform.python_version()
+    wanted = [PYENV[minor] for minor in MINORS if minor in PYENV]
+    os.environ["PYENV_VERSION"] = ":".join([active, *(version for version in wanted if version != active)])
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "contracts", "tests", "demo"]
+
+
+def newest() -> str:
+    """Return the newest supported Python that is on this machine."""
+    for minor in MINORS:
+        if minor in PYENV or shutil.which(f"python{minor}"):
+            return minor
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+NEWEST = newest()
+PYTHONS = MINORS if NEWEST in MINORS else [NEWEST, *MINORS]
+GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+
+
+def install_wheel(session: nox.Session, extras: str) -> None:
+    """Build the wheel and install it, so that the tests see what users get."""
+    session.install("build")
+    built = session.create_tmp()
+    session.run("python", "-m", "build", "--wheel", "--outdir", built, ".", silent=True)
+    wheel = max(Path(built).glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.install(f"{wheel}[{extras}]")
+
+
+@nox.session(python=NEWEST)
+def demo(session: nox.Session) -> None:
+    """Run the main job: 200 picture jobs against the local emulator, which sheds load."""
+    session.install(".[cli,emulator]")
+    session.run(
+        *("prodia-async", "batch", "examples/demo.jsonl", "--out", "out/demo", "--overwrite"),
+        *("--emulator", "--capacity", "8", "--latency", "0.5", "--max-concurrency", "12"),
+    )
+    session.run("python", "examples/check_demo.py", "out/demo")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests on the built wheel: everything with coverage on the newest Python, the rest elsewhere."""
+    install_wheel(session, "cli,emulator,fast")
+    session.install(*GROUPS["test"])
+    # `python -m pytest` would put this folder on the path, and test the tree instead of the wheel.
+    session.env["PYTHONDEVMODE"] = "1"
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+    elif session.python == NEWEST:
+        session.run("pytest", "--cov")
+    else:
+        session.run("pytest", "-m", "not newest")
+
+
+@nox.session(python=NEWEST)
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*GROUPS["lint"])
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session(python=NEWEST)
+def types(session: nox.Session) -> None:
+    """Check types, strictly, with the types of the public face asserted in tests/typing."""
+    session.install(".[cli,emulator]", "nox", *GROUPS["types"])
+    session.run("mypy")
+
+
+@nox.session(python=NEWEST)
+def contracts(session: nox.Session) -> None:
+    """Check that imports run one way through the rooms."""
+    session.install("-e", ".[cli,emulator]", *GROUPS["contracts"])
+    session.run("lint-imports")
+
+
+@nox.session(python=NEWEST)
+def bench(session: nox.Session) -> None:
+    """Print what streaming 1 GiB in and out costs, and what importing costs."""
+    session.install(".[emulator]")
+    session.run("python", "benchmarks/streaming.py")
+    session.run("python", "benchmarks/imports.py")

@@ -1,0 +1,240 @@
+"""One job, from the call to its stored outputs: the one place that joins the rooms."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from prodia_async._errors import ProdiaError, ProdiaTimeoutError, error_for
+from prodia_async._files import sources as files
+from prodia_async._files.targets import Target
+from prodia_async._http.exchange import Exchange
+from prodia_async._http.payload import JsonBody, MultipartBody
+from prodia_async._http.received import NotKeptError, Received
+from prodia_async._http.transport import Request, Transport
+from prodia_async._loops import OnExit
+from prodia_async._models import Attempt, Event, EventKind, Job, JobResult, Stats, Verdict
+from prodia_async._pacing.attempts import Attempts, BeforeSend
+from prodia_async._pacing.clock import Clock, Deadline
+from prodia_async._pacing.retry import Course
+from prodia_async._settings import Limits, Retry, Timeouts, require
+from prodia_async._wire import encode
+from prodia_async._wire.accept import accept_header
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from prodia_async._files.sinks import Budget
+    from prodia_async._pacing.limiter import Permit, Pool
+
+log = logging.getLogger("prodia_async")
+
+
+class Tally:
+    """A client's counts in one loop."""
+
+    def __init__(self) -> None:
+        self.jobs = self.completed = self.failed = self.requests = self.shed = self.stale = 0
+
+
+class Engine:
+    """What a client has in one event loop: connections, the limiter, the collect budget and its counts."""
+
+    def __init__(self, transport: Transport, pool: Pool, budget: Budget, chance: Random) -> None:
+        self.transport = transport
+        self.pool = pool
+        self.budget = budget
+        self.random = chance
+        self.tally = Tally()
+
+    def stats(self) -> Stats:
+        """Return the counts as a value."""
+        return Stats(
+            **vars(self.tally),
+            in_flight=self.pool.in_flight,
+            waiting=self.pool.waiting,
+            by_type=self.pool.stats(),
+        )
+
+    async def aclose(self) -> None:
+        """Send waiting jobs away and close the connections."""
+        self.pool.close()
+        await self.transport.aclose()
+
+    def close_dead(self) -> None:
+        """Release the descriptors of a loop that is gone."""
+        self.transport.close_dead()
+
+    def abandon(self) -> None:
+        """Let go of the parent's descriptors in a forked child."""
+        self.transport.abandon()
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What may differ between copies of a client that share an engine."""
+
+    url: str
+    headers: Mapping[str, str]
+    redact: Callable[[str], str]
+    clock: Clock
+    retry: Retry
+    timeouts: Timeouts
+    limits: Limits
+    price: bool
+    on_event: Callable[[Event], object] | None
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """One job and how it is to be run; `timeout` in seconds bounds all of it, waiting included."""
+
+    job: Job
+    target: Target
+    timeout: float | None = None
+    price: bool | None = None
+    spool: bool = False
+    bounded: bool = True
+    before_send: BeforeSend | None = None
+
+
+async def run(engine: Engine, options: Options, call: Call) -> JobResult:
+    """Run the job and return its result with its outputs stored. Raises ProdiaError."""
+    require(call.timeout is None or call.timeout > 0, "timeout", call.timeout)
+    return await _Run(engine, options, call).result()
+
+
+class _Run:
+    def __init__(self, engine: Engine, options: Options, call: Call) -> None:
+        self._engine = engine
+        self._options = options
+        self._call = call
+        self._job = call.job
+        self._received: Received | None = None
+        self._attempts = Attempts(
+            course=Course(options.retry, engine.random),
+            clock=options.clock,
+            notify=self._notify,
+            before_send=call.before_send,
+        )
+
+    async def result(self) -> JobResult:
+        self._engine.tally.jobs += 1
+        self._notify("queued", None)
+        try:
+            verdict = await self._verdict_in_time()
+            if verdict.kind != "done":
+                raise error_for(verdict, self._subject, self._attempts.log)
+            result = await self._commit(verdict)
+        except ProdiaError:
+            self._engine.tally.failed += 1
+            self._notify("failed", self._last_attempt)
+            raise
+        self._engine.tally.completed += 1
+        self._notify("completed", self._last_attempt)
+        return result
+
+    @property
+    def _subject(self) -> str:
+        name = self._job.custom_id
+        return self._job.type if name is None else f"{self._job.type} (custom_id {name!r})"
+
+    @property
+    def _last_attempt(self) -> Attempt | None:
+        return self._attempts.log[-1] if self._attempts.log else None
+
+    async def _verdict_in_time(self) -> Verdict:
+        timeout, clock = self._call.timeout, self._options.clock
+        with Deadline(clock, math.inf if timeout is None else clock.monotonic() + timeout):
+            return await self._verdict()
+        where = "was under way" if self._attempts.log else "had not been sent"
+        raise ProdiaTimeoutError(
+            f"{self._subject}: not done within timeout={timeout:g} s; it {where}. Allow more time, or start "
+            "fewer jobs at once.",
+            attempts=self._attempts.log,
+        )
+
+    async def _verdict(self) -> Verdict:
+        job_json = encode.job_json(self._job)
+        accept = accept_header(self._job.accept or self._call.target.accept)
+        inputs = await files.prepare(self._job.inputs, spool=self._call.spool)
+
+        async def release() -> None:
+            for source in inputs:
+                await source.aclose()
+
+        async with OnExit(release):
+            request = self._request(job_json, accept, inputs)
+
+            async def send(permit: Permit) -> Verdict:
+                return await self._send(request, permit)
+
+            with self._engine.pool.join(
+                self._job.type, self._job.priority, bounded=self._call.bounded
+            ) as turn:
+                return await self._attempts.run(turn, send)
+
+    def _request(self, job_json: bytes, accept: str, inputs: list[files.Source]) -> Request:
+        price = self._options.price if self._call.price is None else self._call.price
+        url = self._options.url + ("?price=true" if price else "")
+        headers = {**self._options.headers, "Accept": accept}
+        if not inputs:
+            return Request(url, headers, JsonBody(job_json))
+        heads = [encode.PartHead(source.filename, source.content_type, source.size) for source in inputs]
+        plan = encode.plan(job_json, heads, encode.new_boundary(self._engine.random.randbytes))
+        return Request(url, headers, MultipartBody(plan, inputs))
+
+    async def _send(self, request: Request, permit: Permit) -> Verdict:
+        options, tally = self._options, self._engine.tally
+        exchange = Exchange(
+            self._engine.transport, options.clock, options.timeouts, options.limits, options.redact
+        )
+        try:
+            sink = self._call.target.sink(self._job)
+        except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
+            return Verdict("bad_input", False, f"its sink could not be made: {error}", cause=error)
+        received = Received(sink, options.limits)
+        tally.requests += 1
+        verdict = await exchange.run(request, self._job, received, permit, self._call.timeout or 0.0)
+        tally.shed += verdict.kind == "shed"
+        tally.stale += verdict.stale
+        self._received = received
+        return verdict
+
+    async def _commit(self, verdict: Verdict) -> JobResult:
+        """Store the outputs under their names: the point of no return, after which the job is done."""
+        received = self._received
+        if received is None or verdict.result is None:
+            raise AssertionError("a job that is done has brought a result")
+        result = replace(verdict.result, attempts=tuple(self._attempts.log))
+        async with OnExit(received.discard):  # after a commit there is nothing left to discard
+            try:
+                await received.commit(result)
+            except NotKeptError as error:
+                kept = replace(
+                    verdict, kind="not_kept", cause=error.cause, reason=str(error), written=received.written()
+                )
+                raise error_for(kept, self._subject, self._attempts.log) from error.cause
+        result = replace(result, outputs=received.outputs())
+        return replace(result, warnings=result.warnings + self._surprises(result))
+
+    def _surprises(self, result: JobResult) -> tuple[str, ...]:
+        asked = self._job.accept or self._call.target.accept
+        if asked is None or not result.outputs or result.outputs[0].content_type == asked:
+            return ()
+        return (f"{asked} was asked for, and {result.outputs[0].content_type} came",)
+
+    def _notify(self, kind: EventKind, attempt: Attempt | None) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s %s", kind, self._subject, attempt or "")
+        if self._options.on_event is None:
+            return
+        now = datetime.fromtimestamp(self._options.clock.wall(), timezone.utc)
+        try:
+            self._options.on_event(Event(kind, self._job, now, attempt))
+        except Exception:
+            log.exception("on_event raised")

@@ -1,0 +1,322 @@
+"""`Prodia`: the facade. It gathers settings and hands every call on; it decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import random
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from prodia_async import __version__, _call
+from prodia_async._errors import InputError
+from prodia_async._files import targets
+from prodia_async._files.sinks import Budget
+from prodia_async._http.descriptors import allowed_concurrency
+from prodia_async._http.proxies import proxy_for
+from prodia_async._http.sessions import AiohttpTransport, ConnectionSettings
+from prodia_async._loops import PerLoop
+from prodia_async._many import AsCompleted, Jobs
+from prodia_async._models import Event, Input, Job, JobResult, Stats
+from prodia_async._pacing.clock import Clock, SystemClock
+from prodia_async._pacing.limiter import Fixed, Pool
+from prodia_async._settings import Limits, Retry, Timeouts, Token
+from prodia_async._wire import address
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from prodia_async._files.targets import To
+    from prodia_async._http.transport import Transport
+
+log = logging.getLogger("prodia_async")
+
+_OWN_HEADERS = {"authorization", "accept", "accept-encoding", "content-type", "content-length", "user-agent"}
+
+
+class Prodia:
+    """A client of the Prodia Inference API v2. Share one; close it with `async with` or `aclose()`.
+
+    All arguments are keyword-only and optional:
+
+    - `token`: the API token; default: the environment's PRODIA_TOKEN.
+    - `base_url`: default: PRODIA_BASE_URL, or https://inference.prodia.com; with or without `/v2`.
+    - `max_concurrency`: how many jobs at once, short for `limiter=Fixed(max_concurrency)`; default 8.
+    - `limiter`: how jobs are admitted.
+    - `retry`, `timeouts`, `limits`: see `Retry`, `Timeouts` and `Limits`.
+    - `price`: ask for each job's price; default False.
+    - `headers`, `user_agent`: sent with each request.
+    - `on_event`: called with each `Event` of each job; what it raises is logged.
+    - `allow_insecure`: allow `http://` to another computer; default: whether PRODIA_ALLOW_INSECURE is 1.
+    - `pickle_token`: allow a client with an explicit token to be pickled, token included; default False.
+    - `ssl_context`: for TLS; default: the system's certificates.
+    - `session_options`: passed on to `aiohttp.ClientSession`.
+    - `transport`: makes the `Transport` of each event loop; `clock`: its time. Seams for tests.
+
+    Raises InputError for arguments that cannot work. A client can be used in several event loops and
+    threads, one after another or at once, and in forked children; each has connections of its own.
+
+        async with Prodia() as prodia:
+            await prodia.run("inference.flux-fast.schnell.txt2img.v2", {"prompt": "a cat"}, to="cat.jpg")
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        base_url: str | None = None,
+        max_concurrency: int | None = None,
+        limiter: Fixed | None = None,
+        retry: Retry | None = None,
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        price: bool = False,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        allow_insecure: bool | None = None,
+        pickle_token: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        session_options: Mapping[str, Any] | None = None,
+        transport: Callable[[], Transport] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        self._arguments = {**arguments, "token": None if token is None else Token(token)}
+        self._token = _token(token)
+        self._address = _address(base_url, allow_insecure)
+        self._arguments["base_url"] = self._address.url
+        self._limiter = _limiter(limiter, max_concurrency)
+        self._clock: Clock = clock if clock is not None else SystemClock()
+        self._options = _call.Options(
+            url=f"{self._address.url}/v2/job",
+            headers=_headers(headers),
+            redact=self._token.redact,
+            clock=self._clock,
+            retry=retry if retry is not None else Retry(),
+            timeouts=timeouts if timeouts is not None else Timeouts(),
+            limits=limits if limits is not None else Limits(),
+            price=price,
+            on_event=on_event,
+        )
+        self._proxy = proxy_for(self._address)
+        self._engines: PerLoop[_call.Engine] = PerLoop(self._make_engine)
+        self._owns_engines = True
+
+    async def run(
+        self,
+        job: str | Job,
+        config: Mapping[str, Any] | None = None,
+        *,
+        inputs: Sequence[Input] | None = None,
+        to: To = None,
+        accept: str | None = None,
+        custom_id: str | None = None,
+        priority: int | None = None,
+        price: bool | None = None,
+        timeout: float | None = None,
+        spool: bool = False,
+    ) -> JobResult:
+        """Run one job and return its result, with its outputs stored as `to` says.
+
+        `job` is a job type, with `config` and `inputs`, or a `Job`. `to`: None keeps outputs in memory; a
+        path to a file or into a folder; `File(...)`, `Folder(...)`; or a factory of sinks, `Callable[[Job],
+        Sink]`. `accept`: the media type wanted for the first output. `timeout`: seconds for all of it,
+        waiting included; default none. `spool`: keep one-shot inputs so that they can be sent again.
+
+        Raises InputError before anything is sent for a job that cannot work, and another ProdiaError when
+        the job did not bring its outputs; `error.may_have_run` tells whether it may have been billed.
+        """
+        whole = _job(
+            job,
+            config=config,
+            inputs=inputs,
+            accept=accept,
+            custom_id=custom_id,
+            priority=priority,
+        )
+        engine = await self._engines.get()
+        target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
+        target = await targets.prepare_target(target)
+        call = _call.Call(job=whole, target=target, timeout=timeout, price=price, spool=spool)
+        return await _call.run(engine, self._options, call)
+
+    def as_completed(
+        self,
+        jobs: Jobs,
+        *,
+        to: To = None,
+        ahead: int | None = None,
+        price: bool | None = None,
+        timeout: float | None = None,
+        spool: bool = False,
+    ) -> AsCompleted:
+        """Run many jobs and hand out each `Outcome` as it completes; one failure never sinks the rest.
+
+            async with prodia.as_completed(jobs, to="out/") as outcomes:
+                async for outcome in outcomes:
+                    ...
+
+        `jobs` is any iterable or async iterable of `Job`, read as there is room: `ahead` jobs of each type
+        are kept started (default: 4 × the limiter's `max_concurrency`). `to`: None, a folder or a factory of
+        sinks; a file is an InputError. `timeout`: seconds for each job. Leaving the block cancels what is
+        in flight; the service may still finish, and bill, such jobs.
+        """
+        if ahead is not None and ahead < 1:
+            raise InputError(f"ahead cannot be {ahead!r}")
+        # Bad values of `to` are told here, not inside the block.
+        targets.refuse_single(to)
+
+        async def make_run() -> Callable[[Job], Awaitable[JobResult]]:
+            engine = await self._engines.get()
+            target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
+            target = await targets.prepare_target(target)
+
+            async def run(job: Job) -> JobResult:
+                call = _call.Call(
+                    job=job, target=target, timeout=timeout, price=price, spool=spool, bounded=False
+                )
+                return await _call.run(engine, self._options, call)
+
+            return run
+
+        return AsCompleted(jobs, make_run, ahead or 4 * self._limiter.max_concurrency)
+
+    def with_options(
+        self,
+        *,
+        retry: Retry | None = None,
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        price: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        on_event: Callable[[Event], object] | None = None,
+    ) -> Prodia:
+        """Return a copy with other options that shares connections and limiter, and never closes them."""
+        given = {name: value for name, value in locals().items() if name != "self" and value is not None}
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._arguments = {**self._arguments, **given}
+        if headers is not None:
+            given["headers"] = {**self._options.headers, **_headers(headers)}
+        copy._options = replace(self._options, **given)
+        copy._owns_engines = False
+        return copy
+
+    def stats(self) -> Stats:
+        """Return the counts of this client, and of its copies, in the running event loop."""
+        try:
+            engine = self._engines.peek()
+        except RuntimeError:  # no running loop
+            engine = None
+        return engine.stats() if engine is not None else Stats()
+
+    async def aclose(self) -> None:
+        """Close this event loop's connections; jobs that wait or run fail. Using the client again reopens.
+
+        A copy made by `with_options` closes nothing.
+        """
+        if self._owns_engines:
+            await self._engines.aclose()
+
+    async def __aenter__(self) -> Prodia:  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"Prodia(base_url={self._address.url!r}, limiter={self._limiter!r}, token=***)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        token: Token | None = self._arguments["token"]
+        if token is not None and not self._arguments["pickle_token"]:
+            raise InputError(
+                "this client holds an explicit token and is not pickled with it: set PRODIA_TOKEN where it "
+                "is unpickled, or say Prodia(pickle_token=True)"
+            )
+        plain = None if token is None else token.authorization().removeprefix("Bearer ")
+        return {**self._arguments, "token": plain}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc] # a client is its settings
+
+    def _make_engine(self) -> _call.Engine:
+        limit = allowed_concurrency(self._limiter.max_concurrency)
+        make_transport: Callable[[], Transport] = self._arguments["transport"] or self._make_transport
+        chance = random.Random()  # noqa: S311 - jitter and boundaries, not secrets
+        pool = Pool(limit, self._limiter.max_waiting, self._clock, chance)
+        return _call.Engine(make_transport(), pool, Budget(self._options.limits.collect), chance)
+
+    def _make_transport(self) -> Transport:
+        agent = (
+            self._arguments["user_agent"] or f"prodia-async/{__version__} Python/{platform.python_version()}"
+        )
+        return AiohttpTransport(
+            ConnectionSettings(
+                keepalive=self._options.timeouts.keepalive,
+                headers={"User-Agent": agent, "Accept-Encoding": "identity"},
+                token=self._token,
+                proxy=self._proxy,
+                ssl_context=self._arguments["ssl_context"],
+                session_options=self._arguments["session_options"] or {},
+            )
+        )
+
+
+def _token(given: str | None) -> Token:
+    value = given if given is not None else os.environ.get("PRODIA_TOKEN")
+    if value is None:
+        raise InputError("no token: set PRODIA_TOKEN or pass Prodia(token=...)")
+    return Token(value)
+
+
+def _address(given: str | None, allow_insecure: bool | None) -> address.Address:
+    found = address.parse(given or os.environ.get("PRODIA_BASE_URL") or address.DEFAULT_BASE_URL)
+    if found.scheme == "https" or found.is_loopback:
+        return found
+    if allow_insecure is None:
+        allow_insecure = os.environ.get("PRODIA_ALLOW_INSECURE") == "1"
+    if not allow_insecure:
+        raise InputError(
+            f"{found.url} would carry the token unencrypted to another computer: use https://, or say "
+            "Prodia(allow_insecure=True) or PRODIA_ALLOW_INSECURE=1"
+        )
+    log.warning("the token travels unencrypted to %s", found.url)
+    return found
+
+
+def _limiter(given: Fixed | None, max_concurrency: int | None) -> Fixed:
+    if given is not None and max_concurrency is not None:
+        raise InputError("give limiter= or max_concurrency=, not both")
+    if max_concurrency is not None:
+        return Fixed(max_concurrency)
+    return given if given is not None else Fixed()
+
+
+def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
+    headers = dict(given or {})
+    for name, value in headers.items():
+        if name.lower() in _OWN_HEADERS:
+            raise InputError(f"the header {name} is the client's own: use its argument instead")
+        if not (name.isascii() and name.isprintable() and value.isprintable()):
+            raise InputError(f"the header {name!r} holds characters that cannot be sent")
+    return headers
+
+
+def _job(job: str | Job, **given: Any) -> Job:
+    """Make the Job of a call's arguments; those that were not given keep the Job's own values."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if isinstance(given.get("inputs"), list):
+        given["inputs"] = tuple(given["inputs"])  # the list may change; anything else is checked in its place
+    if isinstance(job, Job):
+        if "config" in given or "inputs" in given:
+            raise InputError("config= and inputs= go with a job type; a Job has its own")
+        return replace(job, **given)
+    return Job(job, **given)

@@ -1,0 +1,235 @@
+"""One attempt: a request goes out, the reply goes into the sink, a verdict comes back, never an exception.
+
+The time limits of `Timeouts` are watched here, on the client's clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from prodia_async._errors import InputError
+from prodia_async._http.received import NotKeptError, Received
+from prodia_async._http.transport import Fault, Reply, Request, Transport
+from prodia_async._loops import OnExit
+from prodia_async._models import Verdict
+from prodia_async._pacing.clock import Clock, Deadline
+from prodia_async._settings import Limits, Timeouts
+from prodia_async._wire import reply as replies
+from prodia_async._wire import retry_after, status
+from prodia_async._wire.decode import MalformedReplyError, decoder_for
+from prodia_async._wire.media import split
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prodia_async._models import Job, JobResult, Output, VerdictKind
+    from prodia_async._pacing.limiter import Permit
+
+_MAX_ERROR_BODY = 64 * 1024
+"""Bytes of an error's body that are read for its reason."""
+
+_ERROR_BODY_TIME = 5.0
+"""Seconds that an error's body may take: its status and headers say the most."""
+
+
+class Watch:
+    """How far one attempt has come, and by when the server must have done the next thing."""
+
+    def __init__(self, clock: Clock, timeouts: Timeouts, permit: Permit, first_byte: float) -> None:
+        self.deadline = Deadline(clock, clock.monotonic() + timeouts.connect)
+        self.phase = "connect"
+        self._clock = clock
+        self._idle = timeouts.idle
+        self._first_byte = max(first_byte, timeouts.first_byte)
+        self._permit = permit
+
+    def connected(self) -> None:
+        """Wait for the source: the request has its connection."""
+        self._enter("send", math.inf)
+
+    def block_ready(self) -> None:
+        """Wait for the server to take a block."""
+        self._enter("send", self._idle)
+
+    def block_taken(self) -> None:
+        """Wait for the source, which may take its time."""
+        self._enter("send", math.inf)
+
+    def body_sent(self) -> None:
+        """Wait for the server's answer."""
+        self._permit.body_sent()
+        self._enter("answer", self._first_byte)
+
+    def reading(self) -> None:
+        """Wait for the next piece of the reply."""
+        self._enter("read", self._idle)
+
+    def storing(self) -> None:
+        """Wait for our own sink, which may take its time."""
+        self._enter("read", math.inf)
+
+    def _enter(self, phase: str, seconds: float) -> None:
+        if self.phase != "read" or phase == "read":  # an upload may go on while the reply is read
+            self.phase = phase
+            self.deadline.move(self._clock.monotonic() + seconds)
+
+
+class Exchange(Struct, frozen=True):
+    """What every attempt of a client shares. `redact` takes the token out of what a server says."""
+
+    transport: Transport
+    clock: Clock
+    timeouts: Timeouts
+    limits: Limits
+    redact: Callable[[str], str]
+
+    async def run(
+        self, request: Request, job: Job, received: Received, permit: Permit, first_byte: float = 0.0
+    ) -> Verdict:
+        """Send the request once and say what came of it.
+
+        `received` holds the outputs when the verdict is "done", and was discarded otherwise.
+        """
+        watch = Watch(self.clock, self.timeouts, permit, first_byte)
+        verdict: Verdict | None = None
+
+        async def discard_unless_done() -> None:
+            if verdict is None or verdict.kind != "done":
+                await received.discard()
+
+        async with OnExit(discard_unless_done):
+            with watch.deadline:
+                verdict = await self._converse(request, job, received, permit, watch)
+            if verdict is None:
+                verdict = _timed_out(watch, self.timeouts, permit)
+        return verdict
+
+    async def _converse(
+        self, request: Request, job: Job, received: Received, permit: Permit, watch: Watch
+    ) -> Verdict:
+        try:
+            reply = await self.transport.send(request, watch)
+            async with OnExit(reply.aclose):
+                if reply.status != 200:  # noqa: PLR2004 - the one status that carries a result
+                    return await self._refusal(reply, job, permit, watch)
+                permit.headers()
+                return await self._receive(reply, job, received, watch)
+        except Fault as fault:
+            return self._broken(fault, permit)
+        except InputError as error:
+            return Verdict("bad_input", may_have_run=False, reason=str(error), cause=error)
+
+    async def _receive(self, reply: Reply, job: Job, received: Received, watch: Watch) -> Verdict:
+        request_id = reply.headers.get("x-request-id")
+
+        def verdict(kind: VerdictKind, reason: str, cause: Exception | None = None) -> Verdict:
+            reason = self.redact(reason)
+            return Verdict(kind, True, reason, status=200, request_id=request_id, cause=cause)
+
+        try:
+            await self._feed(reply, received, watch)
+        except MalformedReplyError as error:
+            return verdict("malformed", f"the reply is malformed: {error}")
+        except NotKeptError as error:
+            return verdict("not_kept", str(error), error.cause)
+        except Fault as fault:
+            return verdict("unknown", f"the reply was cut off: {fault}")
+        raw = None if received.job_part is None else replies.read_job(received.job_part)
+        result = _result(raw, job, request_id, received.outputs())
+        kind = replies.kind_of_result(result)
+        reason = "" if kind == "done" else self.redact(_failure_of(result))
+        return Verdict(kind, True, reason, status=200, request_id=request_id, result=result)
+
+    async def _feed(self, reply: Reply, received: Received, watch: Watch) -> None:
+        """Drive the decoder: each piece is stored before the next is asked for."""
+        _refuse_encoding(reply.headers.get("Content-Encoding"))
+        decoder = decoder_for(reply.headers.get("Content-Type"), self.limits)
+        piece = b"-"
+        while piece:
+            watch.reading()
+            piece = await reply.read()
+            watch.storing()
+            for event in decoder.feed(piece) if piece else decoder.close():
+                await received.take(event)
+
+    async def _refusal(self, reply: Reply, job: Job, permit: Permit, watch: Watch) -> Verdict:
+        """Read an answer that is no result; one that came during the upload ends the upload, unread."""
+        wait = retry_after.parse(reply.headers.get("Retry-After"), self.clock.wall())
+        watch.storing()
+        body = await self._error_body(reply) if permit.was_sent else b""
+        content_type = reply.headers.get("Content-Type")
+        raw = replies.failed_result(content_type, body)
+        request_id = reply.headers.get("x-request-id")
+        return Verdict(
+            status.kind_of(reply.status),
+            may_have_run=status.may_have_run(reply.status),
+            reason=self.redact(_reason(reply, content_type, body)),
+            status=reply.status,
+            request_id=request_id,
+            retry_after=wait,
+            result=None if raw is None else _result(raw, job, request_id),
+        )
+
+    async def _error_body(self, reply: Reply) -> bytes:
+        body = b""
+        with Deadline(self.clock, self.clock.monotonic() + _ERROR_BODY_TIME):
+            try:
+                while len(body) < _MAX_ERROR_BODY and (piece := await reply.read()):
+                    body += piece
+            except Fault:
+                pass  # what was read so far has to do
+        return body[:_MAX_ERROR_BODY]
+
+    def _broken(self, fault: Fault, permit: Permit) -> Verdict:
+        reason = self.redact(str(fault))
+        if fault.kind == "descriptors":
+            reason = "no file descriptor is left for a connection: raise `ulimit -n` or lower max_concurrency"
+        if fault.kind in ("connect", "descriptors") or not permit.was_sent:
+            return Verdict("not_sent", may_have_run=False, reason=reason)
+        kind: VerdictKind = "malformed" if fault.kind == "protocol" else "unknown"
+        return Verdict(kind, may_have_run=True, reason=reason, stale=fault.stale)
+
+
+def _timed_out(watch: Watch, timeouts: Timeouts, permit: Permit) -> Verdict:
+    if watch.phase == "connect":
+        return Verdict("not_sent", False, f"no connection within Timeouts.connect={timeouts.connect:g} s")
+    what = {
+        "send": f"the server took nothing of the request for Timeouts.idle={timeouts.idle:g} s",
+        "answer": f"no answer within Timeouts.first_byte={timeouts.first_byte:g} s",
+        "read": f"nothing came of the reply for Timeouts.idle={timeouts.idle:g} s",
+    }[watch.phase]
+    return Verdict("timed_out", permit.was_sent, what)
+
+
+def _refuse_encoding(encoding: str | None) -> None:
+    if encoding and encoding.strip().lower() != "identity":
+        raise MalformedReplyError(f"it is encoded as {encoding[:40]!r}, which was not asked for")
+
+
+def _result(
+    raw: Mapping[str, Any] | None, job: Job, request_id: str | None, outputs: tuple[Output, ...] = ()
+) -> JobResult:
+    return replies.job_result(raw, job, outputs=outputs, attempts=(), request_id=request_id, warnings=())
+
+
+def _failure_of(result: JobResult) -> str:
+    said = f": {result.error}" if result.error else ""
+    state = result.state.current if result.state else None
+    return (
+        f"the job failed{said}"
+        if state == "failed"
+        else f"the job ended in the unknown state {state!r}{said}"
+    )
+
+
+def _reason(reply: Reply, content_type: str | None, body: bytes) -> str:
+    if 300 <= reply.status < 400:  # noqa: PLR2004 - the class of redirects
+        place = reply.headers.get("Location", "")[:200]
+        return f"the server answered with a redirect to {place!r}, which is not followed"
+    said = replies.reason(content_type, body)
+    kind = split(content_type or "")[0]
+    return said or f"the server answered {reply.status}" + (f" with {kind}" if body and kind else "")

@@ -1,0 +1,109 @@
+"""Request bodies: what is planned in `_wire.encode` and read from `_files.sources`, as aiohttp writes it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp.payload import Payload
+
+from prodia_async._errors import InputError
+from prodia_async._loops import OnExit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from prodia_async._files.sources import Source
+    from prodia_async._http.transport import Body, Emit, Progress
+    from prodia_async._wire.encode import Plan
+
+
+class JsonBody:
+    """A job without inputs."""
+
+    content_type = "application/json"
+
+    def __init__(self, job: bytes) -> None:
+        self.size: int | None = len(job)
+        self._job = job
+
+    async def write(self, emit: Emit) -> None:
+        """Hand the job over in one block."""
+        await emit(self._job)
+
+
+class MultipartBody:
+    """A job with inputs: the plan's bytes around the sources' bytes, each source opened anew."""
+
+    def __init__(self, plan: Plan, sources: Sequence[Source]) -> None:
+        self.content_type = plan.content_type
+        self.size = plan.size
+        self._plan = plan
+        self._sources = sources
+
+    async def write(self, emit: Emit) -> None:
+        """Hand the parts over in order. Raises InputError where a source fails or changed."""
+        for prelude, source in zip(self._plan.preludes, self._sources, strict=True):
+            reader = await source.open()
+            async with OnExit(reader.close):
+                await emit(prelude)
+                while block := await reader.read():
+                    await emit(block)
+        await emit(self._plan.tail)
+
+
+class BodyPayload(Payload):
+    """Writes a body into aiohttp's connection, reports its progress and keeps the error of a bad source.
+
+    aiohttp cancels its writer without waiting for it, so `settled` is there to wait for.
+    """
+
+    def __init__(self, body: Body, progress: Progress) -> None:
+        super().__init__(body, content_type=body.content_type)
+        self._size = body.size
+        self._body = body
+        self._progress = progress
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.connection: asyncio.BaseTransport | None = None
+        self.error: InputError | None = None
+        self.sent = False
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
+        """Say what it is: a body that streams has no text."""
+        return f"<{self._body.content_type}, {self._size} bytes>"
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the whole body."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002 - the size is exact: nothing is ever to be cut
+    ) -> None:
+        """Write the whole body."""
+
+        async def emit(block: bytes) -> None:
+            self._progress.block_ready()
+            await writer.write(block)
+            self._progress.block_taken()
+
+        self._idle.clear()
+        self.connection = getattr(writer, "transport", None)
+        self._progress.connected()
+        try:
+            await self._body.write(emit)
+            self.sent = True
+            self._progress.body_sent()
+        except InputError as error:
+            self.error = error
+            raise OSError("the input failed") from error
+        finally:
+            self._idle.set()
+
+    async def settled(self) -> None:
+        """Wait until the writer let go of every source."""
+        await self._idle.wait()

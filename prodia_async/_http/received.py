@@ -1,0 +1,91 @@
+"""A reply as it is taken apart: outputs go to the sink, the job part is kept, and limits are watched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prodia_async._errors import OutputError
+from prodia_async._models import Output, OutputInfo
+from prodia_async._wire.decode import Event, JobPart, OutputEnd, OutputStart
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Awaitable
+
+    from prodia_async._files.sinks import Sink, Writer
+    from prodia_async._models import JobResult
+    from prodia_async._settings import Limits
+
+
+class NotKeptError(Exception):
+    """The sink failed, or the outputs broke a limit of ours: the job ran, but its outputs are not kept."""
+
+    def __init__(self, cause: Exception | None, reason: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
+
+
+class Received:
+    """What one attempt has brought so far. `commit` or `discard` ends it."""
+
+    def __init__(self, sink: Sink, limits: Limits) -> None:
+        self.job_part: bytes | None = None
+        self._sink = sink
+        self._max_bytes = limits.max_output_bytes
+        self._infos: list[OutputInfo] = []
+        self._writers: list[Writer] = []
+        self._sizes: list[int] = []
+
+    async def take(self, event: Event) -> None:
+        """Deal with one event of the decoder. Raises NotKeptError."""
+        if isinstance(event, bytes):
+            await self._write(event)
+        elif isinstance(event, OutputStart):
+            info = OutputInfo(len(self._infos), event.filename, event.content_type)
+            self._infos.append(info)
+            self._sizes.append(0)
+            self._writers.append(await _kept(self._sink.open(info)))
+        elif isinstance(event, OutputEnd):
+            await _kept(self._writers[-1].close())
+        elif isinstance(event, JobPart):
+            self.job_part = event.body
+
+    async def _write(self, data: bytes) -> None:
+        self._sizes[-1] += len(data)
+        if self._max_bytes is not None and sum(self._sizes) > self._max_bytes:
+            raise NotKeptError(None, f"its outputs are larger than Limits.max_output_bytes={self._max_bytes}")
+        await _kept(self._writers[-1].write(data))
+
+    async def commit(self, result: JobResult) -> None:
+        """Keep the outputs. Raises NotKeptError."""
+        await _kept(self._sink.commit(result))
+
+    async def discard(self) -> None:
+        """Drop what was received."""
+        await self._sink.discard()
+
+    def outputs(self) -> tuple[Output, ...]:
+        """Describe the outputs; where they lie is known once they are committed."""
+        return tuple(
+            Output(
+                filename=info.filename,
+                content_type=info.content_type,
+                size=size,
+                path=getattr(writer, "path", None),
+                data=getattr(writer, "data", None),
+            )
+            for info, size, writer in zip(self._infos, self._sizes, self._writers, strict=True)
+        )
+
+    def written(self) -> tuple[pathlib.Path, ...]:
+        """Return the files that stand already."""
+        return tuple(output.path for output in self.outputs() if output.path is not None)
+
+
+async def _kept(action: Awaitable[Any]) -> Any:
+    """Await what a sink does; whatever it raises means that the output was not kept."""
+    try:
+        return await action
+    except Exception as error:
+        what = str(error) if isinstance(error, OutputError) else f"the sink failed: {error!r}"
+        raise NotKeptError(error, what) from error

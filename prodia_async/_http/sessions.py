@@ -1,0 +1,176 @@
+"""aiohttp as a `Transport`: one session for one event loop."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from msgspec import Struct, field
+
+from prodia_async._http.payload import BodyPayload
+from prodia_async._http.transport import Fault, FaultKind, Progress, Reply, Request
+from prodia_async._loops import OnExit
+from prodia_async._settings import Token
+
+if TYPE_CHECKING:
+    import asyncio
+
+_NOTSENT_LOWAT = 128 * 1024
+"""Bytes of unsent body that the kernel may hold: few, so that "handed over" means nearly sent."""
+
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+class ConnectionSettings(Struct, frozen=True):
+    """How connections are made: `keepalive` in seconds, a proxy's URL, and aiohttp's own session options."""
+
+    token: Token
+    headers: Mapping[str, str]
+    keepalive: float
+    proxy: str | None = None
+    ssl_context: ssl.SSLContext | None = None
+    session_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class AiohttpTransport:
+    """A session and its connections. Make it in the loop that uses it."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._used: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+        self._session = self._open_session()
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        options: dict[str, Any] = {
+            # The limiter bounds connections: a queue inside aiohttp would look to it like a slow service.
+            "connector": aiohttp.TCPConnector(
+                limit=0,
+                keepalive_timeout=self._settings.keepalive,
+                socket_factory=self._open_socket,
+                ssl=self._settings.ssl_context or True,
+            ),
+            "headers": {**self._settings.headers, "Authorization": self._settings.token.authorization()},
+            "cookie_jar": aiohttp.DummyCookieJar(),
+            "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            "auto_decompress": False,
+            "trust_env": False,
+        }
+        return aiohttp.ClientSession(**(options | dict(self._settings.session_options)))
+
+    def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, *_ = address
+        opened = socket.socket(family, kind, protocol)
+        opened.setblocking(False)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT)
+        self._sockets.add(opened)
+        return opened
+
+    async def send(self, request: Request, progress: Progress) -> Reply:
+        """Send the request and return the reply once its headers are there. Raises Fault or InputError."""
+        payload = BodyPayload(request.body, progress)
+        response = None
+        failure: Exception | None = None
+
+        async def settle_unanswered() -> None:
+            if response is None:
+                await payload.settled()
+
+        async with OnExit(settle_unanswered):
+            try:
+                response = await self._session.post(
+                    request.url,
+                    data=payload,
+                    headers=request.headers,
+                    allow_redirects=False,
+                    proxy=self._settings.proxy,
+                )
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                failure = self._failure(error, payload)
+        if (
+            response is None
+        ):  # raised here, so that aiohttp's error, whose repr shows the token, is no context
+            raise failure or AssertionError("no response and no failure")
+        if payload.connection is not None:
+            self._used.add(payload.connection)
+        return AiohttpReply(response, payload)
+
+    def _failure(self, error: Exception, payload: BodyPayload) -> Exception:
+        """Say what went wrong, without aiohttp's own error: its repr carries the request's headers."""
+        if payload.error is not None:
+            return payload.error
+        reused = payload.connection is not None and payload.connection in self._used
+        return Fault(_kind_of(error), _describe(error), stale=reused and payload.sent)
+
+    async def aclose(self) -> None:
+        """Close the session and its connections."""
+        await self._session.close()
+
+    def close_dead(self) -> None:
+        """Close the sockets by descriptor: their loop is gone, and transports cannot be closed without it."""
+        for opened in list(self._sockets):
+            opened.close()
+
+    def abandon(self) -> None:
+        """Put the null device in the sockets' places: what this process does to them reaches nobody."""
+        null = os.open(os.devnull, os.O_RDWR)
+        for opened in list(self._sockets):
+            if opened.fileno() >= 0:
+                os.dup2(null, opened.fileno())
+        os.close(null)
+
+
+class AiohttpReply:
+    """A reply whose body is read as it arrives."""
+
+    def __init__(self, response: aiohttp.ClientResponse, payload: BodyPayload) -> None:
+        self._response = response
+        self._payload = payload
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end. Raises Fault, or InputError when the input failed."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure = self._payload.error or Fault(_kind_of(error), _describe(error))
+        raise failure  # outside the handler: aiohttp's error may show the token and must be no context
+
+    async def aclose(self) -> None:
+        """Keep the connection if the body was read to its end; drop it otherwise."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+        await self._payload.settled()
+
+
+def _kind_of(error: Exception) -> FaultKind:
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorSSLError):
+        cause = getattr(error, "os_error", None)
+        return "descriptors" if getattr(cause, "errno", None) in _OUT_OF_DESCRIPTORS else "connect"
+    if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ServerFingerprintMismatch):
+        return "connect"
+    if isinstance(error, aiohttp.ClientResponseError | ValueError):
+        return "protocol"
+    return "lost"
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):
+        return (
+            f"the answer cannot be read: {error.message.splitlines()[0][:200]}"
+            if error.message
+            else "bad answer"
+        )
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection without an answer"
+    return f"{error}".splitlines()[0][:300] if f"{error}" else type(error).__name__

@@ -1,0 +1,155 @@
+"""Many jobs at once: pulled from any iterable as there is room, handed out as they complete."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+from msgspec import Struct
+
+from prodia_async._errors import InputError, ProdiaError
+from prodia_async._models import Job, JobResult
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+Jobs: TypeAlias = Iterable[Job] | AsyncIterable[Job]
+Run: TypeAlias = Callable[[Job], Awaitable[JobResult]]
+
+
+class Outcome(Struct, frozen=True):
+    """What became of one job: exactly one of `result` and `error` is set."""
+
+    job: Job
+    result: JobResult | None = None
+    error: ProdiaError | None = None
+
+
+class AsCompleted:
+    """`async with ... as outcomes: async for outcome in outcomes`: outcomes in the order of completion.
+
+    It keeps up to `ahead` jobs of each type started and not yet handed out. Jobs of a type that has that
+    many are put aside, at most 4 × `ahead` of them; then the iterable is not read on. Leaving the block
+    cancels what is in flight. An error of the iterable itself is raised once all started jobs are handed out.
+    """
+
+    def __init__(self, jobs: Jobs, make_run: Callable[[], Awaitable[Run]], ahead: int) -> None:
+        self._jobs = _pull(jobs)
+        self._make_run = make_run
+        self._run: Run | None = None
+        self._ahead = ahead
+        self._started: Counter[str] = Counter()
+        self._aside: dict[str, deque[Job]] = {}
+        self._aside_count = 0
+        self._done: deque[Outcome] = deque()
+        self._reading = True
+        self._failure: Exception | None = None
+        self._news = anyio.Event()
+        self._room = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> AsCompleted:  # noqa: PYI034 - typing.Self needs Python 3.11
+        self._run = await self._make_run()
+        self._tasks = await anyio.create_task_group().__aenter__()
+        self._tasks.start_soon(self._feed)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._tasks is None or kind is GeneratorExit:
+            return
+        self._tasks.cancel_scope.cancel()
+        # The block's own exception goes its way as it is: given to the group it would come back in a group.
+        await self._tasks.__aexit__(None, None, None)
+
+    def __aiter__(self) -> AsCompleted:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        """Return the next outcome. Raises what the iterable raised, after the last outcome."""
+        while not self._done:
+            if not self._reading and not self._started.total():
+                if self._failure is not None:
+                    failure, self._failure = self._failure, None
+                    raise failure
+                raise StopAsyncIteration
+            if self._news.is_set():  # several readers share one event
+                self._news = anyio.Event()
+            await self._news.wait()
+        outcome = self._done.popleft()
+        self._leave(outcome.job.type)
+        return outcome
+
+    async def _feed(self) -> None:
+        try:
+            async for job in self._jobs:
+                _check(job)
+                self._enter(job)
+                while self._aside_count >= 4 * self._ahead:
+                    self._room = anyio.Event()
+                    await self._room.wait()
+        except Exception as failure:  # noqa: BLE001 - whatever the iterable raises is handed to the reader
+            self._failure = failure
+        finally:
+            self._reading = False
+            self._news.set()
+
+    def _enter(self, job: Job) -> None:
+        if self._started[job.type] < self._ahead:
+            self._start(job)
+        else:
+            self._aside.setdefault(job.type, deque()).append(job)
+            self._aside_count += 1
+
+    def _start(self, job: Job) -> None:
+        if self._tasks is None or self._run is None:
+            raise AssertionError("jobs start inside the block")
+        self._started[job.type] += 1
+        self._tasks.start_soon(self._outcome, self._run, job)
+
+    def _leave(self, kind: str) -> None:
+        """Let the next job of a type start in the place of one that was handed out."""
+        self._started[kind] -= 1
+        waiting = self._aside.get(kind)
+        if waiting:
+            self._aside_count -= 1
+            self._start(waiting.popleft())
+        elif not self._started[kind]:
+            del self._started[kind]
+            self._aside.pop(kind, None)
+        self._room.set()
+
+    async def _outcome(self, run: Run, job: Job) -> None:
+        try:
+            outcome = Outcome(job, result=await run(job))
+        except ProdiaError as error:
+            outcome = Outcome(job, error=error)
+        except Exception as error:  # noqa: BLE001 - one job's failure never sinks the rest
+            unexpected = ProdiaError(f"{job.type}: {type(error).__name__}: {error}")
+            unexpected.__cause__ = error
+            outcome = Outcome(job, error=unexpected)
+        self._done.append(outcome)
+        self._news.set()
+
+
+def _check(job: object) -> None:
+    if not isinstance(job, Job):
+        raise InputError(f"as_completed takes Job values, not {type(job).__name__}")
+
+
+async def _each(jobs: Iterable[Job]) -> AsyncIterator[Job]:
+    for job in jobs:
+        yield job
+
+
+def _pull(jobs: Jobs) -> AsyncIterator[Job]:
+    if isinstance(jobs, AsyncIterable):
+        return aiter(jobs)
+    if isinstance(jobs, Iterable):
+        return _each(jobs)
+    raise InputError(f"jobs must be an iterable or async iterable of Job, not {type(jobs).__name__}")
