@@ -1,0 +1,277 @@
+"""Where outputs go: into memory, to a file, into a folder, or to a sink of the user's own.
+
+A sink serves one attempt of one job. Its outputs are opened one after another; then `commit` makes them
+stand, or `discard` leaves nothing of them. Small outputs are collected and reach the disk in one trip to a
+worker thread; larger ones go there in blocks, the next being received while the last is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from prodia_async._errors import OutputError
+from prodia_async._files.hops import Hop, start
+from prodia_async._files.landing import Landing, Part, Place, drop_all
+from prodia_async._files.names import safe_name
+from prodia_async._settings import Limits, MiB
+from prodia_async._wire import media
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from prodia_async._models import JobResult, OutputInfo
+
+_SMALL = MiB  # an output up to this size may be collected
+_BLOCK = MiB // 2  # what goes to disk at once; twice that is held, and what was collected before
+
+
+class Writer(Protocol):
+    """Takes one output's bytes, in order."""
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; waits where the disk is slower than the network."""
+
+    async def close(self) -> None:
+        """Take note that the output is whole. After one that was cut short only `Sink.discard` follows."""
+
+
+class Sink(Protocol):
+    """Takes the outputs of one attempt of a job. Whatever it raises ends the job with OutputError."""
+
+    async def open(self, output: OutputInfo) -> Writer:
+        """Begin an output; the one before it is closed."""
+
+    async def commit(self, result: JobResult) -> None:
+        """Make the outputs stand: the job is done, and all of them are closed."""
+
+    async def discard(self) -> None:
+        """Leave nothing of what is not committed. May be called again, after a failure and after a cancel."""
+
+
+class Budget:
+    """How many bytes of small outputs may be collected at the same time (`Limits.collect`), in one loop."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def take(self, n: int) -> bool:
+        """Take `n` bytes; False, and nothing taken, if there are not so many left."""
+        if self.used + n > self.limit:
+            return False
+        self.used += n
+        return True
+
+    def give(self, n: int) -> None:
+        """Give `n` taken bytes back."""
+        self.used -= n
+
+
+class _MemoryWriter:
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self._count = count
+        self._buffer = bytearray()
+        self._data: bytes | None = None
+
+    @property
+    def data(self) -> bytes | None:
+        """The output's bytes, once it is closed."""
+        return self._data
+
+    async def write(self, data: bytes) -> None:
+        self._count(len(data))
+        self._buffer += data
+
+    async def close(self) -> None:
+        self._data = bytes(self._buffer)
+        self._buffer = bytearray()
+
+    def clear(self) -> None:
+        self._data, self._buffer = None, bytearray()
+
+
+class MemorySink:
+    """Keeps a job's outputs in memory, at most `limit` bytes together; writers show them as `data`."""
+
+    def __init__(self, limit: int = Limits().max_memory_output) -> None:
+        self._limit = limit
+        self._size = 0
+        self._writers: list[_MemoryWriter] = []
+
+    def _count(self, size: int) -> None:
+        """Count bytes to come. Raises OutputError above the limit."""
+        self._size += size
+        if self._size > self._limit:
+            raise OutputError(
+                f"the job's outputs are larger than {self._limit} bytes (Limits.max_memory_output): "
+                "write them to a file or folder with to=",
+                may_have_run=True,
+            )
+
+    async def open(self, output: OutputInfo) -> _MemoryWriter:  # noqa: ARG002 - part of the interface Sink
+        writer = _MemoryWriter(self._count)
+        self._writers.append(writer)
+        return writer
+
+    async def commit(self, result: JobResult) -> None:  # noqa: ARG002 - part of the interface Sink
+        """Let go of the writers: they hold the bytes."""
+        self._writers = []
+
+    async def discard(self) -> None:
+        for writer in self._writers:
+            writer.clear()
+        self._writers = []
+        self._size = 0
+
+
+class _DiskWriter:
+    """Collects an output while it is small and the budget allows; writes blocks to its part after that."""
+
+    def __init__(self, part: Part, budget: Budget) -> None:
+        self.part = part
+        self._budget = budget
+        self._taken = 0
+        self._buffer: bytearray | None = bytearray()
+        self.collects = True
+        self._pending: Hop[None] | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Where the output stands, once it is committed."""
+        return self.part.path
+
+    @property
+    def rest(self) -> bytearray | None:
+        """What commit has still to write; None if all of it is in the temporary file."""
+        return self._buffer
+
+    async def write(self, data: bytes) -> None:
+        if self.collects and self._taken + len(data) <= _SMALL and self._budget.take(len(data)):
+            self._taken += len(data)
+            self._add(data)
+            return
+        self.collects = False
+        self.give_back()
+        view = memoryview(data)
+        for begin in range(0, len(view), _BLOCK):
+            if self._add(view[begin : begin + _BLOCK]) >= _BLOCK:
+                await self._flush()
+
+    def _add(self, data: bytes | memoryview) -> int:
+        if self._buffer is None:
+            raise RuntimeError("write() after close()")
+        self._buffer += data
+        return len(self._buffer)
+
+    async def close(self) -> None:
+        if not self.collects and self._buffer is not None:
+            await self._flush(last=True)
+            self._buffer = None
+            await self._written()
+
+    async def _flush(self, *, last: bool = False) -> None:
+        """Hand the buffer to a thread once the block before is written."""
+        await self._written()
+        block, self._buffer = self._buffer or bytearray(), bytearray()
+        self._pending = start(partial(self.part.write, block, last=last))
+
+    async def _written(self) -> None:
+        if self._pending is not None:
+            try:
+                await self._pending.result()
+            except OSError as error:
+                raise _not_kept(error) from error
+
+    def give_back(self) -> None:
+        """Give the budget back: the bytes go to disk, or nowhere."""
+        self._budget.give(self._taken)
+        self._taken = 0
+
+    def release(self) -> None:
+        """Forget the bytes and what they took of the budget."""
+        self.give_back()
+        self._buffer = None
+
+
+class _DiskSink:
+    def __init__(self, place: Place, custom_id: str | None, budget: Budget | None) -> None:
+        self._landing = Landing(place)
+        self._custom_id = custom_id
+        self._budget = Budget(Limits().collect) if budget is None else budget
+        self._writers: list[_DiskWriter] = []
+
+    async def open(self, output: OutputInfo) -> _DiskWriter:
+        part = Part(self._landing.place, media.suffix_for(output.content_type))
+        writer = _DiskWriter(part, self._budget)
+        self._writers.append(writer)
+        return writer
+
+    async def commit(self, result: JobResult) -> None:
+        """Write and name all outputs. From the first rename on, a cancellation waits until all have names."""
+        if not self._writers:
+            return
+        stem = safe_name(self._custom_id or result.id or result.request_id or "output")
+        parts = [(writer.part, writer.rest) for writer in self._writers]
+        trip = start(self._landing.land, parts, stem)
+        try:
+            await trip.result()
+        except asyncio.CancelledError:
+            self._landing.dead = True
+            await (self.discard() if trip.cancel() else trip.settled())
+            raise
+        except OSError as error:
+            written = tuple(part.path for part, _ in parts if part.path is not None)
+            raise _not_kept(error, written) from error
+        finally:
+            self._release()
+            self._writers = []
+
+    async def discard(self) -> None:
+        """Remove the temporary files, also of a write under way, and give the budget back."""
+        parts = [writer.part for writer in self._writers if not writer.collects]
+        self._release()
+        if parts:
+            await start(drop_all, parts).settled()
+
+    def _release(self) -> None:
+        for writer in self._writers:
+            writer.release()
+
+
+class FileSink(_DiskSink):
+    """Writes the first output to exactly `path`, replacing what is there, the others beside it.
+
+    Further outputs are named `x-2.<ext of its type>` and never replace a file. A path that is a folder
+    by the time of writing is treated as FolderSink treats it. `budget` is shared by sinks that are in use
+    at the same time.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], budget: Budget | None = None, *, custom_id: str | None = None
+    ) -> None:
+        super().__init__(Place(Path(path), exact=True), custom_id, budget)
+
+
+class FolderSink(_DiskSink):
+    """Writes outputs into a folder as `<custom_id or job id>.<ext of its type>`, then -2, -3 ...
+
+    No file is ever replaced, and no name leads out of the folder, which is made when it is missing.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], custom_id: str | None = None, budget: Budget | None = None
+    ) -> None:
+        super().__init__(Place(Path(folder), exact=False), custom_id, budget)
+
+
+def _not_kept(error: OSError, written: tuple[Path, ...] = ()) -> OutputError:
+    reason = error.strerror or str(error)
+    place = f" ({error.filename})" if error.filename else ""
+    kept = OutputError(f"the output could not be written: {reason}{place}", may_have_run=True)
+    kept.errno = error.errno
+    kept.written = written
+    return kept

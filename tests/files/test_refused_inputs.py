@@ -1,0 +1,191 @@
+"""Inputs that are refused before anything is sent, or found to have changed while it was."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from files.readings import PNG, drain, read, read_all
+from files.steps import descriptors
+
+from prodia_async._errors import InputError
+from prodia_async._files.sources import prepare
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(PNG)
+    return path
+
+
+def write_only(folder):
+    return (folder / "w").open("wb")
+
+
+def closed(folder):
+    file = (folder / "photo.png").open("rb")
+    file.close()
+    return file
+
+
+def released(folder):
+    view = memoryview(b"x")
+    view.release()
+    return ("x", view)
+
+
+def fifo(folder):
+    os.mkfifo(folder / "fifo")
+    return folder / "fifo"
+
+
+class Textual:
+    """Reads text, although nothing says so."""
+
+    def tell(self):
+        return 0
+
+    def seek(self, *_):
+        return 5
+
+    def read(self, *_):
+        return "text"
+
+
+class Broken:
+    def tell(self):
+        raise RuntimeError("no position today")
+
+    def read(self, *_):
+        return b""
+
+
+class BytesPath:
+    def __fspath__(self):
+        return b"photo.png"
+
+
+class AsyncFile:
+    async def read(self, size=-1):
+        return b""
+
+
+BAD = {
+    "missing": (lambda folder: folder / "none.png", r"input 1: '.*none.png' cannot be read: No such file"),
+    "folder": (lambda folder: folder, "is a folder"),
+    "fifo": (fifo, "not a regular file"),
+    "empty path": (lambda folder: "", "no path"),
+    "NUL in a path": (lambda folder: "a\0b", "control"),
+    "NUL in a folder": (lambda folder: "a\0b/x.png", "null"),
+    "bytes path": (lambda folder: BytesPath(), "no path"),
+    "number": (lambda folder: 7, "input 1 is int: pass a path, bytes"),
+    "None": (lambda folder: None, "NoneType"),
+    "list": (lambda folder: [b"x"], "is list"),
+    "sync iterator": (lambda folder: iter([b"x"]), "iterator: pass"),
+    "tuple of one": (lambda folder: ("x",), "tuple of 1"),
+    "tuple of four": (lambda folder: ("x", b"", None, 1), "tuple of 4"),
+    "no name": (lambda folder: ("", b""), "no file name"),
+    "name of bytes": (lambda folder: (b"x", b""), "no file name"),
+    "name with a directory": (lambda folder: ("a/b.png", b""), "a/b.png"),
+    "name with a line end": (lambda folder: ("a\r\nb", b""), "control"),
+    "name with NUL": (lambda folder: ("a\0b", b""), "control"),
+    "name of no text": (lambda folder: ("\ud800", b""), "Unicode"),
+    "text content": (lambda folder: ("x.txt", "some text"), "content is text"),
+    "bad type": (lambda folder: ("x", b"", "png"), "no media type"),
+    "type with a line end": (lambda folder: ("x", b"", "image/png\r\nX: y"), "no media type"),
+    "type of bytes": (lambda folder: ("x", b"", b"image/png"), "no media type"),
+    "text file": (lambda folder: io.StringIO("x"), "text mode"),
+    "reads text": (lambda folder: Textual(), "gives str"),
+    "broken": (lambda folder: Broken(), "no position today"),
+    "async file": (lambda folder: AsyncFile(), "async file"),
+    "write only": (write_only, "writing only"),
+    "closed": (closed, "closed file"),
+    "released": (released, "released"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+async def test_bad_inputs_are_told_before_anything_is_sent(what, photo):
+    make, message = BAD[what]
+    given = make(photo.parent)
+    with pytest.raises(InputError, match=message) as caught:
+        await read_all([given])
+    assert "input" in str(caught.value) or "name" in str(caught.value)
+    assert not caught.value.may_have_run
+    if hasattr(given, "close"):
+        given.close()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+async def test_a_file_without_permission(photo):
+    photo.chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        await prepare([photo])
+
+
+@pytest.mark.parametrize("inputs", ["photo.png", b"x", Path("x"), 7, None])
+async def test_inputs_must_be_a_list(inputs):
+    with pytest.raises(InputError, match="pass a list"):
+        await prepare(inputs)
+
+
+@pytest.mark.parametrize("change", [PNG[:-1], PNG + b"x", b"", PNG[:-1] + b"!"])
+async def test_a_file_that_changed_before_an_attempt(change, photo):
+    (source,) = await prepare([photo])
+    assert b"".join(await read(source)) == PNG
+    photo.write_bytes(change)
+    os.utime(photo, ns=(1, 1))
+    before = descriptors()
+    with pytest.raises(InputError, match=r"'photo.png' changed while it was sent"):
+        await read(source)
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("size", [300_000, 700_000, 900_000])
+@pytest.mark.parametrize("opened", [False, True])
+async def test_a_file_that_shrinks_or_grows_while_it_is_sent(size, opened, photo):
+    with photo.open("rb") as file:
+        (source,) = await prepare([file if opened else photo])
+        reader = await source.open()
+        sent = bytearray(await reader.read())
+        os.truncate(photo, size)
+        with pytest.raises(InputError, match="changed while it was sent"):
+            await drain(reader, sent)
+        assert len(sent) < len(PNG)
+        assert await reader.read() == b""
+        await reader.close()
+
+
+async def test_an_open_file_that_was_rewritten(photo):
+    with photo.open("rb") as file:
+        (source,) = await prepare([file])
+        os.utime(photo, ns=(1, 1))
+        with pytest.raises(InputError, match="changed"):
+            await read(source)
+
+
+async def test_bytes_that_changed(photo):
+    data, view = bytearray(b"x" * 10), memoryview(b"x")
+    first, second = await prepare([("a", data), ("b", view)])
+    data.append(1)
+    view.release()
+    with pytest.raises(InputError, match="'a' changed"):
+        await read(first)
+    await read(second)
+
+
+async def test_a_file_that_vanished(photo):
+    (source,) = await prepare([photo])
+    photo.unlink()
+    with pytest.raises(InputError, match="could not be read") as caught:
+        await read(source)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+async def test_an_open_file_that_was_closed(photo):
+    with photo.open("rb") as file:
+        (source,) = await prepare([file])
+    with pytest.raises(InputError, match="closed file") as caught:
+        await read(source)
+    assert isinstance(caught.value.__cause__, ValueError)
