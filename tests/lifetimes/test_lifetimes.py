@@ -18,7 +18,9 @@ FORKS = [("fork.py", busy, ending) for busy in ("idle", "busy") for ending in ("
 
 
 @pytest.fixture(scope="module", params=["plain", "tls"])
-def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     if request.param == "plain":
         with background_emulator(capacity=32, latency=0.01) as emulator:
             yield {"SCENARIO_URL": emulator.base_url, "PRODIA_TOKEN": emulator.token}

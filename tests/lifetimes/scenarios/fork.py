@@ -1,4 +1,4 @@
-"""Forks inside a coroutine, with an idle or a busy connection; the child uses the client, the parent goes on."""
+"""Forks in a coroutine, with an idle or a busy connection; the child uses the client, the parent goes on."""
 
 import asyncio
 import os
