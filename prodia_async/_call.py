@@ -130,7 +130,8 @@ class _Run:
             if verdict.kind != "done":
                 raise error_for(verdict, self._subject, self._attempts.log)
             result = await self._commit(verdict)
-        except ProdiaError:
+        except ProdiaError as error:
+            self._place(error)
             self._engine.tally.failed += 1
             self._notify("failed", self._last_attempt)
             raise
@@ -142,6 +143,15 @@ class _Run:
     def _subject(self) -> str:
         name = self._job.custom_id
         return self._job.type if name is None else f"{self._job.type} (custom_id {name!r})"
+
+    def _place(self, error: ProdiaError) -> None:
+        """Let an error that did not come from a verdict name the job too, and what was tried before it."""
+        if not error.attempts and self._attempts.log:
+            error.attempts = tuple(self._attempts.log)
+            error.may_have_run |= any(attempt.may_have_run for attempt in error.attempts)
+        if not error.message.startswith(self._subject):
+            error.message = f"{self._subject}: {error.message}"
+            error.args = (error.message,)
 
     @property
     def _last_attempt(self) -> Attempt | None:

@@ -85,9 +85,13 @@ class Prodia:
         transport: Callable[[], Transport] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name != "self"}
-        self._arguments = {**arguments, "token": None if token is None else Token(token)}
-        self._token = _token(token)
+        self._arguments = {name: value for name, value in locals().items() if name != "self"}
+        checked = _token(token)
+        self._arguments["token"] = None if token is None else checked
+        del token  # a traceback may show the variables of its frames
+        if isinstance(checked, InputError):
+            raise checked
+        self._token = checked
         self._address = _address(base_url, allow_insecure)
         self._arguments["base_url"] = self._address.url
         self._limiter = _limiter(limiter, max_concurrency)
@@ -200,9 +204,9 @@ class Prodia:
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        copy._arguments = {**self._arguments, **given}
         if headers is not None:
             given["headers"] = {**self._options.headers, **_headers(headers)}
+        copy._arguments = {**self._arguments, **given}
         copy._options = replace(self._options, **given)
         copy._owns_engines = False
         return copy
@@ -241,11 +245,11 @@ class Prodia:
                 "this client holds an explicit token and is not pickled with it: set PRODIA_TOKEN where it "
                 "is unpickled, or say Prodia(pickle_token=True)"
             )
-        plain = None if token is None else token.authorization().removeprefix("Bearer ")
-        return {**self._arguments, "token": plain}
+        return self._arguments
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc] # a client is its settings
+        # A client is its settings. The token's plain text gets no variable here: a traceback may show them.
+        self.__init__(**{**state, "token": _plain(state["token"])})  # type: ignore[misc]
 
     def _make_engine(self) -> _call.Engine:
         limit = allowed_concurrency(self._limiter.max_concurrency)
@@ -270,11 +274,19 @@ class Prodia:
         )
 
 
-def _token(given: str | None) -> Token:
+def _token(given: str | None) -> Token | InputError:
+    """Return the token, or what is wrong with it: an error raised in here would show it in its traceback."""
     value = given if given is not None else os.environ.get("PRODIA_TOKEN")
     if value is None:
-        raise InputError("no token: set PRODIA_TOKEN or pass Prodia(token=...)")
-    return Token(value)
+        return InputError("no token: set PRODIA_TOKEN or pass Prodia(token=...)")
+    try:
+        return Token(value)
+    except InputError as error:
+        return error.with_traceback(None)
+
+
+def _plain(token: Token | None) -> str | None:
+    return None if token is None else token.authorization().removeprefix("Bearer ")
 
 
 def _address(given: str | None, allow_insecure: bool | None) -> address.Address:

@@ -7,7 +7,6 @@ several `asyncio.run` one after another, in several threads, and in forked child
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import weakref
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -57,6 +56,8 @@ class OnExit:
 
 def make_immortal(thing: object) -> None:
     """Keep `thing`, and all that it refers to, from ever being finalised."""
+    import ctypes  # noqa: PLC0415 - 3 ms that only a fork or a killed loop costs
+
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 

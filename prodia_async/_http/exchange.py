@@ -124,7 +124,7 @@ class Exchange(Struct, frozen=True):
             return Verdict("bad_input", may_have_run=False, reason=str(error), cause=error)
 
     async def _receive(self, reply: Reply, job: Job, received: Received, watch: Watch) -> Verdict:
-        request_id = reply.headers.get("x-request-id")
+        request_id = self._request_id(reply)
 
         def verdict(kind: VerdictKind, reason: str, cause: Exception | None = None) -> Verdict:
             reason = self.redact(reason)
@@ -138,11 +138,14 @@ class Exchange(Struct, frozen=True):
             return verdict("not_kept", str(error), error.cause)
         except Fault as fault:
             return verdict("unknown", f"the reply was cut off: {fault}")
-        raw = None if received.job_part is None else replies.read_job(received.job_part)
+        raw = replies.read_job(received.job_part or b"")
         result = _result(raw, job, request_id, received.outputs())
-        kind = replies.kind_of_result(result)
-        reason = "" if kind == "done" else self.redact(_failure_of(result))
-        return Verdict(kind, True, reason, status=200, request_id=request_id, result=result)
+        if replies.kind_of_result(result) == "done":
+            return Verdict("done", True, status=200, request_id=request_id, result=result)
+        raw = replies.read_job(self._redacted(received.job_part or b""))
+        result = _result(raw, job, request_id, received.outputs())
+        reason = self.redact(_failure_of(result))
+        return Verdict("failed", True, reason, status=200, request_id=request_id, result=result)
 
     async def _feed(self, reply: Reply, received: Received, watch: Watch) -> None:
         """Drive the decoder: each piece is stored before the next is asked for."""
@@ -160,10 +163,10 @@ class Exchange(Struct, frozen=True):
         """Read an answer that is no result; one that came during the upload ends the upload, unread."""
         wait = retry_after.parse(reply.headers.get("Retry-After"), self.clock.wall())
         watch.storing()
-        body = await self._error_body(reply) if permit.was_sent else b""
+        body = self._redacted(await self._error_body(reply)) if permit.was_sent else b""
         content_type = reply.headers.get("Content-Type")
         raw = replies.failed_result(content_type, body)
-        request_id = reply.headers.get("x-request-id")
+        request_id = self._request_id(reply)
         return Verdict(
             status.kind_of(reply.status),
             may_have_run=status.may_have_run(reply.status),
@@ -183,6 +186,14 @@ class Exchange(Struct, frozen=True):
             except Fault:
                 pass  # what was read so far has to do
         return body[:_MAX_ERROR_BODY]
+
+    def _request_id(self, reply: Reply) -> str | None:
+        request_id = reply.headers.get("x-request-id")
+        return None if request_id is None else self.redact(request_id)
+
+    def _redacted(self, body: bytes) -> bytes:
+        """Take the token, which is ASCII, out of what a server says of a failure."""
+        return self.redact(body.decode("latin-1")).encode("latin-1")
 
     def _broken(self, fault: Fault, permit: Permit) -> Verdict:
         reason = self.redact(str(fault))

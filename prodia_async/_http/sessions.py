@@ -56,7 +56,8 @@ class AiohttpTransport:
                 socket_factory=self._open_socket,
                 ssl=self._settings.ssl_context or True,
             ),
-            "headers": {**self._settings.headers, "Authorization": self._settings.token.authorization()},
+            # Without the token: aiohttp sends a session's headers to the proxy as well, when it asks for a tunnel.
+            "headers": self._settings.headers,
             "cookie_jar": aiohttp.DummyCookieJar(),
             "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             "auto_decompress": False,
@@ -75,6 +76,8 @@ class AiohttpTransport:
 
     async def send(self, request: Request, progress: Progress) -> Reply:
         """Send the request and return the reply once its headers are there. Raises Fault or InputError."""
+        if self._session.closed:
+            raise Fault("connect", "the client was closed")
         payload = BodyPayload(request.body, progress)
         response = None
         failure: Exception | None = None
@@ -88,7 +91,7 @@ class AiohttpTransport:
                 response = await self._session.post(
                     request.url,
                     data=payload,
-                    headers=request.headers,
+                    headers={**request.headers, "Authorization": self._settings.token.authorization()},
                     allow_redirects=False,
                     proxy=self._settings.proxy,
                 )

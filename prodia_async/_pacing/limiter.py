@@ -130,8 +130,10 @@ class Turn:
 
     async def permit(self) -> Permit:
         """Wait until this turn may send. Leaving the wait by cancellation gives the place up."""
+        if self.line.pool.closed:
+            raise _closed()
         self.future = asyncio.get_running_loop().create_future()
-        self.line.waiting += 1
+        self.line.waiters.add(self)
         if self._rest is None:
             self.queue()
             self.line.pool.grant()
@@ -143,7 +145,7 @@ class Turn:
             raise
         finally:
             self.future = None
-            self.line.waiting -= 1
+            self.line.waiters.discard(self)
 
     def queue(self) -> None:
         """Stand in line; a turn whose waiter has gone is skipped when its place comes up."""
@@ -184,11 +186,17 @@ class Line:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.queue: list[tuple[tuple[int, int], Turn]] = []
-        self.turns = self.waiting = self.in_flight = self.resting = 0
+        self.waiters: set[Turn] = set()
+        self.turns = self.in_flight = self.resting = 0
         self.shed = self.completed = 0
         self.last_grant = 0
         self.latency: float | None = None
         self.idle_since = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Turns that wait for a permit, in line or resting after a shed."""
+        return len(self.waiters)
 
     @property
     def in_use(self) -> int:
@@ -221,6 +229,7 @@ class Pool:
         self.random = random
         self.lingering = 0
         self.lines: dict[str, Line] = {}
+        self.closed = False
         self._max_waiting = max_waiting
         self._joined = 0
         self._grants = 0
@@ -276,12 +285,12 @@ class Pool:
         return {key: line.stats() for key, line in self.lines.items()}
 
     def close(self) -> None:
-        """Send everybody who still waits away with an error."""
+        """Send away with an error whoever waits, and whoever still comes."""
+        self.closed = True
         for line in self.lines.values():
-            for _, turn in line.queue:
+            for turn in line.waiters:
                 if turn.future is not None and not turn.future.done():
-                    turn.future.set_exception(ProdiaError("the client was closed while this job waited"))
-            line.queue.clear()
+                    turn.future.set_exception(_closed())
 
     def _open_line(self, key: str) -> Line:
         now = self.clock.monotonic()
@@ -293,6 +302,10 @@ class Pool:
         line = self.lines[key] = Line(self)
         line.idle_since = now
         return line
+
+
+def _closed() -> ProdiaError:
+    return ProdiaError("the client was closed while this job waited: run it with a client that is open")
 
 
 def _order(line: Line, turn: Turn) -> tuple[int, int, int]:

@@ -70,11 +70,14 @@ class Stepped:
 
 
 async def native(action: Callable[[], Coroutine[Any, Any, Any]], trap: Trap) -> None:
-    """Run the action in a task that the trap cancels."""
+    """Run the action in a task that the trap cancels; a cancellation that it took must come out again."""
     task = asyncio.ensure_future(trap.wrap(action()))
-    trap.cancel = task.cancel
+    taken: list[bool] = []
+    trap.cancel = lambda: taken.append(task.cancel())
     await asyncio.wait([task])
-    if not task.cancelled():
+    if any(taken):
+        assert task.cancelled()
+    else:
         task.result()
 
 
