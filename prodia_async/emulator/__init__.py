@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prodia_async.emulator.account import EmulatorStats
+    from prodia_async.emulator.background import background_emulator
     from prodia_async.emulator.pattern import pattern_blocks
     from prodia_async.emulator.server import Emulator
 
-_HOME_OF = {"Emulator": "server", "EmulatorStats": "account", "pattern_blocks": "pattern"}
+_HOME_OF = {
+    "Emulator": "server",
+    "EmulatorStats": "account",
+    "background_emulator": "background",
+    "pattern_blocks": "pattern",
+}
 
-__all__ = ["Emulator", "EmulatorStats", "pattern_blocks"]
+__all__ = ["Emulator", "EmulatorStats", "background_emulator", "pattern_blocks"]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,8 @@ class Trap:
 
     def task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         """Make a task whose suspensions count too: those of `as_completed` are stepped with their owner."""
-        if coroutine.cr_code.co_filename.startswith(OURS):
+        code = getattr(coroutine, "cr_code", None)
+        if code is not None and code.co_filename.startswith(OURS):
             coroutine = self.wrap(coroutine)
         return asyncio.Task(coroutine, loop=loop, **options)
 
@@ -131,8 +132,9 @@ async def nothing_left(prodia: Prodia, folder: pathlib.Path, files: set[str], co
     raise AssertionError(f"left: {our_tasks()}, {opened - files}, {sockets} sockets")
 
 
-async def numbers(path: pathlib.Path) -> AsyncIterator[bytes]:
-    yield path.read_bytes()
+async def stream() -> AsyncIterator[bytes]:
+    for _ in range(3):
+        yield bytes(70_000)
 
 
 Action = Callable[[Prodia, pathlib.Path], Awaitable[Any]]
@@ -161,8 +163,11 @@ async def run_files(prodia: Prodia, out: pathlib.Path) -> None:
 
 
 async def run_spooled(prodia: Prodia, out: pathlib.Path) -> None:
-    path = out.parent / "input.bin"
-    await prodia.run(ECHO, inputs=[("stream.bin", numbers(path))], to=out / "one.bin", spool=True)
+    await prodia.run(ECHO, inputs=[("stream.bin", stream())], to=out / "one.bin", spool=True)
+
+
+async def run_streamed(prodia: Prodia, out: pathlib.Path) -> None:
+    await prodia.run(ECHO, inputs=[("stream.bin", stream())])
 
 
 async def run_large_output(prodia: Prodia, out: pathlib.Path) -> None:
@@ -175,7 +180,16 @@ async def many(prodia: Prodia, out: pathlib.Path) -> None:
         assert len([outcome async for outcome in outcomes]) == PARALLEL
 
 
-ACTIONS: list[Action] = [run_plain, run_shed, run_failing, run_files, run_spooled, run_large_output, many]
+ACTIONS: list[Action] = [
+    run_plain,
+    run_shed,
+    run_failing,
+    run_files,
+    run_spooled,
+    run_streamed,
+    run_large_output,
+    many,
+]
 
 
 @pytest.mark.skipif(not FDS.is_dir(), reason="this system does not list a process's descriptors")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from support.background import background_emulator
+from prodia_async.emulator import background_emulator
 
 BENCHMARK = pathlib.Path(__file__).parents[2] / "benchmarks" / "streaming.py"
 

@@ -223,7 +223,7 @@ async def test_a_file_that_cannot_seek_is_sent_once():
     assert b"".join(await read(source)) == PNG
 
 
-async def test_a_block_that_was_asked_for_too_late(photo):
+def test_a_block_that_was_asked_for_too_late(photo):
     blocks = _PathBlocks(PathBody.examine(photo, "input 1"), "input 1")
     blocks.release()
     before = descriptors()

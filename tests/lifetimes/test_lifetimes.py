@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import trustme
-from support.background import background_emulator
+from prodia_async.emulator import background_emulator
 
 SCENARIOS = pathlib.Path(__file__).parent / "scenarios"
 FORKS = [("fork.py", busy, ending) for busy in ("idle", "busy") for ending in ("exit", "_exit")]
