@@ -18,6 +18,8 @@ from prodia_async._models import Job
 from prodia_async._settings import Limits
 from prodia_async._wire import media
 
+_MOST_FOLDERS = 1000
+
 SinkFactory: TypeAlias = Callable[[Job], Sink]
 """Makes the sink for one attempt of a job."""
 
@@ -81,15 +83,31 @@ def refuse_single(to: To) -> None:
         )
 
 
-async def prepare_target(target: Target) -> Target:
+class Folders:
+    """The folders that were found good, so that each is tried once and not once a job; some are forgotten."""
+
+    def __init__(self) -> None:
+        self._good: set[Path] = set()
+
+    def __contains__(self, folder: Path) -> bool:
+        return folder in self._good
+
+    def add(self, folder: Path) -> None:
+        """Remember a good folder."""
+        if len(self._good) >= _MOST_FOLDERS:
+            self._good.clear()
+        self._good.add(folder)
+
+
+async def prepare_target(target: Target, good: Folders) -> Target:
     """Make the target's folder and check, in one trip, that files can be made in it; return the target.
 
     A file's path that is an existing folder counts as that folder, and asks for no type: the target that is
     returned says so. Raises InputError, before anything is sent, where outputs could not be written.
     """
-    if target.path is None:
+    if target.path is None or (not target.single and target.path in good):
         return target
-    is_file = await hop(_prepare, target.path, target.single)
+    is_file = await hop(_prepare, target.path, target.single, good)
     return target if is_file is target.single else replace(target, accept=None, single=False)
 
 
@@ -118,13 +136,15 @@ def _folder(path: Path, budget: Budget) -> Target:
     )
 
 
-def _prepare(path: Path, single: bool) -> bool:
+def _prepare(path: Path, single: bool, good: Folders) -> bool:
     """Make the folder; return whether `path` is a file. Blocks."""
     try:
         is_file = single and not path.is_dir()
         folder = path.parent if is_file else path
-        folder.mkdir(parents=True, exist_ok=True)
-        try_folder(folder)
+        if folder not in good:
+            folder.mkdir(parents=True, exist_ok=True)
+            try_folder(folder)
+            good.add(folder)
         if is_file:
             refuse_special(path)
     except OSError as error:
