@@ -64,8 +64,9 @@ def install_wheel(session: nox.Session, extras: str) -> None:
 def demo(session: nox.Session) -> None:
     """Run the main job: 200 picture jobs against the local emulator, which sheds load."""
     session.install(".[cli,emulator]")
+    shutil.rmtree("out/demo", ignore_errors=True)  # the demo's own folder: a batch never goes over an old one
     session.run(
-        *("prodia-async", "batch", "examples/demo.jsonl", "--out", "out/demo", "--overwrite"),
+        *("prodia-async", "batch", "examples/demo.jsonl", "--out", "out/demo"),
         *("--emulator", "--capacity", "8", "--latency", "0.5", "--max-concurrency", "12"),
     )
     session.run("python", "examples/check_demo.py", "out/demo")
