@@ -1,0 +1,103 @@
+"""`prodia-async emulator`: a local server that behaves like the service."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from prodia_async import emulator as emulators
+from prodia_async.cli import loop, terminal
+from prodia_async.cli.terminal import Exit, say
+
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Literal
+
+    from prodia_async.emulator import EmulatorStats
+
+
+@click.command(epilog="Example: prodia-async emulator --port 8000 --capacity 8 --latency 0.5")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
+@click.option(
+    "--capacity", type=click.IntRange(min=0), default=8, show_default=True, help="How many jobs run at once."
+)
+@click.option(
+    "--latency", type=click.FloatRange(min=0), default=0.5, show_default=True, help="Mean seconds of a job."
+)
+@click.option(
+    "--latency-sigma", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Its spread."
+)
+@click.option(
+    "--retry-after",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Seconds that a 429 asks to wait.",
+)
+@click.option(
+    "--free-at",
+    type=click.Choice(["headers", "end"]),
+    default="headers",
+    show_default=True,
+    help="When a slot is idle again: with the answer's headers or its last byte.",
+)
+@click.option("--token", default="emulator-token", show_default=True, help="The only token that is accepted.")
+@terminal.debug_option
+def command(
+    *,
+    port: int,
+    capacity: int,
+    latency: float,
+    latency_sigma: float,
+    retry_after: float,
+    free_at: Literal["headers", "end"],
+    token: str,
+    debug: bool,
+) -> None:
+    """Serve jobs on this computer until Ctrl-C, then print an account.
+
+    A job that finds no idle slot is answered 429, as the service does. Pictures are real, but drawn here.
+    """
+
+    async def main(stop: asyncio.Event) -> Exit:
+        server = emulators.Emulator(
+            port=port,
+            capacity=capacity,
+            latency=latency,
+            latency_sigma=latency_sigma,
+            retry_after=retry_after,
+            free_at=free_at,
+            token=token,
+        )
+        try:
+            await server.start()
+        except OSError as error:
+            say(f"prodia-async: port {port} cannot be used: {error.strerror or error}; choose another --port")
+            return Exit.USAGE
+        try:
+            _greet(server.base_url, token)
+            await stop.wait()
+        finally:
+            await server.aclose()
+        _account(server.stats())
+        return Exit.DONE
+
+    sys.exit(loop.run(main, debug=debug, on_stop=lambda: None))
+
+
+def _greet(base_url: str, token: str) -> None:
+    click.echo(f"The emulator listens on {base_url}; its token is {terminal.plain(token)}. Ctrl-C stops it.")
+    click.echo(f"export PRODIA_BASE_URL={base_url}")
+    click.echo(f"export PRODIA_TOKEN={shlex.quote(token)}")
+    sys.stdout.flush()
+
+
+def _account(stats: EmulatorStats) -> None:
+    click.echo(
+        f"{stats.requests} requests: {stats.completed} completed, {stats.shed} shed, "
+        f"{stats.refused} refused, {stats.failed} failed; ${stats.dollars:.4g} billed; "
+        f"at most {stats.peak_busy} of {stats.capacity} slots busy"
+    )

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+TXT2IMG = "inference.flux-fast.schnell.txt2img.v2"
+SMALL = ["-c", "width=64", "-c", "height=64", "-c", 'emulator={"latency":0}']
+
+
+def test_outputs_go_where_they_should_and_their_paths_to_stdout(invoke, tmp_path):
+    result = invoke(
+        "run",
+        TXT2IMG,
+        "-c",
+        "prompt=a cat",
+        "-c",
+        "steps=7",
+        *SMALL,
+        "-o",
+        "cat.png",
+        "--emulator",
+        "--price",
+    )
+    assert (result.exit_code, result.stdout) == (0, "cat.png\n")
+    assert (tmp_path / "cat.png").read_bytes().startswith(b"\x89PNG")
+    assert result.stderr == f"{TXT2IMG}: done, 1 output, $0.0025\n"
+
+
+def test_without_o_outputs_go_to_the_current_folder(invoke, tmp_path):
+    result = invoke("run", TXT2IMG, "-c", "prompt=x", *SMALL, "--emulator")
+    [path] = result.stdout.splitlines()
+    assert re.fullmatch(r"[0-9a-f-]{36}\.jpg", path)
+    assert (tmp_path / path).is_file()
+
+
+def test_several_outputs_and_attempts(invoke, tmp_path):
+    config = {
+        "size": 3,
+        "outputs": 2,
+        "content_type": "text/plain",
+        "emulator": {"shed": 1, "retry_after": 0.01},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config | {"size": 5}))
+    result = invoke(
+        "run", "emulator.bytes.v1", "--config", "config.json", "-c", "size=3", "-o", "x.txt", "--emulator"
+    )
+    assert result.stdout == "x.txt\nx-2.txt\n"
+    assert (tmp_path / "x-2.txt").stat().st_size == 3
+    assert "done, 2 outputs, 2 attempts" in result.stderr
+
+
+def test_inputs_are_sent_and_values_are_json_where_they_are_json(invoke, tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    values = ["-c", "n=[1, 2.5]", "-c", "t=yes, and = more", "-c", "q=NaN", "-c", 's="7"', "-c", "empty="]
+    result = invoke("run", "emulator.echo.v1", *values, "-i", "a.txt", "-o", "out/", "--json", "--emulator")
+    record = json.loads(result.stdout)
+    assert record["status"] == "done"
+    assert {**record["job"]["config"]} == {
+        "n": [1, 2.5],
+        "t": "yes, and = more",
+        "q": "NaN",
+        "s": "7",
+        "empty": "",
+    }
+    [output] = record["outputs"]
+    assert (tmp_path / output["path"]).read_text() == "hello"
+    assert output["content_type"] == "text/plain"
+    assert record["attempts"][0]["status"] == 200
+
+
+def test_a_surprising_type_is_a_warning(invoke):
+    config = ["-c", "content_type=text/plain", "-c", "size=3"]
+    result = invoke("run", "emulator.bytes.v1", *config, "-o", "x.png", "--emulator")
+    assert (result.exit_code, result.stdout) == (0, "x.png\n")
+    assert "warning: image/png was asked for, and text/plain came" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["-c", 'emulator={"status":401}'], 3, "status 401"),
+        (["-c", 'emulator={"status":403}'], 3, "status 403"),
+        (["-c", 'emulator={"fail":"no"}'], 1, "inference.ping.v1: no"),
+        (["-c", 'emulator={"latency":60}', "--timeout", "0.2"], 1, "not done within timeout=0.2 s"),
+        (["-i", "none.png"], 2, "none.png"),
+        (["-c", "novalue"], 2, "'novalue' is not KEY=VALUE"),
+        (["--config", "bad.json"], 2, "not JSON"),
+        (["--config", "list.json"], 2, "not a JSON object"),
+        (["--timeout", "0"], 2, "--timeout"),
+    ],
+)  # fmt: skip
+def test_exit_codes(invoke, tmp_path, arguments, code, said):
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "list.json").write_text("[]")
+    result = invoke("run", "inference.ping.v1", *arguments, "--emulator")
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_failure_is_told_as_json_too(invoke):
+    result = invoke("run", "inference.ping.v1", "-c", 'emulator={"fail":"no"}', "--json", "--emulator")
+    assert result.exit_code == 1
+    record = json.loads(result.stdout)
+    assert (record["status"], record["error"]["type"]) == ("failed", "BadRequestError")
+    assert record["job"]["error"] == "no"
+
+
+def test_without_a_token_it_says_what_to_do(invoke):
+    result = invoke("run", "inference.ping.v1")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "prodia-async: no token: set PRODIA_TOKEN or pass Prodia(token=...)\n",
+    )
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202egnp.exe\r\nsecond line"
+
+
+@pytest.mark.parametrize("how", [[], ["--json"], ["--debug"]])
+def test_hostile_texts_from_the_service_reach_no_terminal(invoke, how):
+    orders = json.dumps({"fail": HOSTILE})
+    result = invoke("run", "inference.ping.v1", "-c", f"emulator={orders}", "--emulator", *how)
+    assert result.exit_code == 1
+    shown = result.stdout + result.stderr
+    assert "red" in shown
+    assert all(char.isprintable() or char == "\n" for char in shown)
+    if not how:
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_debug_shows_the_log_and_the_traceback(invoke):
+    job = ["run", "inference.ping.v1", "-c", 'emulator={"fail":"no"}', "--emulator"]
+    for result in (invoke(*job, "--debug"), invoke(*job, env={"PRODIA_LOG": "debug"})):
+        assert "Traceback" in result.stderr
+        assert "sent inference.ping.v1" in result.stderr
