@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from prodia_async._errors import ProdiaError, ProdiaTimeoutError, error_for
 from prodia_async._files import sources as files
-from prodia_async._files.targets import Target
+from prodia_async._files.targets import Folders, Target
 from prodia_async._http.exchange import Exchange
 from prodia_async._http.payload import JsonBody, MultipartBody
 from prodia_async._http.received import NotKeptError, Received
@@ -51,6 +51,7 @@ class Engine:
         self.pool = pool
         self.budget = budget
         self.random = chance
+        self.folders = Folders()
         self.tally = Tally()
 
     def stats(self) -> Stats:
@@ -145,13 +146,15 @@ class _Run:
         return self._job.type if name is None else f"{self._job.type} (custom_id {name!r})"
 
     def _place(self, error: ProdiaError) -> None:
-        """Let an error that did not come from a verdict name the job too, and what was tried before it."""
+        """Let every error name the job and what was tried before it, and nothing that is not ours."""
         if not error.attempts and self._attempts.log:
             error.attempts = tuple(self._attempts.log)
             error.may_have_run |= any(attempt.may_have_run for attempt in error.attempts)
         if not error.message.startswith(self._subject):
             error.message = f"{self._subject}: {error.message}"
             error.args = (error.message,)
+        # Whoever runs us may be handling an error of aiohttp, as asyncio's task does: it may show the token.
+        error.__context__ = None
 
     @property
     def _last_attempt(self) -> Attempt | None:

@@ -95,6 +95,7 @@ class Prodia:
         self._address = _address(base_url, allow_insecure)
         self._arguments["base_url"] = self._address.url
         self._limiter = _limiter(limiter, max_concurrency)
+        self._arguments |= {"limiter": self._limiter, "max_concurrency": None}
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._options = _call.Options(
             url=f"{self._address.url}/v2/job",
@@ -145,7 +146,7 @@ class Prodia:
         )
         engine = await self._engines.get()
         target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
-        target = await targets.prepare_target(target)
+        target = await targets.prepare_target(target, engine.folders)
         call = _call.Call(job=whole, target=target, timeout=timeout, price=price, spool=spool)
         return await _call.run(engine, self._options, call)
 
@@ -178,7 +179,7 @@ class Prodia:
         async def make_run() -> Callable[[Job], Awaitable[JobResult]]:
             engine = await self._engines.get()
             target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
-            target = await targets.prepare_target(target)
+            target = await targets.prepare_target(target, engine.folders)
 
             async def run(job: Job) -> JobResult:
                 call = _call.Call(
@@ -236,7 +237,8 @@ class Prodia:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"Prodia(base_url={self._address.url!r}, limiter={self._limiter!r}, token=***)"
+        settings = ", ".join(f"{name}={self._arguments[name]!r}" for name in ("base_url", "limiter"))
+        return f"Prodia({settings}, token=***)"
 
     def __getstate__(self) -> dict[str, Any]:
         token: Token | None = self._arguments["token"]

@@ -160,15 +160,17 @@ class Exchange(Struct, frozen=True):
                 await received.take(event)
 
     async def _refusal(self, reply: Reply, job: Job, permit: Permit, watch: Watch) -> Verdict:
-        """Read an answer that is no result; one that came during the upload ends the upload, unread."""
+        """Read an answer that is no result; a 429 that came during the upload ends the upload, unread."""
         wait = retry_after.parse(reply.headers.get("Retry-After"), self.clock.wall())
         watch.storing()
-        body = self._redacted(await self._error_body(reply)) if permit.was_sent else b""
+        kind = status.kind_of(reply.status)
+        unread = kind == "shed" and not permit.was_sent
+        body = b"" if unread else self._redacted(await self._error_body(reply))
         content_type = reply.headers.get("Content-Type")
         raw = replies.failed_result(content_type, body)
         request_id = self._request_id(reply)
         return Verdict(
-            status.kind_of(reply.status),
+            kind,
             may_have_run=status.may_have_run(reply.status),
             reason=self.redact(_reason(reply, content_type, body)),
             status=reply.status,

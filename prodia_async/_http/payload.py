@@ -71,6 +71,10 @@ class BodyPayload(Payload):
         self.error: InputError | None = None
         self.sent = False
 
+    def __deepcopy__(self, memo: object) -> BodyPayload:
+        """Stay one: tools that record requests copy their arguments, and would copy the loop with it."""
+        return self
+
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
         """Say what it is: a body that streams has no text."""
         return f"<{self._body.content_type}, {self._size} bytes>"

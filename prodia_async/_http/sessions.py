@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import ssl
+import sys
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _NOTSENT_LOWAT = 128 * 1024
 """Bytes of unsent body that the kernel may hold: few, so that "handed over" means nearly sent."""
+
+_QUOTE = re.compile(r"[:'\"\n]")
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
@@ -56,7 +60,7 @@ class AiohttpTransport:
                 socket_factory=self._open_socket,
                 ssl=self._settings.ssl_context or True,
             ),
-            # Without the token: aiohttp sends a session's headers to the proxy as well, when it asks for a tunnel.
+            # Without the token: aiohttp sends a session's headers to a proxy too, when it asks for a tunnel.
             "headers": self._settings.headers,
             "cookie_jar": aiohttp.DummyCookieJar(),
             "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
@@ -109,6 +113,7 @@ class AiohttpTransport:
         """Say what went wrong, without aiohttp's own error: its repr carries the request's headers."""
         if payload.error is not None:
             return payload.error
+        _mark_closed(payload.connection)
         reused = payload.connection is not None and payload.connection in self._used
         return Fault(_kind_of(error), _describe(error), stale=reused and payload.sent)
 
@@ -153,7 +158,14 @@ class AiohttpReply:
             self._response.release()
         else:
             self._response.close()
+            _mark_closed(self._payload.connection)
         await self._payload.settled()
+
+
+def _mark_closed(connection: asyncio.BaseTransport | None) -> None:
+    """Close a connection that broke: Python 3.10 does not do so itself for TLS, and warns of it later."""
+    if sys.version_info < (3, 11) and connection is not None:
+        connection.close()
 
 
 def _kind_of(error: Exception) -> FaultKind:
@@ -169,11 +181,9 @@ def _kind_of(error: Exception) -> FaultKind:
 
 def _describe(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
-        return (
-            f"the answer cannot be read: {error.message.splitlines()[0][:200]}"
-            if error.message
-            else "bad answer"
-        )
+        # Not what stands after that: it quotes the answer, cut anywhere, and so perhaps a part of the token.
+        said = _QUOTE.split(error.message, maxsplit=1)[0].strip()
+        return f"the answer cannot be read: {said[:200]}" if said else "the answer cannot be read"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection without an answer"
     return f"{error}".splitlines()[0][:300] if f"{error}" else type(error).__name__

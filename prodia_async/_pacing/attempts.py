@@ -57,10 +57,10 @@ class Attempts:
         try:
             if self._before_send is not None:
                 await self._before_send(len(self.log) + 1)
+            self._notify("sent", None)
         except BaseException:
             permit.ignore()
             raise
-        self._notify("sent", None)
 
     async def _attempt(self, permit: Permit, send: Send, waiting_since: float) -> Verdict:
         started, started_at = self._clock.monotonic(), self._clock.wall()

@@ -127,6 +127,12 @@ class Turn:
         self.rank = (priority, order)
         self.future: asyncio.Future[Permit] | None = None
         self._rest: Timer | None = None
+        self._left = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether a permit is waited for, and has not been given."""
+        return self.future is not None and not self.future.done()
 
     async def permit(self) -> Permit:
         """Wait until this turn may send. Leaving the wait by cancellation gives the place up."""
@@ -146,6 +152,7 @@ class Turn:
         finally:
             self.future = None
             self.line.waiters.discard(self)
+            self.line.drop_gone()
 
     def queue(self) -> None:
         """Stand in line; a turn whose waiter has gone is skipped when its place comes up."""
@@ -166,7 +173,11 @@ class Turn:
 
     def leave(self) -> None:
         """Give the place up; harmless when it was given up before."""
+        if self._left:
+            return
+        self._left = True
         self.line.turns -= 1
+        self.line.idle_since = self.line.pool.clock.monotonic()
         if self._rest is not None:
             self._rest.cancel()
             self._rested()
@@ -205,9 +216,15 @@ class Line:
 
     def best(self) -> Turn | None:
         """Return the turn to serve next, without taking it out of the line."""
-        while self.queue and (self.queue[0][1].future is None or self.queue[0][1].future.done()):
+        while self.queue and not self.queue[0][1].waits:
             heapq.heappop(self.queue)
         return self.queue[0][1] if self.queue else None
+
+    def drop_gone(self) -> None:
+        """Forget the turns whose waiters have gone, once they are more than half of a long queue."""
+        if len(self.queue) > 2 * self.waiting + 64:
+            self.queue = [(rank, turn) for rank, turn in self.queue if turn.waits]
+            heapq.heapify(self.queue)
 
     def sample(self, seconds: float) -> None:
         """Smooth the latency with one more sample."""
@@ -295,12 +312,9 @@ class Pool:
     def _open_line(self, key: str) -> Line:
         now = self.clock.monotonic()
         for name, line in list(self.lines.items()):
-            if line.turns or line.in_use:
-                line.idle_since = now
-            elif now - line.idle_since >= FORGET:
+            if not line.turns and not line.in_use and now - line.idle_since >= FORGET:
                 del self.lines[name]
         line = self.lines[key] = Line(self)
-        line.idle_since = now
         return line
 
 
