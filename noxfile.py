@@ -78,13 +78,13 @@ def tests(session: nox.Session) -> None:
     install_wheel(session, "cli,emulator,fast")
     session.install(*GROUPS["test"])
     # `python -m pytest` would put this folder on the path, and test the tree instead of the wheel.
-    session.env["PYTHONDEVMODE"] = "1"
+    pytest = ["python", "-X", "dev", str(Path(session.bin) / "pytest")]
     if session.posargs:
-        session.run("pytest", *session.posargs)
+        session.run(*pytest, *session.posargs)
     elif session.python == NEWEST:
-        session.run("pytest", "--cov")
+        session.run(*pytest, "--cov")
     else:
-        session.run("pytest", "-m", "not newest")
+        session.run(*pytest, "-m", "not newest")
 
 
 @nox.session(python=NEWEST)

@@ -207,7 +207,12 @@ def test_the_package_is_light_until_a_name_is_used():
 
 
 def test_the_public_names_load_and_others_do_not_exist():
-    assert dir(prodia_async.emulator) == ["Emulator", "EmulatorStats", "pattern_blocks"]
+    assert dir(prodia_async.emulator) == [
+        "Emulator",
+        "EmulatorStats",
+        "background_emulator",
+        "pattern_blocks",
+    ]
     for name in dir(prodia_async.emulator):
         assert getattr(prodia_async.emulator, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Emu'"):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import trustme
+
 from prodia_async.emulator import background_emulator
 
 SCENARIOS = pathlib.Path(__file__).parent / "scenarios"
