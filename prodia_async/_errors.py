@@ -130,6 +130,10 @@ class OutputError(ProdiaError, OSError):
     result: JobResult | None = None
     written: tuple[pathlib.Path, ...] = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        revive, arguments, state = super().__reduce__()
+        return revive, arguments, {**state, "errno": self.errno}  # OSError keeps it outside of __dict__
+
 
 class QueueFullError(ProdiaError):
     """The client's own waiting line is full: nothing was sent."""
@@ -158,6 +162,7 @@ _ADVICE = {
 _KIND_ADVICE = {
     "failed": "Correct the job, or run it again if the reason looks passing.",
     "not_sent": "Check the network, the base URL and any proxy.",
+    "refused": "Check the job and the base URL, and quote the request id to support if both are right.",
     "server_error": "Usually passing: try again later, and quote the request id to support if it is not.",
     "unknown": "The job may have run and been billed: to run it again anyway, set Retry(resend_unknown=1).",
     "malformed": "The job may have run and been billed; check the base URL and any proxy in between.",

@@ -35,7 +35,8 @@ class Job(Struct, frozen=True):
 
     def __repr__(self) -> str:
         named = f", custom_id={self.custom_id!r}" if self.custom_id is not None else ""
-        return f"Job({self.type!r}{named}, config keys: {sorted(self.config)}, inputs: {len(self.inputs)})"
+        keys = sorted(map(str, self.config))
+        return f"Job({self.type!r}{named}, config keys: {keys}, inputs: {len(self.inputs)})"
 
 
 class JobState(Struct, frozen=True):

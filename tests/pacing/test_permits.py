@@ -1,0 +1,278 @@
+"""A permit ends once; a shed turn rests; a reply that takes long lingers; leaving frees everything."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from pacing.bench import Bench, settle
+
+from prodia_async._pacing.limiter import DEFAULT_RETRY_AFTER, LINGER
+
+ENDINGS = {
+    "success": lambda permit: permit.success(),
+    "answered": lambda permit: permit.answered(),
+    "ignore": lambda permit: permit.ignore(),
+    "shed": lambda permit: permit.shed(1.0),
+}
+
+
+class TestEnd:
+    @pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
+    async def test_it_serves_the_next_but_a_shed_keeps_its_slot(self, end):
+        bench = Bench()
+        held, waiting = await bench.hold(), bench.wait("next")
+        await settle()
+        end(held.permit)
+        await settle()
+        assert bench.served == ([] if end is ENDINGS["shed"] else ["next"])
+        held.turn.leave()
+        await settle()
+        assert bench.served == ["next"]
+        waiting.permit.success()
+        waiting.turn.leave()
+        assert bench.counts == (0, 0, 0, 0)
+
+    @pytest.mark.parametrize("first", ENDINGS.values(), ids=ENDINGS)
+    @pytest.mark.parametrize("lingering", [False, True])
+    async def test_a_second_end_is_a_bug_that_says_so(self, first, lingering):
+        bench = Bench()
+        held = await bench.hold()
+        if lingering:
+            held.permit.headers()
+            bench.clock.advance(LINGER)
+        first(held.permit)
+        with pytest.raises(AssertionError, match="a permit ends once"):
+            held.permit.ignore()
+        held.turn.leave()
+        assert bench.counts == (0, 0, 0, 0)
+
+    async def test_it_tells_whether_the_request_was_sent_whole(self):
+        bench = Bench()
+        held = await bench.hold()
+        assert held.permit.was_sent is False
+        held.permit.body_sent()
+        assert held.permit.was_sent is True
+        held.permit.ignore()
+
+    async def test_only_a_success_counts_as_completed(self):
+        bench = Bench(limit=4)
+        for end in ENDINGS.values():
+            held = await bench.hold()
+            end(held.permit)
+            held.turn.leave()
+        assert (bench.pool.lines["a"].completed, bench.pool.lines["a"].shed) == (1, 1)
+
+
+class TestShed:
+    @pytest.mark.parametrize(
+        ("told", "least"), [(8.0, 8.0), (0.25, 0.25), (0.0, 0.0), (None, DEFAULT_RETRY_AFTER)]
+    )
+    async def test_a_turn_rests_for_retry_after_and_up_to_a_tenth_more_never_less(self, told, least):
+        rests = []
+        for seed in range(200):
+            bench = Bench(seed=seed)
+            held = await bench.hold()
+            held.permit.shed(told)
+            assert bench.clock.next_due is not None
+            rests.append(bench.clock.next_due)
+            held.turn.leave()
+        assert least <= min(rests) <= 1.005 * least
+        assert 1.095 * least <= max(rests) <= 1.1 * least
+
+    async def test_it_holds_its_slot_until_then_and_is_served_then(self):
+        bench = Bench()
+        held, other = await bench.hold(), bench.wait("other")
+        held.permit.shed(10.0)
+        held.again()
+        for _ in range(10):
+            await settle()
+            assert bench.served == []
+            assert bench.counts == (0, 1, 2, 0)
+            bench.clock.advance(0.9999)
+        bench.clock.advance(1.1)
+        await settle()
+        assert bench.served == ["held"]
+        assert bench.counts == (1, 0, 1, 0)
+        await bench.serve_all([held, other])
+
+    async def test_a_turn_that_does_not_ask_again_gives_its_slot_back_when_it_has_rested(self):
+        bench = Bench()
+        held, other = await bench.hold(), bench.wait("other")
+        held.permit.shed(10.0)
+        bench.clock.advance(11.0)
+        await settle()
+        assert bench.served == ["other"]
+        held.again()
+        await bench.serve_all([other, held])
+
+    async def test_a_herd_that_heard_the_same_second_is_spread(self):
+        bench = Bench(limit=50)
+        herd = [await bench.hold() for _ in range(50)]
+        for each in herd:
+            each.permit.shed(60.0)
+        times = []
+        while bench.clock.next_due is not None:
+            times.append(bench.clock.next_due)
+            bench.clock.advance(bench.clock.next_due - bench.clock.monotonic())
+        assert len(set(times)) == 50
+        assert max(times) - min(times) > 5.0
+
+
+class TestLinger:
+    async def test_a_permit_ends_a_second_after_the_headers(self):
+        bench = Bench()
+        slow, other = await bench.hold(), bench.wait("other")
+        slow.permit.headers()
+        bench.clock.advance(LINGER - 0.001)
+        await settle()
+        assert bench.served == []
+        bench.clock.advance(0.001)
+        await settle()
+        assert bench.served == ["other"]
+        assert bench.counts == (1, 0, 0, 1)
+        slow.permit.success()
+        assert bench.counts == (1, 0, 0, 0)
+        other.permit.success()
+        assert bench.pool.lines["a"].completed == 2
+
+    async def test_a_reply_that_is_complete_before_ends_it_then(self):
+        bench = Bench()
+        quick, other = await bench.hold(), bench.wait("other")
+        quick.permit.headers()
+        quick.permit.success()
+        assert bench.clock.next_due is None
+        await settle()
+        assert bench.served == ["other"]
+        other.permit.ignore()
+
+    async def test_no_more_than_the_limit_linger(self):
+        bench = Bench(limit=2)
+        slow = [await bench.hold() for _ in range(2)]
+        for each in slow:
+            each.permit.headers()
+        bench.clock.advance(LINGER)
+        more = [await bench.hold() for _ in range(2)]
+        for each in more:
+            each.permit.headers()
+        bench.clock.advance(100.0)
+        waiting = bench.wait("waiting")
+        await settle()
+        assert bench.counts == (2, 0, 1, 2)
+        slow[0].permit.success()
+        await settle()
+        assert bench.served == []  # a lingering reply's slot was given away already
+        more[0].permit.success()
+        await settle()
+        assert bench.served == ["waiting"]
+        for each in (slow[1], more[1], waiting):
+            each.permit.success()
+        assert bench.counts == (0, 0, 0, 0)
+
+    async def test_a_lingering_reply_that_is_given_up_frees_its_place(self):
+        bench = Bench()
+        slow = await bench.hold()
+        slow.permit.headers()
+        bench.clock.advance(LINGER)
+        slow.permit.ignore()
+        slow.turn.leave()
+        assert bench.counts == (0, 0, 0, 0)
+
+
+class TestLeaving:
+    async def test_while_waiting(self):
+        bench = Bench()
+        held = await bench.hold()
+        first, second = bench.wait("first"), bench.wait("second")
+        await settle()
+        await first.cancel()
+        assert bench.counts == (1, 0, 1, 0)
+        assert await bench.serve_all([held, second]) == ["second"]
+
+    async def test_while_resting(self):
+        bench = Bench()
+        held, other = await bench.hold(), bench.wait("other")
+        held.permit.shed(1000.0)
+        held.again()
+        await settle()
+        await held.cancel()
+        await settle()
+        assert bench.served == ["other"]
+        assert bench.clock.next_due is None
+        other.permit.success()
+
+    async def test_while_resting_without_waiting(self):
+        bench = Bench()
+        held, other = await bench.hold(), bench.wait("other")
+        held.permit.shed(1000.0)
+        held.turn.leave()
+        await settle()
+        assert bench.served == ["other"]
+        other.permit.ignore()
+
+    async def test_with_a_permit_that_was_given_in_the_same_step(self):
+        bench = Bench()
+        held, first = await bench.hold(), bench.wait("first")
+        second = bench.wait("second")
+        await settle()
+        held.permit.success()  # gives the slot to the first, which has no chance to see it
+        await first.cancel()
+        assert first.task.cancelled()
+        await settle()
+        assert bench.served == ["second"]
+        second.permit.success()
+        assert bench.counts == (0, 0, 0, 0)
+
+    async def test_twice_is_harmless(self):
+        bench = Bench()
+        with bench.pool.join("a") as turn:
+            turn.leave()
+        other = bench.pool.join("a")
+        assert bench.pool.lines["a"].turns == 1
+        other.leave()
+        assert bench.pool.lines["a"].turns == 0
+
+    async def test_thousand_waiters_that_leave_at_any_time_leave_the_counts_exact(self):
+        chance = random.Random(42)
+        bench = Bench(limit=3)
+        waiters = [bench.wait(str(n), f"type{n % 4}", n % 3) for n in range(1000)]
+        left, running, ended = list(waiters), [], 0
+        while left:
+            for each in running:
+                if chance.random() < 0.5:  # its slot may go to the very waiter that leaves now
+                    each.permit.ignore()
+                    ended += 1
+            leaving = chance.sample(left, min(len(left), chance.randrange(1, 10)))
+            for each in leaving:
+                each.task.cancel()
+            await (settle() if chance.random() < 0.5 else asyncio.wait([each.task for each in leaving]))
+            left = [each for each in left if not each.task.done()]
+            running = [each for each in waiters if each.got_permit and each.permit._open]
+            given = [each for each in left if each.turn.future is not None and not each.turn.waits]
+            assert bench.counts[0] == len(running) + len(given) <= 3
+            assert bench.counts[1:] == (0, len(left), 0)
+        for each in running:
+            each.permit.ignore()
+        for each in waiters:
+            each.turn.leave()
+        assert bench.counts == (0, 0, 0, 0)
+        assert all(line.turns == 0 for line in bench.pool.lines.values())
+        assert 100 < ended <= len(bench.served) < 1000
+
+    async def test_waiters_that_left_do_not_pile_up_behind_one_that_waits(self):
+        bench = Bench()
+        held = await bench.hold()
+        priorities = random.Random(1).sample(range(20), 20)
+        stay = [bench.wait(str(each), priority=each) for each in priorities]
+        await settle()
+        for _ in range(500):
+            queue, length = bench.pool.lines["a"].queue, len(bench.pool.lines["a"].queue)
+            assert length <= 2 * 20 + 64
+            waiter = bench.wait("gone")
+            await asyncio.sleep(0)
+            await waiter.cancel()
+            if bench.pool.lines["a"].queue is not queue:  # those who have gone were dropped
+                break
+        assert len(bench.pool.lines["a"].queue) == 20
+        assert await bench.serve_all([held, *stay]) == [str(each) for each in range(20)]
