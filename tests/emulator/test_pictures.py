@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import io
 import math
+import random
 
 import pytest
 from emulator.helpers import landscape
-from PIL import Image, ImageStat
+from PIL import Image, ImageChops, ImageFont, ImageStat
 
 from prodia_async.emulator.cache import PictureCache
+from prodia_async.emulator.canvas import Canvas
+from prodia_async.emulator.captions import Caption, Faces, plain
+from prodia_async.emulator.details import WEATHER
+from prodia_async.emulator.motifs import MOTIFS
+from prodia_async.emulator.scenes import _coloured, paint
+from prodia_async.emulator.styles import prepare, restyled
 
 TXT2IMG = "inference.flux-fast.schnell.txt2img.v2"
 IMG2IMG = "inference.flux.schnell.img2img.v1"
@@ -17,8 +24,12 @@ def likeness(one, other):
     """Return the correlation of the brightness of two pictures' upper parts, where no caption stands."""
     size = (40, 24)
     upper = [picture.convert("L").resize(size).crop((0, 0, 40, 16)).tobytes() for picture in (one, other)]
-    means = [sum(values) / len(values) for values in upper]
-    first, second = ([value - mean for value in values] for values, mean in zip(upper, means, strict=True))
+    return correlation(*upper)
+
+
+def correlation(one, other):
+    means = [sum(values) / len(values) for values in (one, other)]
+    first, second = ([v - mean for v in values] for values, mean in zip((one, other), means, strict=True))
     product = sum(a * b for a, b in zip(first, second, strict=True))
     return product / math.sqrt(sum(a * a for a in first) * sum(b * b for b in second))
 
@@ -37,14 +48,12 @@ async def test_a_picture_shows_its_prompt_and_its_seed(client):
     assert (first.size, first.mode) == ((320, 200), "RGB")
     again = await draw(client, prompt="a hill", seed=1, width=320, height=200)
     assert again.tobytes() == first.tobytes()
-    # Another prompt changes the caption only; another seed, of the same pattern too, the picture above it.
-    caption = (0, 100, 320, 200)
-    other_prompt = await draw(client, prompt="a sea", seed=1, width=320, height=200)
-    assert other_prompt.crop((0, 0, 320, 100)).tobytes() == first.crop((0, 0, 320, 100)).tobytes()
-    assert other_prompt.crop(caption).tobytes() != first.crop(caption).tobytes()
-    for seed in (2, 33):
-        other_seed = await draw(client, prompt="a hill", seed=seed, width=320, height=200)
-        assert other_seed.crop((0, 0, 320, 100)).tobytes() != first.crop((0, 0, 320, 100)).tobytes()
+    # The words and the seed make the scene as well as the caption.
+    scene, caption = (0, 0, 320, 100), (0, 150, 320, 200)
+    for change in ({"prompt": "a sea"}, {"seed": 2}, {"prompt": "A hill"}):
+        other = await draw(client, **({"prompt": "a hill", "seed": 1, "width": 320, "height": 200} | change))
+        assert other.crop(scene).tobytes() != first.crop(scene).tobytes()
+        assert other.crop(caption).tobytes() != first.crop(caption).tobytes()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 512), (512, 64)])
@@ -142,6 +151,177 @@ async def test_what_cannot_be_made_into_a_picture_is_a_failed_job(client, job_ty
 async def test_img2img_without_an_input_is_400(client):
     reply = await client.run(IMG2IMG, {"prompt": "x"})
     assert (reply.status, reply.json()["detail"]) == (400, "Missing input image")
+
+
+@pytest.mark.parametrize("motif", sorted(MOTIFS))
+def test_each_motif_is_drawn_in_any_shape(motif):
+    drawn = set()
+    for seed, size in enumerate([(96, 96), (240, 64), (64, 240), (128, 96), (96, 128), (1, 1)]):
+        canvas = Canvas(size, random.Random(seed))
+        canvas.sky()
+        before = canvas.picture.tobytes()
+        MOTIFS[motif](canvas)
+        assert canvas.picture.size == size
+        assert size == (1, 1) or len(set(canvas.picture.tobytes())) > 5
+        drawn.add(before != canvas.picture.tobytes())
+    assert True in drawn
+
+
+@pytest.mark.parametrize("weather", sorted(WEATHER))
+def test_each_weather_changes_a_scene(weather):
+    canvas = Canvas((96, 96), random.Random(1))
+    before = canvas.picture.tobytes()
+    WEATHER[weather](canvas)
+    assert canvas.picture.tobytes() != before
+
+
+def test_words_choose_the_light():
+    def brightness(prompt, seed):
+        return ImageStat.Stat(paint(prompt, seed, (96, 64)).convert("L")).mean[0]
+
+    for seed in range(6):
+        assert brightness("a harbour at night", seed) < brightness("a harbour in spring", seed)
+
+
+def test_words_choose_the_manner():
+    def colours(*words):
+        """Return how many colours a column of the sky has, at its left edge."""
+        scene = _coloured(["noon", "city", *words], random.Random(3), (400, 400))
+        return len(scene.crop((0, 0, 1, 100)).getcolors())
+
+    assert colours("linocut") < colours() < colours("grainy")
+
+
+def test_words_choose_the_weather():
+    def scene(*words):
+        return _coloured(["city", "noble", *words], random.Random(1), (96, 96)).tobytes()
+
+    assert len({scene(), scene("rain"), scene("snow"), scene("fireflies"), scene("birds")}) == 5
+    assert scene("some", "thing") == scene()
+
+
+def test_seeds_give_many_hues():
+    hues = {
+        paint("a picture", seed, (64, 64)).resize((1, 1)).convert("HSV").tobytes()[0] // 32
+        for seed in range(40)
+    }
+    assert len(hues) >= 5
+
+
+def test_a_scene_is_smooth_when_small_and_drawn_once_when_large():
+    assert len(paint("a city", 1, (990, 1000)).getcolors(1 << 20)) > len(
+        paint("a city", 1, (1000, 1000)).getcolors(1 << 20)
+    )
+
+
+def brightness(picture):
+    values = picture.convert("HSV").getchannel("V").resize((24, 24), Image.Resampling.BOX).tobytes()
+    return [float(value) for value in values]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.15])
+def test_each_style_is_seen_and_keeps_the_picture(share):
+    """A dark picture too: it is made lighter, so that the style can be seen."""
+    sent = Image.open(io.BytesIO(landscape((320, 192)))).point(
+        [round(tone * share) for tone in range(256)] * 3
+    )
+    prepared = prepare(sent)
+    made = [restyled(prepared, "", seed) for seed in range(20)]
+    assert len({picture.tobytes() for picture in made}) == 20
+    for picture in made:
+        assert (picture.size, picture.mode) == (sent.size, "RGB")
+        assert correlation(brightness(picture), brightness(sent)) > 0.75
+        difference = ImageChops.difference(picture, sent).convert("L")
+        assert ImageStat.Stat(difference).mean[0] > 10
+    assert prepared.tobytes() == prepare(sent).tobytes()
+
+
+def test_a_picture_of_one_colour_can_be_restyled():
+    for colour in ("black", "white"):
+        prepared = prepare(Image.new("RGB", (3, 1), colour))
+        assert {restyled(prepared, "", seed).size for seed in range(10)} == {(3, 1)}
+
+
+def test_a_prompt_may_name_the_style():
+    prepared = prepare(Image.open(io.BytesIO(landscape())))
+    for seed in range(3):
+        named = restyled(prepared, "as ceramic tiles from Porto", seed)
+        assert named.tobytes() == restyled(prepared, "a MOSAIC, with a gold ground", seed).tobytes()
+    assert restyled(prepared, "", 3).tobytes() != restyled(prepared, "a mosaic", 3).tobytes()
+
+
+WIDE = "jumping gypsy quays: Ægypt, \N{LATIN SMALL LETTER E WITH ACUTE}" + 40 * "q" + " " + "word " * 90
+
+
+@pytest.mark.parametrize("size", [(64, 64), (512, 256), (256, 384), (320, 320), (1024, 1024), (64, 1024)])
+@pytest.mark.parametrize("prompt", ["", "jgpqy", WIDE, "\u65e5" * 700])
+def test_a_caption_stays_within_its_band(size, prompt):
+    picture = Image.new("RGB", size, "black")
+    caption = Caption(prompt, 2**63 - 1, size, share=0.4)
+    caption.draw_on(picture)
+    left, top, right, bottom = (
+        picture.convert("L").point([255 * (tone > 60) for tone in range(256)]).getbbox()
+    )
+    assert size[1] - caption.height <= top < bottom <= size[1] - 1
+    assert 1 <= left < right <= size[0] - 1
+    assert caption.height <= max(0.4 * size[1], 36)
+
+
+def test_letters_grow_with_the_picture():
+    heights = [
+        Caption("a hill", 1, size, 0.4).height for size in [(64, 64), (512, 256), (512, 512), (1024, 1024)]
+    ]
+    assert heights == sorted(set(heights))
+
+
+def test_a_seed_is_written_whole_where_it_fits():
+    def written(seed, width):
+        picture = Image.new("RGB", (width, 64), "black")
+        Caption("", seed, picture.size, 0.4).draw_on(picture)
+        return picture.tobytes()
+
+    assert len({written(seed, 64) for seed in (123456, 123457, 12345)}) == 3
+    assert written(2**63 - 1, 64) == written(2**63 - 2, 64)
+    assert written(2**63 - 1, 256) != written(2**63 - 2, 256)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("caf\u00e9", "cafe"),
+        ("cafe\u0301", "cafe"),
+        (
+            "\u00c6r\u00f8sk\u00f8bing stra\u00dfe \u0141\u00f3d\u017a \u0152uvre",
+            "AEroskobing strasse Lodz OEuvre",
+        ),
+        ("\u65e5\u672c", "??"),
+        ("a\u200d\ufe0fb\ud800", "ab?"),
+    ],
+)
+def test_where_no_font_has_a_letter_a_plain_one_stands(text, shown):
+    assert Faces(("no such font.ttf",)).shown(text, 12)[1] == shown
+
+
+def test_a_font_of_the_system_is_used_where_it_has_the_letters():
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 12)
+    except OSError:
+        pytest.skip("this system has no DejaVu Sans")
+    faces = Faces(("no such font.ttf", "DejaVuSans.ttf"))
+    font, shown = faces.shown("caf\u00e9 \u0416", 12)
+    assert (font.getname()[0], shown) == ("DejaVu Sans", "caf\u00e9 \u0416")
+    assert faces.shown("caf\u00e9 \u65e5", 12)[1] == "caf\u00e9 ?"
+
+
+def test_plain_letters():
+    letters = "\u201c\u201d\u2018\u2019\u2013\u2014\u2026\u00e5\u00d8\ufb01\u017f\u200b\t"
+    assert [plain(letter) for letter in letters] == [*"\"\"''--", "...", *"aO", "fi", "s", "", ""]
+
+
+async def test_a_prompt_of_half_a_letter_is_drawn(client):
+    picture = await draw(client, prompt="half \ud83d", seed=1, width=64, height=64)
+    assert picture.size == (64, 64)
 
 
 def test_the_cache_keeps_what_was_used_last_within_its_budget():
