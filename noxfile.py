@@ -98,7 +98,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
     """Check types, strictly, with the types of the public face asserted in tests/typing."""
-    session.install(".[cli,emulator]", "nox", *GROUPS["types"])
+    session.install(".[cli,emulator,fast]", "nox", "pytest", *GROUPS["types"])
     session.run("mypy")
 
 

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import subprocess
 import sys
@@ -26,6 +27,8 @@ def test_the_fixtures_serve_another_project(tmp_path: pathlib.Path) -> None:
         "asyncio_default_fixture_loop_scope=function",
         "-p",
         "no:cacheprovider",
+        "-c",  # not the settings of a folder above
+        os.devnull,
     ]
     ended = subprocess.run(
         [*command, *options, "test_it.py"],

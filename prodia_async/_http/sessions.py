@@ -58,6 +58,8 @@ class AiohttpTransport:
                 limit=0,
                 keepalive_timeout=self._settings.keepalive,
                 socket_factory=self._open_socket,
+                # Not aiodns, where it is installed: its own sockets outlive a killed loop and a fork.
+                resolver=aiohttp.ThreadedResolver(),
                 ssl=self._settings.ssl_context or True,
             ),
             # Without the token: aiohttp sends a session's headers to a proxy too, when it asks for a tunnel.
