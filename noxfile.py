@@ -67,7 +67,7 @@ def demo(session: nox.Session) -> None:
     shutil.rmtree("out/demo", ignore_errors=True)  # the demo's own folder: a batch never goes over an old one
     session.run(
         *("prodia-async", "batch", "examples/demo.jsonl", "--out", "out/demo"),
-        *("--emulator", "--capacity", "8", "--latency", "0.5", "--max-concurrency", "12"),
+        *("--emulator", "--capacity", "8", "--latency", "0.5"),
     )
     session.run("python", "examples/check_demo.py", "out/demo")
 
@@ -115,3 +115,18 @@ def bench(session: nox.Session) -> None:
     session.install(".[emulator]")
     session.run("python", "benchmarks/streaming.py")
     session.run("python", "benchmarks/imports.py")
+    session.run("python", "benchmarks/limiter_cost.py")
+
+
+@nox.session(python=NEWEST)
+def shedding(session: nox.Session) -> None:
+    """Simulate the limiter in every scenario that it was designed for, beside its goals. Takes minutes."""
+    session.install(".")
+    session.run("python", "benchmarks/shedding", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def sockets(session: nox.Session) -> None:
+    """Run the limiter through load shedding over real sockets, beside what other clients do."""
+    session.install(".[emulator]")
+    session.run("python", "benchmarks/sockets", *session.posargs)

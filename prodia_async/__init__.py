@@ -45,8 +45,7 @@ if TYPE_CHECKING:
         Stats,
         TypeStats,
     )
-    from prodia_async._pacing.limiter import Fixed
-    from prodia_async._settings import Limits, Retry, Timeouts
+    from prodia_async._settings import Adaptive, Fixed, Limits, Retry, Timeouts
 
 __version__ = "0.1.0"
 
@@ -86,13 +85,13 @@ _HOMES = {
         "Stats",
         "TypeStats",
     ],
-    "_pacing.limiter": ["Fixed"],
-    "_settings": ["Limits", "Retry", "Timeouts"],
+    "_settings": ["Adaptive", "Fixed", "Limits", "Retry", "Timeouts"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "APIError",
+    "Adaptive",
     "Attempt",
     "AuthenticationError",
     "BadRequestError",

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from prodia_async._files.sinks import Budget
-    from prodia_async._pacing.limiter import Permit, Pool
+    from prodia_async._pacing.limiter import Pool
+    from prodia_async._pacing.turns import Permit
 
 log = logging.getLogger("prodia_async")
 
@@ -69,7 +70,8 @@ class Engine:
         await self.transport.aclose()
 
     def close_dead(self) -> None:
-        """Release the descriptors of a loop that is gone."""
+        """Release the descriptors of a loop that is gone, and keep what was learned in it."""
+        self.pool.remember()
         self.transport.close_dead()
 
     def abandon(self) -> None:

@@ -18,16 +18,16 @@ from prodia_async._http.descriptors import allowed_concurrency
 from prodia_async._http.proxies import proxy_for
 from prodia_async._http.sessions import AiohttpTransport, ConnectionSettings
 from prodia_async._loops import PerLoop
-from prodia_async._many import AsCompleted, Jobs
+from prodia_async._many import AsCompleted, Jobs, Work
 from prodia_async._models import Event, Input, Job, JobResult, Stats
 from prodia_async._pacing.clock import Clock, SystemClock
-from prodia_async._pacing.limiter import Fixed, Pool
-from prodia_async._settings import Limits, Retry, Timeouts, Token
+from prodia_async._pacing.limiter import Learned, Pool
+from prodia_async._settings import Adaptive, Fixed, Limits, Retry, Timeouts, Token
 from prodia_async._wire import address
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from prodia_async._files.targets import To
@@ -45,8 +45,9 @@ class Prodia:
 
     - `token`: the API token; default: the environment's PRODIA_TOKEN.
     - `base_url`: default: PRODIA_BASE_URL, or https://inference.prodia.com; with or without `/v2`.
-    - `max_concurrency`: how many jobs at once, short for `limiter=Fixed(max_concurrency)`; default 8.
-    - `limiter`: how jobs are admitted.
+    - `limiter`: `Adaptive(...)`, the default, learns the service's capacity; `Fixed(n)` is told it.
+    - `max_concurrency`: the most jobs in flight, short for `limiter=Adaptive(max_concurrency=...)`;
+      default 256, or fewer where the process may open too few files.
     - `retry`, `timeouts`, `limits`: see `Retry`, `Timeouts` and `Limits`.
     - `price`: ask for each job's price; default False.
     - `headers`, `user_agent`: sent with each request.
@@ -70,7 +71,7 @@ class Prodia:
         token: str | None = None,
         base_url: str | None = None,
         max_concurrency: int | None = None,
-        limiter: Fixed | None = None,
+        limiter: Adaptive | Fixed | None = None,
         retry: Retry | None = None,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
@@ -108,6 +109,7 @@ class Prodia:
             price=price,
             on_event=on_event,
         )
+        self._learned: Learned = {}
         self._proxy = proxy_for(self._address)
         self._engines: PerLoop[_call.Engine] = PerLoop(self._make_engine)
         self._owns_engines = True
@@ -176,7 +178,7 @@ class Prodia:
         # Bad values of `to` are told here, not inside the block.
         targets.refuse_single(to)
 
-        async def make_run() -> Callable[[Job], Awaitable[JobResult]]:
+        async def begin() -> Work:
             engine = await self._engines.get()
             target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
             target = await targets.prepare_target(target, engine.folders)
@@ -187,9 +189,9 @@ class Prodia:
                 )
                 return await _call.run(engine, self._options, call)
 
-            return run
+            return Work(run, engine.pool.expect_more)
 
-        return AsCompleted(jobs, make_run, ahead or 4 * self._limiter.max_concurrency)
+        return AsCompleted(jobs, begin, ahead or 4 * self._limiter.max_concurrency)
 
     def with_options(
         self,
@@ -254,10 +256,11 @@ class Prodia:
         self.__init__(**{**state, "token": _plain(state["token"])})  # type: ignore[misc]
 
     def _make_engine(self) -> _call.Engine:
-        limit = allowed_concurrency(self._limiter.max_concurrency)
+        limiter = self._limiter
+        limit = allowed_concurrency(limiter.max_concurrency, told=limiter != Adaptive())
         make_transport: Callable[[], Transport] = self._arguments["transport"] or self._make_transport
         chance = random.Random()  # noqa: S311 - jitter and boundaries, not secrets
-        pool = Pool(limit, self._limiter.max_waiting, self._clock, chance)
+        pool = Pool(limiter, self._clock, chance, limit=limit, learned=self._learned)
         return _call.Engine(make_transport(), pool, Budget(self._options.limits.collect), chance)
 
     def _make_transport(self) -> Transport:
@@ -306,12 +309,12 @@ def _address(given: str | None, allow_insecure: bool | None) -> address.Address:
     return found
 
 
-def _limiter(given: Fixed | None, max_concurrency: int | None) -> Fixed:
+def _limiter(given: Adaptive | Fixed | None, max_concurrency: int | None) -> Adaptive | Fixed:
     if given is not None and max_concurrency is not None:
         raise InputError("give limiter= or max_concurrency=, not both")
     if max_concurrency is not None:
-        return Fixed(max_concurrency)
-    return given if given is not None else Fixed()
+        return Adaptive(max_concurrency)
+    return given if given is not None else Adaptive()
 
 
 def _headers(given: Mapping[str, str] | None) -> dict[str, str]:

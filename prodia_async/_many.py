@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
+import anyio.lowlevel
 from msgspec import Struct
 
 from prodia_async._errors import InputError, ProdiaError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 Jobs: TypeAlias = Iterable[Job] | AsyncIterable[Job]
 Run: TypeAlias = Callable[[Job], Awaitable[JobResult]]
 
+_AT_ONCE = 32
+"""How many jobs are started before the event loop has a turn."""
+
 
 class Outcome(Struct, frozen=True):
     """What became of one job: exactly one of `result` and `error` is set."""
@@ -27,6 +31,13 @@ class Outcome(Struct, frozen=True):
     job: Job
     result: JobResult | None = None
     error: ProdiaError | None = None
+
+
+class Work(Struct, frozen=True):
+    """What jobs are run with; `expect_more` tells the limiter whether more are to come than stand in line."""
+
+    run: Run
+    expect_more: Callable[[bool], None]
 
 
 class AsCompleted:
@@ -37,10 +48,11 @@ class AsCompleted:
     cancels what is in flight. An error of the iterable itself is raised once all started jobs are handed out.
     """
 
-    def __init__(self, jobs: Jobs, make_run: Callable[[], Awaitable[Run]], ahead: int) -> None:
+    def __init__(self, jobs: Jobs, begin: Callable[[], Awaitable[Work]], ahead: int) -> None:
         self._jobs = _pull(jobs)
-        self._make_run = make_run
-        self._run: Run | None = None
+        self._begin = begin
+        self._work: Work | None = None
+        self._expecting = False
         self._ahead = ahead
         self._started: Counter[str] = Counter()
         self._aside: dict[str, deque[Job]] = {}
@@ -53,8 +65,9 @@ class AsCompleted:
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> AsCompleted:  # noqa: PYI034 - typing.Self needs Python 3.11
-        self._run = await self._make_run()
+        self._work = await self._begin()
         self._tasks = await anyio.create_task_group().__aenter__()
+        self._expect_more(yes=True)
         self._tasks.start_soon(self._feed)
         return self
 
@@ -63,6 +76,7 @@ class AsCompleted:
     ) -> None:
         if self._tasks is None or kind is GeneratorExit:
             return
+        self._expect_more(yes=False)
         self._tasks.cancel_scope.cancel()
         # The block's own exception goes its way as it is: given to the group it would come back in a group.
         await self._tasks.__aexit__(None, None, None)
@@ -85,11 +99,20 @@ class AsCompleted:
         self._leave(outcome.job.type)
         return outcome
 
+    def _expect_more(self, *, yes: bool) -> None:
+        if self._work is not None and self._expecting is not yes:
+            self._expecting = yes
+            self._work.expect_more(yes)
+
     async def _feed(self) -> None:
+        began = 0
         try:
             async for job in self._jobs:
                 _check(job)
                 self._enter(job)
+                began += 1
+                if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
+                    await anyio.lowlevel.checkpoint()
                 while self._aside_count >= 4 * self._ahead:
                     self._room = anyio.Event()
                     await self._room.wait()
@@ -97,6 +120,8 @@ class AsCompleted:
             self._failure = failure
         finally:
             self._reading = False
+            if not self._aside_count:
+                self._expect_more(yes=False)
             self._news.set()
 
     def _enter(self, job: Job) -> None:
@@ -107,10 +132,10 @@ class AsCompleted:
             self._aside_count += 1
 
     def _start(self, job: Job) -> None:
-        if self._tasks is None or self._run is None:
+        if self._tasks is None or self._work is None:
             raise AssertionError("jobs start inside the block")
         self._started[job.type] += 1
-        self._tasks.start_soon(self._outcome, self._run, job)
+        self._tasks.start_soon(self._outcome, self._work.run, job)
 
     def _leave(self, kind: str) -> None:
         """Let the next job of a type start in the place of one that was handed out."""
@@ -119,6 +144,8 @@ class AsCompleted:
         if waiting:
             self._aside_count -= 1
             self._start(waiting.popleft())
+            if not self._reading and not self._aside_count:
+                self._expect_more(yes=False)
         elif not self._started[kind]:
             del self._started[kind]
             self._aside.pop(kind, None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
 from prodia_async._errors import InputError
 
 MiB = 1024 * 1024
+
+Probing: TypeAlias = Literal["eager", "normal", "frugal"]
 
 
 def require(condition: bool, what: str, value: object) -> None:
@@ -80,6 +83,41 @@ class Limits(Struct, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             require(value is None or value >= 0, f"Limits.{name}", value)
+
+
+class Adaptive(Struct, frozen=True):
+    """The limiter that learns the service's capacity, job type by job type; the default.
+
+    `max_concurrency`: the most jobs in flight, all types together. `initial`: the first guess for a type.
+    `probing`: how often more is tried; "frugal" suits large inputs. `max_waiting`: how many jobs may stand
+    in line before QueueFullError.
+    """
+
+    max_concurrency: int = 256
+    initial: int = 4
+    probing: Probing = "normal"
+    max_waiting: int = 10_000
+
+    def __post_init__(self) -> None:
+        require(self.max_concurrency >= 1, "Adaptive.max_concurrency", self.max_concurrency)
+        require(self.initial >= 1, "Adaptive.initial", self.initial)
+        require(self.probing in get_args(Probing), "Adaptive.probing", self.probing)
+        require(self.max_waiting >= 0, "Adaptive.max_waiting", self.max_waiting)
+
+
+class Fixed(Struct, frozen=True):
+    """A fixed limit: at most `max_concurrency` jobs at once, at most `max_waiting` more in line.
+
+    A job that was shed keeps its slot until its Retry-After has passed, so a full service is asked again
+    by few, not by all.
+    """
+
+    max_concurrency: int = 8
+    max_waiting: int = 10_000
+
+    def __post_init__(self) -> None:
+        require(self.max_concurrency >= 1, "Fixed.max_concurrency", self.max_concurrency)
+        require(self.max_waiting >= 0, "Fixed.max_waiting", self.max_waiting)
 
 
 class Token:

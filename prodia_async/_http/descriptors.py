@@ -15,8 +15,8 @@ _PER_JOB = 4
 """A job in flight may hold a connection and a file; so may a reply that is read on after its permit ended."""
 
 
-def allowed_concurrency(wanted: int) -> int:
-    """Return `wanted`, or fewer, with a warning in the log, where the descriptors do not allow it.
+def allowed_concurrency(wanted: int, *, told: bool) -> int:
+    """Return `wanted`, or fewer where the descriptors do not allow it; a user who has `told` us is warned.
 
     Out of descriptors, every other open in the process fails too, so the limit is kept from the start.
     """
@@ -26,7 +26,8 @@ def allowed_concurrency(wanted: int) -> int:
     allowed = max(1, (limit - _open_descriptors() - _SPARE) // _PER_JOB)
     if wanted <= allowed:
         return wanted
-    log.warning(
+    log.log(
+        logging.WARNING if told else logging.INFO,
         "max_concurrency lowered from %d to %d: the process may open %d files (raise it with `ulimit -n`)",
         wanted,
         allowed,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from prodia_async._models import Job, JobResult, Output, VerdictKind
-    from prodia_async._pacing.limiter import Permit
+    from prodia_async._pacing.turns import Permit
 
 _MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read for its reason."""

@@ -14,8 +14,8 @@ from prodia_async._models import Attempt, Verdict
 if TYPE_CHECKING:
     from prodia_async._models import EventKind
     from prodia_async._pacing.clock import Clock
-    from prodia_async._pacing.limiter import Permit, Turn
     from prodia_async._pacing.retry import Course
+    from prodia_async._pacing.turns import Permit, Turn
 
 Send: TypeAlias = "Callable[[Permit], Awaitable[Verdict]]"
 BeforeSend: TypeAlias = Callable[[int], Awaitable[None]]

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 import prodia_async
-from prodia_async import Job, Prodia
+from prodia_async import Adaptive, Fixed, Job, Prodia
 from prodia_async.emulator import Emulator
 
 ECHO = "emulator.echo.v1"
@@ -199,8 +199,10 @@ async def test_cancelled_at_every_await(action: Action, way: Any, tmp_path: path
     (tmp_path / "input.bin").write_bytes(bytes(range(256)) * 800)
     (out := tmp_path / "out").mkdir()
     loop = asyncio.get_running_loop()
+    # A service that only sheds is asked ever more seldom by the limiter that learns: it would take minutes.
+    limiter = Fixed(8) if action is run_shed else Adaptive()
     async with Emulator(capacity=64, latency=0.002) as emulator:
-        async with Prodia(base_url=emulator.base_url, token=emulator.token) as prodia:
+        async with Prodia(base_url=emulator.base_url, token=emulator.token, limiter=limiter) as prodia:
             await prodia.run("inference.ping.v1")
             sockets, files = descriptors()
 

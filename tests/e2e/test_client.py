@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
     ("options", "says"),
     [
         ({"max_concurrency": 2, "limiter": Fixed(3)}, "not both"),
-        ({"max_concurrency": 0}, "Fixed.max_concurrency cannot be 0"),
+        ({"max_concurrency": 0}, "Adaptive.max_concurrency cannot be 0"),
         ({"headers": {"authorization": "x"}}, "client's own"),
         ({"headers": {"x": "a\r\nb: c"}}, "cannot be sent"),
         ({"base_url": "inference.prodia.com"}, "must be like https://"),
@@ -82,7 +82,8 @@ async def test_counts_by_type():
         by_type = prodia.stats().by_type
     assert list(by_type) == [JOB.type]
     line = by_type[JOB.type]
-    assert (line.shed, line.completed, line.limit, line.in_flight, line.waiting) == (1, 1, 8, 0, 0)
+    assert (line.shed, line.completed, line.limit, line.in_flight, line.waiting) == (1, 1, 1, 0, 0)
+    assert line.state == "TRACK"
     assert line.latency > 0
 
 

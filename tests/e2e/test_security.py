@@ -185,7 +185,7 @@ async def test_a_token_from_the_environment_is_named_and_not_held(monkeypatch):
         [request] = server.requests
     assert request.headers["authorization"] == f"Bearer {other}"
     assert request.headers["x-own"] == "1"
-    assert "Fixed(max_concurrency=3" in repr(prodia)
+    assert "Adaptive(max_concurrency=3" in repr(prodia)
 
 
 async def test_a_copy_with_other_options_is_pickled_with_all_of_them(monkeypatch):

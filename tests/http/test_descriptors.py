@@ -31,13 +31,13 @@ def at_most(descriptors):
 
 def test_what_fits_is_allowed(caplog):
     with at_most(1024):
-        assert allowed_concurrency(50) == 50
+        assert allowed_concurrency(50, told=True) == 50
     assert caplog.records == []
 
 
 def test_what_does_not_fit_is_lowered_with_a_warning(caplog):
     with at_most(500):
-        allowed = allowed_concurrency(10_000)
+        allowed = allowed_concurrency(10_000, told=True)
     assert 20 < allowed < (500 - 64) // 4
     [record] = caplog.records
     assert record.getMessage().startswith(f"max_concurrency lowered from 10000 to {allowed}")
@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_lowered_with_a_warning(caplog):
 
 def test_one_job_is_always_allowed(caplog):
     with at_most(len(list(pathlib.Path("/dev/fd").iterdir())) + 30):
-        assert allowed_concurrency(8) == 1
+        assert allowed_concurrency(8, told=True) == 1
     assert len(caplog.records) == 1
 
 

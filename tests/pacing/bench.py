@@ -8,7 +8,9 @@ import random
 
 from support.fake_clock import FakeClock
 
-from prodia_async._pacing.limiter import Permit, Pool, Turn
+from prodia_async._pacing.limiter import Learned, Pool
+from prodia_async._pacing.turns import Permit, Turn
+from prodia_async._settings import Adaptive, Fixed
 
 
 async def settle() -> None:
@@ -56,9 +58,19 @@ class Waiter:
 class Bench:
     """The pool, and in `served` the names of its waiters in the order in which they got their permits."""
 
-    def __init__(self, limit: int = 1, max_waiting: int = 10_000, seed: int = 1) -> None:
+    def __init__(
+        self,
+        limit: int = 1,
+        max_waiting: int = 10_000,
+        seed: int = 1,
+        *,
+        settings: Adaptive | Fixed | None = None,
+        learned: Learned | None = None,
+    ) -> None:
         self.clock = FakeClock()
-        self.pool = Pool(limit, max_waiting, self.clock, random.Random(seed))
+        self.pool = Pool(
+            settings or Fixed(limit, max_waiting), self.clock, random.Random(seed), learned=learned
+        )
         self.served: list[str] = []
         self.numbers = itertools.count()
 
@@ -85,6 +97,11 @@ class Bench:
             first.permit.success()
             first.turn.leave()
         return self.served
+
+    def queued(self, key: str) -> int:
+        """Return how many turns the queues of a type hold, those that have gone among them."""
+        line = self.pool.lines[key]
+        return len(line._due) + sum(len(turns) for turns in line._fresh.values())
 
     @property
     def counts(self) -> tuple[int, int, int, int]:

@@ -8,7 +8,9 @@ import random
 import pytest
 from pacing.bench import Bench, settle
 
-from prodia_async._pacing.limiter import DEFAULT_RETRY_AFTER, LINGER
+from prodia_async._pacing.capacity import DEFAULT_RETRY_AFTER
+from prodia_async._pacing.turns import LINGER
+from prodia_async._settings import Adaptive, Fixed
 
 ENDINGS = {
     "success": lambda permit: permit.success(),
@@ -147,6 +149,34 @@ class TestLinger:
         assert bench.served == ["other"]
         other.permit.ignore()
 
+    async def test_the_timer_ends_with_the_last_permit(self):
+        bench = Bench(limit=2)
+        first, second = await bench.hold(), await bench.hold()
+        first.permit.headers()
+        second.permit.headers()
+        first.permit.success()
+        assert bench.clock.next_due == LINGER
+        second.permit.success()
+        assert bench.clock.next_due is None
+
+    async def test_each_has_its_own_second(self):
+        bench = Bench(limit=4)
+        held = [await bench.hold() for _ in range(4)]
+        for each in held:
+            each.permit.headers()
+            bench.clock.advance(0.25)
+        held[0].permit.success()
+        held[2].permit.success()
+        lingering = []
+        for _ in range(3):
+            lingering.append(bench.pool.lingering)
+            bench.clock.advance(0.25)
+        assert lingering == [0, 1, 1]
+        assert bench.counts == (0, 0, 0, 2)
+        for each in (held[1], held[3]):
+            each.permit.success()
+        assert bench.counts == (0, 0, 0, 0)
+
     async def test_no_more_than_the_limit_linger(self):
         bench = Bench(limit=2)
         slow = [await bench.hold() for _ in range(2)]
@@ -233,9 +263,10 @@ class TestLeaving:
         other.leave()
         assert bench.pool.lines["a"].turns == 0
 
-    async def test_thousand_waiters_that_leave_at_any_time_leave_the_counts_exact(self):
+    @pytest.mark.parametrize("settings", [Fixed(3), Adaptive(max_concurrency=3)], ids=["fixed", "adaptive"])
+    async def test_thousand_waiters_that_leave_at_any_time_leave_the_counts_exact(self, settings):
         chance = random.Random(42)
-        bench = Bench(limit=3)
+        bench = Bench(settings=settings)
         waiters = [bench.wait(str(n), f"type{n % 4}", n % 3) for n in range(1000)]
         left, running, ended = list(waiters), [], 0
         while left:
@@ -249,9 +280,9 @@ class TestLeaving:
             await (settle() if chance.random() < 0.5 else asyncio.wait([each.task for each in leaving]))
             left = [each for each in left if not each.task.done()]
             running = [each for each in waiters if each.got_permit and each.permit._open]
-            given = [each for each in left if each.turn.future is not None and not each.turn.waits]
+            given = [each for each in left if each.turn.waiter is None]
             assert bench.counts[0] == len(running) + len(given) <= 3
-            assert bench.counts[1:] == (0, len(left), 0)
+            assert bench.counts[1:] == (0, len(left) - len(given), 0)
         for each in running:
             each.permit.ignore()
         for each in waiters:
@@ -266,13 +297,41 @@ class TestLeaving:
         priorities = random.Random(1).sample(range(20), 20)
         stay = [bench.wait(str(each), priority=each) for each in priorities]
         await settle()
-        for _ in range(500):
-            queue, length = bench.pool.lines["a"].queue, len(bench.pool.lines["a"].queue)
-            assert length <= 2 * 20 + 64
+        lengths = [bench.queued("a")]
+        while lengths[-1] >= max(lengths):  # until those who have gone were dropped
+            assert lengths[-1] <= 2 * 20 + 65
             waiter = bench.wait("gone")
             await asyncio.sleep(0)
             await waiter.cancel()
-            if bench.pool.lines["a"].queue is not queue:  # those who have gone were dropped
-                break
-        assert len(bench.pool.lines["a"].queue) == 20
+            lengths.append(bench.queued("a"))
+        assert lengths[0] == lengths[-1] == 20
         assert await bench.serve_all([held, *stay]) == [str(each) for each in range(20)]
+
+    @pytest.mark.parametrize("settings", [Fixed(1), Adaptive(max_concurrency=1)], ids=["fixed", "adaptive"])
+    async def test_turns_that_left_do_not_pile_up_behind_one_that_rests(self, settings):
+        bench = Bench(settings=settings)
+        bench.pool.limit = 2
+        stays = await bench.hold()
+        stays.permit.shed(1.0)
+        stays.again()
+        for _ in range(300):
+            gone = bench.pool.join("a")
+            bench.pool.lines["a"].hold(gone, 9000.0)
+            gone.leave()
+            assert len(bench.pool.lines["a"]._shed) <= 2 * 1 + 65
+        bench.clock.advance(2.0)
+        await settle()
+        assert stays.got_permit
+        assert bench.counts == (1, 0, 0, 0)
+        stays.permit.ignore()
+
+    @pytest.mark.parametrize("told", [0.0, 1.0])
+    async def test_a_turn_at_rest_is_served_when_it_asks_after_its_rest(self, told):
+        bench = Bench()
+        held = await bench.hold()
+        held.permit.shed(told)
+        bench.clock.advance(2 * told)
+        assert bench.counts == (0, 0, 0, 0)
+        held.again()
+        await settle()
+        held.permit.success()

@@ -11,8 +11,8 @@ from pacing.bench import Bench, settle
 
 from prodia_async._models import Verdict
 from prodia_async._pacing.attempts import Attempts
-from prodia_async._pacing.limiter import LINGER
 from prodia_async._pacing.retry import Course
+from prodia_async._pacing.turns import LINGER
 from prodia_async._settings import Retry
 
 LIMIT, JOBS, TYPES = 6, 300, 5

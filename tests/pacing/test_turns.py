@@ -8,7 +8,8 @@ import pytest
 from pacing.bench import Bench, settle
 
 from prodia_async._errors import InputError, ProdiaError, QueueFullError
-from prodia_async._pacing.limiter import FORGET, Fixed
+from prodia_async._pacing.limiter import FORGET
+from prodia_async._settings import Fixed
 
 
 class TestFixed:

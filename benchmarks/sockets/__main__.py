@@ -1,0 +1,53 @@
+"""The limiter over real sockets: what it makes of a service that sheds load, beside what other clients make.
+
+    python benchmarks/sockets [--only herd|share|steps] [--rounds 3] [--picture docs/pictures/capacity.png]
+
+The service is the emulator in a process of its own; the client has nothing configured. `herd`: 200 jobs at
+once against 5 slots. `share`: two client processes. `steps`: a capacity that drops and rises, run once, and
+its picture. Requests and sheds are the emulator's own count. Exit status 1 where a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import platform
+import sys
+
+import aiohttp
+import herd
+import share
+import steps
+
+import prodia_async
+
+PICTURE = pathlib.Path(__file__).parents[2] / "docs" / "pictures" / "capacity.png"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=["herd", "share", "steps"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--picture", type=pathlib.Path, default=PICTURE)
+    options = parser.parse_args()
+    scenarios = {
+        "herd": lambda: herd.main(options.rounds),
+        "share": lambda: share.main(options.rounds),
+        "steps": lambda: steps.main(options.picture),
+    }
+    versions = f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}"
+    print(f"prodia-async {prodia_async.__version__}, {versions}, emulator on loopback")
+    missed = False
+    for name, run in scenarios.items():
+        if options.only in (None, name):
+            print()
+            goals = run()
+            print(*goals, sep="\n", flush=True)
+            missed = missed or not all(goal.met for goal in goals)
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

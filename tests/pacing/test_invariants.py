@@ -1,0 +1,122 @@
+"""The limiter's promises, in hundreds of random worlds, and in one that stays as it is."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from pacing.world import Clock, World
+
+from prodia_async._pacing.limiter import Pool
+from prodia_async._settings import Adaptive, Fixed
+
+WORLDS = 240
+BLOCKS = 12
+
+
+def settings_of(seed, fixed):
+    chance = random.Random(-seed)
+    most = chance.choice([1, 2, 3, 8, 24])
+    if fixed:
+        return Fixed(most)
+    return Adaptive(
+        max_concurrency=most,
+        initial=chance.choice([1, 4, 16]),
+        probing=chance.choice(["eager", "normal", "frugal"]),
+    )
+
+
+def run(seed, fixed):
+    world = World(seed, settings_of(seed, fixed))
+    world.run()
+    world.watch_end()
+    return world
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_the_promises_hold_in_random_worlds(block):
+    worlds = [run(seed, fixed=False) for seed in range(block, WORLDS, BLOCKS)]
+    assert sum(world.sheds for world in worlds) > 100
+    assert sum(sum(world.forgiven.values()) for world in worlds) > 5
+    assert all(world.successes for world in worlds)
+
+
+@pytest.mark.parametrize("block", range(BLOCKS // 3))
+def test_they_hold_for_a_fixed_limit(block):
+    worlds = [run(seed, fixed=True) for seed in range(block, WORLDS // 3, BLOCKS // 3)]
+    assert sum(world.sheds for world in worlds) > 100
+
+
+class Handover:
+    """Takes a permit where a program has a future."""
+
+    def __init__(self, callback):
+        self.callback = callback
+        self.is_done = False
+
+    def done(self):
+        return self.is_done
+
+    def set_result(self, permit):
+        self.is_done = True
+        self.callback(permit)
+
+
+class Steady:
+    """One client beside a service whose room stays as it is: jobs of about 2 s, 429s after 30 ms."""
+
+    def __init__(self, room, jobs, seed):
+        self.clock, self.chance = Clock(), random.Random(seed)
+        self.pool = Pool(Adaptive(), self.clock, random.Random(seed))
+        self.room, self.busy, self.left = room, 0, jobs
+        self.sheds, self.limits = [], []
+        for _ in range(jobs):
+            self.wait(self.pool.join("a"))
+
+    def wait(self, turn):
+        turn.wait(Handover(lambda permit: self.send(turn, permit)))
+
+    def send(self, turn, permit):
+        permit.body_sent()
+        self.clock.call_later(0.015, lambda: self.arrive(turn, permit))
+
+    def arrive(self, turn, permit):
+        if self.busy >= self.room:
+            self.clock.call_later(0.015, lambda: self.shed(turn, permit))
+            return
+        self.busy += 1
+        self.clock.call_later(2.0 * self.chance.lognormvariate(-0.125, 0.5), lambda: self.done(turn, permit))
+
+    def shed(self, turn, permit):
+        self.sheds.append(self.clock.now)
+        permit.shed(1.0)
+        self.wait(turn)
+
+    def done(self, turn, permit):
+        self.busy -= 1
+        self.left -= 1
+        permit.headers()
+        permit.success()
+        turn.leave()
+
+    def run(self, until):
+        """Go on while more jobs than `until` are left; note the limit at each step after the slow start."""
+        while self.left > until:
+            self.clock.step()
+            if self.sheds and self.clock.now > self.sheds[0] + 2.0:
+                self.limits.append(self.pool.stats()["a"].limit)
+
+
+@pytest.mark.parametrize("room", [1, 8, 32, 100])
+def test_beside_a_service_that_does_not_change_the_limit_stays_at_its_room(room):
+    steady = Steady(room, jobs=40 * room, seed=room)
+    steady.run(until=2 * room)
+    assert room <= min(steady.limits)
+    assert max(steady.limits) <= room + 4
+    assert steady.limits.count(room) > len(steady.limits) / 2
+    interval = 0.75 * max(0.25, 4 * 1.7 / room**0.5)
+    later = [shed for shed in steady.sheds if shed > steady.sheds[0] + 2.0]
+    in_transit = room // 25  # slots that are free on the service while the news is on its way
+    for shed in later:
+        assert sum(shed <= other < shed + interval for other in later) <= 3 + in_transit
+    assert len(later) <= (0.09 + 0.4 / room) * 40 * room
