@@ -77,14 +77,18 @@ def tests(session: nox.Session) -> None:
     """Run the tests on the built wheel: everything with coverage on the newest Python, the rest elsewhere."""
     install_wheel(session, "cli,emulator,fast")
     session.install(*GROUPS["test"])
-    # `python -m pytest` would put this folder on the path, and test the tree instead of the wheel.
-    pytest = ["python", "-X", "dev", str(Path(session.bin) / "pytest")]
-    if session.posargs:
-        session.run(*pytest, *session.posargs)
-    elif session.python == NEWEST:
-        session.run(*pytest, "--cov")
-    else:
-        session.run(*pytest, "-m", "not newest")
+    # From another folder: here, `python -c` in a test would import the tree instead of the wheel.
+    root = Path.cwd()
+    pytest = ["python", "-X", "dev", str(Path(session.bin) / "pytest"), "-c", str(root / "pyproject.toml")]
+    given = session.posargs or ["tests"]
+    wanted = [str(root / word) if (root / word.partition("::")[0]).exists() else word for word in given]
+    with session.chdir(session.create_tmp()):
+        if session.posargs:
+            session.run(*pytest, *wanted)
+        elif session.python == NEWEST:
+            session.run(*pytest, "--cov", f"--cov-config={root / 'pyproject.toml'}", *wanted)
+        else:
+            session.run(*pytest, "-m", "not newest", *wanted)
 
 
 @nox.session(python=NEWEST)
