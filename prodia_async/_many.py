@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
-import anyio.lowlevel
 from msgspec import Struct
 
 from prodia_async._errors import InputError, ProdiaError
@@ -112,7 +112,7 @@ class AsCompleted:
                 self._enter(job)
                 began += 1
                 if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
-                    await anyio.lowlevel.checkpoint()
+                    await asyncio.sleep(0)
                 while self._aside_count >= 4 * self._ahead:
                     self._room = anyio.Event()
                     await self._room.wait()
