@@ -8,6 +8,7 @@ takes its clock and its random generator as arguments.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from prodia_async._errors import QueueFullError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import random
 
     from prodia_async._models import TypeStats
-    from prodia_async._pacing.clock import Clock
+    from prodia_async._pacing.clock import Clock, Timer
 
 FORGET = 60.0
 """Seconds after which a type with nothing waiting or in flight is forgotten, with all that was learned."""
@@ -49,6 +50,8 @@ class Pool:
         self.in_use = 0
         self.lingering = 0
         self.feeders = 0
+        self._replies: deque[tuple[float, Permit]] = deque()
+        self._replies_timer: Timer | None = None
         self.closed = False
         self.lines: dict[str, Line] = {}
         self._settings = settings
@@ -76,6 +79,26 @@ class Pool:
         line.turns += 1
         self._joined += 1
         return Turn(line, priority, self._joined)
+
+    def end_later(self, permit: Permit, when: float) -> None:
+        """End a permit at `when`, should its reply not be complete by then; `when` never goes back.
+
+        One timer serves all: most replies are complete long before, and are only passed over.
+        """
+        if self.closed:
+            return
+        self._replies.append((when, permit))
+        if self._replies_timer is None:
+            self._replies_timer = self.clock.call_at(when, self._end_lingering)
+
+    def _end_lingering(self) -> None:
+        self._replies_timer = None
+        now = self.clock.monotonic()
+        replies = self._replies
+        while replies and (replies[0][0] <= now or replies[0][1].has_ended):
+            replies.popleft()[1].linger()
+        if replies:
+            self._replies_timer = self.clock.call_at(replies[0][0], self._end_lingering)
 
     def expect_more(self, yes: bool) -> None:
         """Say that a feeder has more jobs than it lets stand in line, or (`False`) that it has no more."""
@@ -156,6 +179,9 @@ class Pool:
         """Send away with an error whoever waits, and whoever still comes."""
         self.closed = True
         self.remember()
+        self._replies.clear()
+        if self._replies_timer is not None:
+            self._replies_timer.cancel()
         for line in self.lines.values():
             line.close()
             for turn in list(line.waiters):

@@ -15,7 +15,6 @@ from prodia_async._pacing.capacity import DEFAULT_RETRY_AFTER, Ticket
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from prodia_async._pacing.clock import Timer
     from prodia_async._pacing.line import Line
 
 LINGER = 1.0
@@ -38,7 +37,7 @@ class Waiter(Protocol):
 class Permit:
     """The right to send one attempt. It ends exactly once: success, shed, answered or ignore."""
 
-    __slots__ = ("_line", "_lingering", "_open", "_ticket", "_timer", "_turn", "was_sent")
+    __slots__ = ("_line", "_lingering", "_open", "_ticket", "_turn", "was_sent")
 
     def __init__(self, turn: Turn, ticket: Ticket) -> None:
         self.was_sent = False
@@ -47,7 +46,6 @@ class Permit:
         self._ticket = ticket
         self._open = True
         self._lingering = False
-        self._timer: Timer | None = None
 
     def body_sent(self) -> None:
         """Say that the last byte of the request was handed to the transport."""
@@ -61,10 +59,10 @@ class Permit:
 
         It does so while fewer replies than the limit linger, which bounds the connections to twice the limit.
         """
-        clock = self._line.pool.clock
-        now = clock.monotonic()
+        pool = self._line.pool
+        now = pool.clock.monotonic()
         self._line.capacity.headers(self._ticket, now)
-        self._timer = clock.call_at(now + LINGER, self._linger)
+        pool.end_later(self, now + LINGER)
 
     def success(self) -> None:
         """End: the service ran the job."""
@@ -89,18 +87,20 @@ class Permit:
             line.hold(self._turn, now + seconds * pool.random.uniform(1.0, 1.1))
         self._end(lambda ticket, now: line.capacity.shed(ticket, seconds, now))
 
-    def _linger(self) -> None:
-        self._timer = None
+    @property
+    def has_ended(self) -> bool:
+        """Whether the slot is free again."""
+        return not self._open
+
+    def linger(self) -> None:
+        """End, though the reply is not complete, if not too many linger already."""
         pool = self._line.pool
-        if pool.lingering < pool.limit:
+        if self._open and pool.lingering < pool.limit:
             pool.lingering += 1
             self._lingering = True
             self._release(self._line.capacity.success)
 
     def _end(self, tell: Tell) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._lingering:
             self._lingering = False
             self._line.pool.lingering -= 1

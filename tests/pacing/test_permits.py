@@ -144,20 +144,37 @@ class TestLinger:
         quick, other = await bench.hold(), bench.wait("other")
         quick.permit.headers()
         quick.permit.success()
-        assert bench.clock.next_due is None
         await settle()
         assert bench.served == ["other"]
+        bench.clock.advance(LINGER)
+        assert bench.counts == (1, 0, 0, 0)
+        assert bench.clock.next_due is None
         other.permit.ignore()
 
-    async def test_the_timer_ends_with_the_last_permit(self):
-        bench = Bench(limit=2)
-        first, second = await bench.hold(), await bench.hold()
+    async def test_one_timer_serves_all_and_ends_with_them(self):
+        bench = Bench(limit=3)
+        first, second, third = [await bench.hold() for _ in range(3)]
         first.permit.headers()
+        bench.clock.advance(0.25)
         second.permit.headers()
+        bench.clock.advance(0.25)
+        third.permit.headers()
         first.permit.success()
-        assert bench.clock.next_due == LINGER
         second.permit.success()
+        bench.clock.advance(0.5)
+        assert bench.clock.next_due == LINGER + 0.5  # those who ended are passed over
+        bench.clock.advance(0.5)
+        assert bench.counts == (0, 0, 0, 1)
         assert bench.clock.next_due is None
+        third.permit.success()
+
+    async def test_a_closed_pool_keeps_no_timer(self):
+        bench = Bench()
+        held = await bench.hold()
+        held.permit.headers()
+        bench.pool.close()
+        assert bench.clock.next_due is None
+        held.permit.success()
 
     async def test_each_has_its_own_second(self):
         bench = Bench(limit=4)
