@@ -10,6 +10,8 @@ import pytest
 
 from prodia_async.emulator import background_emulator
 
+pytestmark = pytest.mark.newest
+
 FAST = ["--emulator", "--latency", "0.01"]
 
 

@@ -13,6 +13,8 @@ import pytest
 
 import prodia_async
 
+pytestmark = pytest.mark.newest
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

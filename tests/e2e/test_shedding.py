@@ -13,7 +13,7 @@ from support.leaks import TOKEN, client
 from prodia_async import Job
 from prodia_async.emulator import Emulator
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.usefixtures("nothing_left"), pytest.mark.newest]
 
 TYPE = "emulator.bytes.v1"
 RETRY_AFTER = 0.2
