@@ -193,7 +193,7 @@ ACTIONS: list[Action] = [
 
 
 @pytest.mark.skipif(not FDS.is_dir(), reason="this system does not list a process's descriptors")
-@pytest.mark.parametrize("way", [native, by_scope, by_turn])
+@pytest.mark.parametrize("way", [native, by_scope, pytest.param(by_turn, marks=pytest.mark.newest)])
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 async def test_cancelled_at_every_await(action: Action, way: Any, tmp_path: pathlib.Path) -> None:
     (tmp_path / "input.bin").write_bytes(bytes(range(256)) * 800)
