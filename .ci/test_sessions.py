@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ def installed(minor: str) -> bool:
     return any(versions.glob(f"{minor}.*")) or shutil.which(f"python{minor}") is not None
 
 
-@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session["signature"])
-def test_session_ran(session: dict[str, str]) -> None:
-    minor = session["signature"].rpartition("-")[2]
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session["signatures"][-1])
+def test_session_ran(session: dict[str, Any]) -> None:
+    minor = session["signatures"][-1].rpartition("-")[2]
     if session["result"] == "skipped" and not installed(minor):
         pytest.skip(f"no Python {minor} on this machine")
     assert session["result"] == "success"
