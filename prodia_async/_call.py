@@ -226,9 +226,16 @@ class _Run:
         if received is None or verdict.result is None:
             raise AssertionError("a job that is done has brought a result")
         result = replace(verdict.result, attempts=tuple(self._attempts.log))
-        async with OnExit(received.discard):  # after a commit there is nothing left to discard
+        committed = False
+
+        async def discard_unless_committed() -> None:
+            if not committed:
+                await received.discard()
+
+        async with OnExit(discard_unless_committed):
             try:
                 await received.commit(result)
+                committed = True
             except NotKeptError as error:
                 kept = replace(
                     verdict, kind="not_kept", cause=error.cause, reason=str(error), written=received.written()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from prodia_async._errors import OutputError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from prodia_async._files.sinks import Sink, Writer
     from prodia_async._models import JobResult
     from prodia_async._settings import Limits
+
+log = logging.getLogger("prodia_async")
 
 
 class NotKeptError(Exception):
@@ -61,8 +64,11 @@ class Received:
         await _kept(self._sink.commit(result))
 
     async def discard(self) -> None:
-        """Drop what was received."""
-        await self._sink.discard()
+        """Drop what was received. A sink that cannot even do that is told of in the log only."""
+        try:
+            await self._sink.discard()
+        except Exception:
+            log.exception("a sink's discard() raised")
 
     def outputs(self) -> tuple[Output, ...]:
         """Describe the outputs; where they lie is known once they are committed."""

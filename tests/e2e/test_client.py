@@ -239,3 +239,41 @@ async def test_errors_before_the_first_attempt_name_the_job():
     async with client("http://127.0.0.1:9") as prodia:
         with pytest.raises(InputError, match=r"^inference\.test\.v1 \(custom_id 'a'\): input 1: .*missing"):
             await prodia.run("inference.test.v1", custom_id="a", inputs=["missing.png"])
+
+
+class RecordingSink:
+    """A sink of a user's own, whose discard() would undo a commit, and raises."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    async def open(self, output):
+        return self
+
+    async def write(self, data):
+        self.calls.append("write")
+
+    async def close(self):
+        self.calls.append("close")
+
+    async def commit(self, result):
+        self.calls.append("commit")
+
+    async def discard(self):
+        self.calls.append("discard")
+        raise ValueError("nothing to discard")
+
+
+async def test_a_committed_output_is_never_discarded():
+    calls = []
+    async with serving(answer(DONE)) as server, client(server.base_url) as prodia:
+        await prodia.run(JOB, to=lambda job: RecordingSink(calls))
+    assert calls == ["write", "close", "commit"]
+
+
+async def test_a_discard_that_raises_does_not_hide_what_happened(caplog):
+    calls = []
+    async with serving(answer(shed(0)), answer(DONE)) as server, client(server.base_url) as prodia:
+        await prodia.run(JOB, to=lambda job: RecordingSink(calls))
+    assert calls == ["discard", "write", "close", "commit"]
+    assert "discard() raised" in caplog.text
