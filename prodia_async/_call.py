@@ -20,7 +20,7 @@ from prodia_async._http.received import NotKeptError, Received
 from prodia_async._http.transport import Request, Transport
 from prodia_async._loops import OnExit
 from prodia_async._models import Attempt, Event, EventKind, Job, JobResult, Stats, Verdict
-from prodia_async._pacing.attempts import Attempts, BeforeSend
+from prodia_async._pacing.attempts import Attempts, BeforeSend, Notify
 from prodia_async._pacing.clock import Clock, Deadline
 from prodia_async._pacing.retry import Course
 from prodia_async._settings import Limits, Retry, Timeouts, require
@@ -94,7 +94,11 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """One job and how it is to be run; `timeout` in seconds bounds all of it, waiting included."""
+    """One job and how it is to be run; `timeout` in seconds bounds all of it, waiting included.
+
+    `before_send` is awaited before the first byte of each attempt; `notify` hears of the job's events before
+    the client's own hook does, and must not raise.
+    """
 
     job: Job
     target: Target
@@ -103,6 +107,7 @@ class Call(Struct, frozen=True, kw_only=True):
     spool: bool = False
     bounded: bool = True
     before_send: BeforeSend | None = None
+    notify: Notify | None = None
 
 
 async def run(engine: Engine, options: Options, call: Call) -> JobResult:
@@ -253,6 +258,8 @@ class _Run:
     def _notify(self, kind: EventKind, attempt: Attempt | None) -> None:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s %s", kind, self._subject, attempt or "")
+        if self._call.notify is not None:
+            self._call.notify(kind, attempt)
         if self._options.on_event is None:
             return
         now = datetime.fromtimestamp(self._options.clock.wall(), timezone.utc)

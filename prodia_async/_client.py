@@ -279,6 +279,11 @@ class Prodia:
         )
 
 
+async def connection(prodia: Prodia) -> tuple[_call.Engine, _call.Options]:
+    """Return what runs a client's calls in the running event loop, for rooms above that make calls of their own."""
+    return await prodia._engines.get(), prodia._options  # noqa: SLF001 - the class's own module
+
+
 def _token(given: str | None) -> Token | InputError:
     """Return the token, or what is wrong with it: an error raised in here would show it in its traceback."""
     value = given if given is not None else os.environ.get("PRODIA_TOKEN")

@@ -57,6 +57,7 @@ class Attempts:
         try:
             if self._before_send is not None:
                 await self._before_send(len(self.log) + 1)
+                permit.begins()
             self._notify("sent", None)
         except BaseException:
             permit.ignore()

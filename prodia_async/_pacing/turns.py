@@ -47,6 +47,10 @@ class Permit:
         self._open = True
         self._lingering = False
 
+    def begins(self) -> None:
+        """Say that the attempt begins now: what was waited for since the permit was given is no latency."""
+        self._ticket.sent = self._line.pool.clock.monotonic()
+
     def body_sent(self) -> None:
         """Say that the last byte of the request was handed to the transport."""
         self.was_sent = True
