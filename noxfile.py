@@ -92,6 +92,19 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def nightly(session: nox.Session) -> None:
+    """Run the tests that take minutes, and those that look at the report in headless Chromium."""
+    install_wheel(session, "cli,emulator,fast")
+    session.install(*GROUPS["test"])
+    root = Path.cwd()
+    with session.chdir(session.create_tmp()):
+        session.run(
+            *("python", "-X", "dev", str(Path(session.bin) / "pytest"), "-c", str(root / "pyproject.toml")),
+            *("--nightly", "-m", "nightly", str(root / "tests"), *session.posargs),
+        )
+
+
+@nox.session(python=NEWEST)
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     session.install(*GROUPS["lint"])
@@ -134,3 +147,10 @@ def sockets(session: nox.Session) -> None:
     """Run the limiter through load shedding over real sockets, beside what other clients do."""
     session.install(".[emulator]")
     session.run("python", "benchmarks/sockets", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def batches(session: nox.Session) -> None:
+    """Print what a batch of a million lines costs, and run one through a minute without a network."""
+    session.install(".[cli,emulator]")
+    session.run("python", "benchmarks/batches", *session.posargs)

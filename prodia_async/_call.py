@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from prodia_async._files.sinks import Budget
+    from prodia_async._models import Output
     from prodia_async._pacing.limiter import Pool
     from prodia_async._pacing.turns import Permit
 
@@ -169,7 +169,9 @@ class _Run:
 
     async def _verdict_in_time(self) -> Verdict:
         timeout, clock = self._call.timeout, self._options.clock
-        with Deadline(clock, math.inf if timeout is None else clock.monotonic() + timeout):
+        if timeout is None:
+            return await self._verdict()
+        with Deadline(clock, clock.monotonic() + timeout):
             return await self._verdict()
         where = "was under way" if self._attempts.log else "had not been sent"
         raise ProdiaTimeoutError(
@@ -181,13 +183,10 @@ class _Run:
     async def _verdict(self) -> Verdict:
         job_json = encode.job_json(self._job)
         accept = accept_header(self._job.accept or self._call.target.accept)
-        inputs = await files.prepare(self._job.inputs, spool=self._call.spool)
+        given = self._job.inputs
+        inputs = [] if given == () else await files.prepare(given, spool=self._call.spool)
 
-        async def release() -> None:
-            for source in inputs:
-                await source.aclose()
-
-        async with OnExit(release):
+        async with OnExit(lambda: _close_all(inputs) if inputs else None):
             request = self._request(job_json, accept, inputs)
 
             async def send(permit: Permit) -> Verdict:
@@ -232,12 +231,7 @@ class _Run:
             raise AssertionError("a job that is done has brought a result")
         result = replace(verdict.result, attempts=tuple(self._attempts.log))
         committed = False
-
-        async def discard_unless_committed() -> None:
-            if not committed:
-                await received.discard()
-
-        async with OnExit(discard_unless_committed):
+        async with OnExit(lambda: None if committed else received.discard()):
             try:
                 await received.commit(result)
                 committed = True
@@ -246,14 +240,14 @@ class _Run:
                     verdict, kind="not_kept", cause=error.cause, reason=str(error), written=received.written()
                 )
                 raise error_for(kept, self._subject, self._attempts.log) from error.cause
-        result = replace(result, outputs=received.outputs())
-        return replace(result, warnings=result.warnings + self._surprises(result))
+        outputs = received.outputs()
+        return replace(result, outputs=outputs, warnings=result.warnings + self._surprises(outputs))
 
-    def _surprises(self, result: JobResult) -> tuple[str, ...]:
+    def _surprises(self, outputs: tuple[Output, ...]) -> tuple[str, ...]:
         asked = self._job.accept or self._call.target.accept
-        if asked is None or not result.outputs or result.outputs[0].content_type == asked:
+        if asked is None or not outputs or outputs[0].content_type == asked:
             return ()
-        return (f"{asked} was asked for, and {result.outputs[0].content_type} came",)
+        return (f"{asked} was asked for, and {outputs[0].content_type} came",)
 
     def _notify(self, kind: EventKind, attempt: Attempt | None) -> None:
         if log.isEnabledFor(logging.DEBUG):
@@ -267,3 +261,8 @@ class _Run:
             self._options.on_event(Event(kind, self._job, now, attempt))
         except Exception:
             log.exception("on_event raised")
+
+
+async def _close_all(inputs: list[files.Source]) -> None:
+    for source in inputs:
+        await source.aclose()

@@ -280,7 +280,7 @@ class Prodia:
 
 
 async def connection(prodia: Prodia) -> tuple[_call.Engine, _call.Options]:
-    """Return what runs a client's calls in the running event loop, for rooms above that make calls of their own."""
+    """Return what runs a client's calls in the running event loop, for rooms that make their own."""
     return await prodia._engines.get(), prodia._options  # noqa: SLF001 - the class's own module
 
 

@@ -35,12 +35,13 @@ V = TypeVar("V", bound=PerLoopValue)
 
 
 class OnExit:
-    """`async with OnExit(cleanup)`: await `cleanup()` in the end, come what may, shielded from cancellation.
+    """`async with OnExit(cleanup)`: await what `cleanup()` gives in the end, shielded from cancellation.
 
-    A coroutine whose loop was killed is finalised without a loop: then nothing can be awaited, and is not.
+    It gives None where nothing is left to be awaited, which costs no shield. A coroutine whose loop was
+    killed is finalised without a loop: then nothing can be awaited, and is not.
     """
 
-    def __init__(self, cleanup: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, cleanup: Callable[[], Awaitable[object] | None]) -> None:
         self._cleanup = cleanup
 
     async def __aenter__(self) -> None:
@@ -49,9 +50,12 @@ class OnExit:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not GeneratorExit:
+        if kind is GeneratorExit:
+            return
+        left = self._cleanup()
+        if left is not None:
             with anyio.CancelScope(shield=True):
-                await self._cleanup()
+                await left
 
 
 def make_immortal(thing: object) -> None:

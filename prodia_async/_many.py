@@ -60,9 +60,11 @@ class AsCompleted:
         self._done: deque[Outcome] = deque()
         self._reading = True
         self._failure: Exception | None = None
-        self._news = anyio.Event()
-        self._room = anyio.Event()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
         self._tasks: TaskGroup | None = None
+        self._idle: list[asyncio.Future[Job]] = []
+        """Tasks whose job is done: the next ones run in them, since a new task costs much more."""
 
     async def __aenter__(self) -> AsCompleted:  # noqa: PYI034 - typing.Self needs Python 3.11
         self._work = await self._begin()
@@ -93,7 +95,7 @@ class AsCompleted:
                     raise failure
                 raise StopAsyncIteration
             if self._news.is_set():  # several readers share one event
-                self._news = anyio.Event()
+                self._news = asyncio.Event()
             await self._news.wait()
         outcome = self._done.popleft()
         self._leave(outcome.job.type)
@@ -114,7 +116,7 @@ class AsCompleted:
                 if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
                     await asyncio.sleep(0)
                 while self._aside_count >= 4 * self._ahead:
-                    self._room = anyio.Event()
+                    self._room = asyncio.Event()
                     await self._room.wait()
         except Exception as failure:  # noqa: BLE001 - whatever the iterable raises is handed to the reader
             self._failure = failure
@@ -135,7 +137,12 @@ class AsCompleted:
         if self._tasks is None or self._work is None:
             raise AssertionError("jobs start inside the block")
         self._started[job.type] += 1
-        self._tasks.start_soon(self._outcome, self._work.run, job)
+        while self._idle:
+            task = self._idle.pop()
+            if not task.done():  # a task that is cancelled with the block takes no more jobs
+                task.set_result(job)
+                return
+        self._tasks.start_soon(self._run_jobs, self._work.run, job)
 
     def _leave(self, kind: str) -> None:
         """Let the next job of a type start in the place of one that was handed out."""
@@ -151,17 +158,26 @@ class AsCompleted:
             self._aside.pop(kind, None)
         self._room.set()
 
-    async def _outcome(self, run: Run, job: Job) -> None:
-        try:
-            outcome = Outcome(job, result=await run(job))
-        except ProdiaError as error:
-            outcome = Outcome(job, error=error)
-        except Exception as error:  # noqa: BLE001 - one job's failure never sinks the rest
-            unexpected = ProdiaError(f"{job.type}: {type(error).__name__}: {error}")
-            unexpected.__cause__ = error
-            outcome = Outcome(job, error=unexpected)
-        self._done.append(outcome)
-        self._news.set()
+    async def _run_jobs(self, run: Run, job: Job) -> None:
+        """Run a job, then wait for another, until the block's end cancels this task."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._done.append(await _outcome(run, job))
+            self._news.set()
+            following: asyncio.Future[Job] = loop.create_future()
+            self._idle.append(following)
+            job = await following
+
+
+async def _outcome(run: Run, job: Job) -> Outcome:
+    try:
+        return Outcome(job, result=await run(job))
+    except ProdiaError as error:
+        return Outcome(job, error=error)
+    except Exception as error:  # noqa: BLE001 - one job's failure never sinks the rest
+        unexpected = ProdiaError(f"{job.type}: {type(error).__name__}: {error}")
+        unexpected.__cause__ = error
+        return Outcome(job, error=unexpected)
 
 
 def _check(job: object) -> None:

@@ -1,4 +1,7 @@
-"""What every test runs under: a call in the package that blocks the event loop is an error."""
+"""What every test runs under: a call in the package that blocks the event loop is an error.
+
+Tests marked `nightly` run with `--nightly` only.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,17 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nightly", action="store_true", help="run the tests that take minutes, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--nightly"):
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in set(nightly)]
 
 
 @pytest.fixture(autouse=True)

@@ -112,7 +112,7 @@ async def _follow(steps: tuple[tuple[float, int], ...], emulator: Emulator, samp
     left = list(steps)
     if not left:
         return
-    while not emulator.stats().requests:  # noqa: ASYNC110 - the emulator tells its account, not events
+    while not emulator.stats().requests:
         await asyncio.sleep(SAMPLE_EVERY / 10)
     began = time.monotonic()
     while True:

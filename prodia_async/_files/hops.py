@@ -8,75 +8,107 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
+
+from prodia_async._files.threads import bell_of, pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-_THREADS = 4
-
-
-class _Pool:
-    """The process's worker threads, made on first use and made anew in a forked child."""
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Start again without threads: those of a forked child's parent do not exist in the child."""
-        self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
-
-    def executor(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="prodia-async")
-            return self._executor
-
-
-_pool = _Pool()
-if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows, which has no fork
-    os.register_at_fork(after_in_child=_pool.forget)
-
 
 class Hop(Generic[T]):
     """One function under way in a worker thread."""
 
-    def __init__(self, future: Future[T]) -> None:
-        self._future = future
+    __slots__ = ("_begun", "_error", "_lock", "_over", "_tell", "_value")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = self._over = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._tell: list[Callable[[], object]] = []
+
+    def run(self, function: Callable[..., T], *args: Any) -> None:
+        """Run the function in this thread, unless it was cancelled."""
+        with self._lock:
+            if self._over:
+                return
+            self._begun = True
+        try:
+            self._value = function(*args)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            self._error = error
+        self._tell_all()
+        del self  # the error's traceback refers to this frame: nothing here may refer to the error
 
     def cancel(self) -> bool:
         """Keep it from beginning; False if it has begun."""
-        return self._future.cancel()
+        with self._lock:
+            if self._begun:
+                return False
+            self._over = True
+        self._tell_all()
+        return True
+
+    def _tell_all(self) -> None:
+        with self._lock:
+            self._over = True
+            tell_all, self._tell = self._tell, []
+        for tell in tell_all:
+            tell()
 
     def then(self, undo: Callable[[T], object]) -> None:
         """Call `undo` with its result once there is one: in its thread, or at once if it is done."""
-        self._future.add_done_callback(partial(_undo, undo))
+        self._when_over(partial(self._undo, undo))
+
+    def _undo(self, undo: Callable[[T], object]) -> None:
+        if self._begun and self._error is None:
+            with contextlib.suppress(Exception):  # the task has gone: nobody is left to be told
+                undo(self._value)
+
+    def _when_over(self, tell: Callable[[], object]) -> None:
+        with self._lock:
+            if not self._over:
+                self._tell.append(tell)
+                return
+        tell()
 
     async def result(self) -> T:
         """Wait for its result. A cancellation ends the waiting and not the thread: see `settled`."""
-        await _done(self._future)
-        return self._future.result()
+        await self._wait()
+        error = self._error
+        if error is None:
+            value: T = self._value
+            return value
+        try:
+            raise error
+        finally:
+            del self, error  # the error's traceback refers to this frame
 
     async def settled(self) -> None:
         """Wait until it is over. A cancellation meanwhile is raised afterwards, its errors never."""
         interrupted: asyncio.CancelledError | None = None
         with anyio.CancelScope(shield=True):
-            while not self._future.done():
+            while not self._over:
                 try:
-                    await _done(self._future)
+                    await self._wait()
                 except asyncio.CancelledError as cancelled:  # noqa: PERF203 - a native cancel() passes the shield
                     interrupted = cancelled
         if interrupted is not None:
             raise interrupted
+
+    async def _wait(self) -> None:
+        """Wait until it is over, for one turn of the running loop at least."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._when_over(partial(bell_of(loop).release, waiter))
+        await waiter
 
 
 def start(function: Callable[..., T], *args: Any, apart: bool = False) -> Hop[T]:
@@ -84,13 +116,14 @@ def start(function: Callable[..., T], *args: Any, apart: bool = False) -> Hop[T]
 
     What may block for ever goes apart: it would take a thread from the pool, and hold up the exit.
     """
-    if not apart:
-        return Hop(_pool.executor().submit(function, *args))
-    future: Future[T] = Future()
-    threading.Thread(
-        target=_run, args=(future, function, args), name="prodia-async-apart", daemon=True
-    ).start()
-    return Hop(future)
+    trip: Hop[T] = Hop()
+    if apart:
+        threading.Thread(
+            target=trip.run, args=(function, *args), name="prodia-async-apart", daemon=True
+        ).start()
+    else:
+        pool.start(trip.run, function, *args)
+    return trip
 
 
 async def hop(
@@ -130,39 +163,3 @@ async def _through(trip: Hop[Any]) -> None:
     """Wait for a trip while a cancellation is being handled: one more of them changes nothing."""
     with contextlib.suppress(asyncio.CancelledError):
         await trip.settled()
-
-
-async def _done(future: Future[Any]) -> None:
-    """Wait until `future` is done, in the running loop; says nothing if that loop is closed first.
-
-    `asyncio.wrap_future` would log an error from the thread when it finds the loop closed.
-    """
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-
-    def wake(_: Future[Any]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            loop.call_soon_threadsafe(_release, waiter)
-
-    future.add_done_callback(wake)
-    await waiter
-
-
-def _release(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-def _undo(undo: Callable[[T], object], future: Future[T]) -> None:
-    if not future.cancelled() and future.exception() is None:
-        with contextlib.suppress(Exception):  # the task has gone: nobody is left to be told
-            undo(future.result())
-
-
-def _run(future: Future[T], function: Callable[..., T], args: tuple[Any, ...]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(function(*args))
-    except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-        future.set_exception(error)

@@ -32,6 +32,10 @@ def safe_name(text: str) -> str:
 
 
 def numbered(stem: str, suffix: str) -> Iterator[str]:
-    """Yield `stem` + `suffix`, then the same with -2, -3 ... before the suffix, without end."""
-    yield f"{stem}{suffix}"
-    yield from (f"{stem}-{number}{suffix}" for number in itertools.count(2))
+    """Give `stem` + `suffix`, then the same with -2, -3 ... before the suffix, without end."""
+    return (name_of(stem, suffix, number) for number in itertools.count(1))
+
+
+def name_of(stem: str, suffix: str, number: int) -> str:
+    """Return `stem` + `suffix`, from number 2 on with the number before the suffix."""
+    return f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"

@@ -2,31 +2,36 @@
 
 A sink serves one attempt of one job. Its outputs are opened one after another; then `commit` makes them
 stand, or `discard` leaves nothing of them. Small outputs are collected and reach the disk in one trip to a
-worker thread; larger ones go there in blocks, the next being received while the last is written.
+worker thread; larger ones go there in blocks, the next being received while the last is written. Where the
+disk is full, a sink may be told to wait for room (`WaitForRoom`): then it goes on where it was.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from prodia_async._errors import OutputError
 from prodia_async._files.hops import Hop, start
-from prodia_async._files.landing import Landing, Part, Place, drop_all
+from prodia_async._files.landing import Landing, Part, Place, drop_all, is_full
 from prodia_async._files.names import safe_name
 from prodia_async._settings import Limits, MiB
 from prodia_async._wire import media
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from pathlib import Path
 
     from prodia_async._models import JobResult, OutputInfo
 
 _SMALL = MiB  # an output up to this size may be collected
 _BLOCK = MiB // 2  # what goes to disk at once; twice that is held, and what was collected before
+
+WaitForRoom: TypeAlias = Callable[[OSError], Awaitable[None]]
+"""Awaited when a disk or a quota is full. It returns when the write is to be tried again; an error that it
+raises ends the waiting, and the sink with it."""
 
 
 class Writer(Protocol):
@@ -131,13 +136,14 @@ class MemorySink:
 class _DiskWriter:
     """Collects an output while it is small and the budget allows; writes blocks to its part after that."""
 
-    def __init__(self, part: Part, budget: Budget) -> None:
+    def __init__(self, part: Part, budget: Budget, wait_for_room: WaitForRoom | None) -> None:
         self.part = part
         self._budget = budget
+        self._wait_for_room = wait_for_room
         self._taken = 0
         self._buffer: bytearray | None = bytearray()
         self.collects = True
-        self._pending: Hop[None] | None = None
+        self._pending: tuple[Callable[[], None], Hop[None]] | None = None
 
     @property
     def path(self) -> Path | None:
@@ -177,14 +183,24 @@ class _DiskWriter:
         """Hand the buffer to a thread once the block before is written."""
         await self._written()
         block, self._buffer = self._buffer or bytearray(), bytearray()
-        self._pending = start(partial(self.part.write, block, last=last))
+        write = partial(self.part.write, block, last=last)
+        self._pending = write, start(write)
 
     async def _written(self) -> None:
-        if self._pending is not None:
-            try:
-                await self._pending.result()
-            except OSError as error:
-                raise _not_kept(error) from error
+        """Wait until the block under way is written, on a full disk for as long as `wait_for_room` does."""
+        while self._pending is not None:
+            write, trip = self._pending
+            self._pending = None if await self._is_written(trip) else (write, start(write))
+
+    async def _is_written(self, trip: Hop[None]) -> bool:
+        """Wait for a block; False when it is to be tried again. Raises OutputError."""
+        try:
+            await trip.result()
+        except OSError as error:
+            if not self.part.lost and await _has_room(self._wait_for_room, error):
+                return False
+            raise _not_kept(error) from error
+        return True
 
     def give_back(self) -> None:
         """Give the budget back: the bytes go to disk, or nowhere."""
@@ -198,37 +214,56 @@ class _DiskWriter:
 
 
 class _DiskSink:
-    def __init__(self, place: Place, custom_id: str | None, budget: Budget | None) -> None:
+    def __init__(
+        self, place: Place, custom_id: str | None, budget: Budget | None, wait_for_room: WaitForRoom | None
+    ) -> None:
         self._landing = Landing(place)
         self._custom_id = custom_id
+        self._wait_for_room = wait_for_room
         self._budget = Budget(Limits().collect) if budget is None else budget
         self._writers: list[_DiskWriter] = []
 
     async def open(self, output: OutputInfo) -> _DiskWriter:
         part = Part(self._landing.place, media.suffix_for(output.content_type))
-        writer = _DiskWriter(part, self._budget)
+        writer = _DiskWriter(part, self._budget, self._wait_for_room)
         self._writers.append(writer)
         return writer
 
     async def commit(self, result: JobResult) -> None:
-        """Write and name all outputs. From the first rename on, a cancellation waits until all have names."""
+        """Write and name all outputs. From the first rename on, a cancellation waits until all have names.
+
+        One that comes while a full disk is waited for ends the waiting: what has its name keeps it.
+        """
         if not self._writers:
             return
         stem = safe_name(self._custom_id or result.id or result.request_id or "output")
+        try:
+            while not await self._lands(stem):
+                pass
+        except BaseException:
+            await self.discard()
+            raise
+        finally:
+            self._release()
+            self._writers = []
+
+    async def _lands(self, stem: str) -> bool:
+        """Try to write and name all outputs; False when it is to be tried again. Raises OutputError."""
         parts = [(writer.part, writer.rest) for writer in self._writers]
-        trip = start(self._landing.land, parts, stem)
+        trip = start(partial(self._landing.land, parts, stem, patient=self._wait_for_room is not None))
         try:
             await trip.result()
         except asyncio.CancelledError:
             self._landing.dead = True
-            await (self.discard() if trip.cancel() else trip.settled())
+            if not trip.cancel():
+                await trip.settled()
             raise
         except OSError as error:
+            if await _has_room(self._wait_for_room, error):
+                return False
             written = tuple(part.path for part, _ in parts if part.path is not None)
             raise _not_kept(error, written) from error
-        finally:
-            self._release()
-            self._writers = []
+        return True
 
     async def discard(self) -> None:
         """Remove the temporary files, also of a write under way, and give the budget back."""
@@ -247,25 +282,47 @@ class FileSink(_DiskSink):
 
     Further outputs are named `x-2.<ext of its type>` and never replace a file. A path that is a folder
     by the time of writing is treated as FolderSink treats it. `budget` is shared by sinks that are in use
-    at the same time.
+    at the same time. Without `wait_for_room` a full disk ends the job.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], budget: Budget | None = None, *, custom_id: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        budget: Budget | None = None,
+        *,
+        custom_id: str | None = None,
+        wait_for_room: WaitForRoom | None = None,
     ) -> None:
-        super().__init__(Place(Path(path), exact=True), custom_id, budget)
+        super().__init__(Place(path, exact=True), custom_id, budget, wait_for_room)
 
 
 class FolderSink(_DiskSink):
     """Writes outputs into a folder as `<custom_id or job id>.<ext of its type>`, then -2, -3 ...
 
     No file is ever replaced, and no name leads out of the folder, which is made when it is missing.
+    `budget` and `wait_for_room` are those of FileSink.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], custom_id: str | None = None, budget: Budget | None = None
+        self,
+        folder: str | os.PathLike[str],
+        custom_id: str | None = None,
+        budget: Budget | None = None,
+        *,
+        wait_for_room: WaitForRoom | None = None,
     ) -> None:
-        super().__init__(Place(Path(folder), exact=False), custom_id, budget)
+        super().__init__(Place(folder, exact=False), custom_id, budget, wait_for_room)
+
+
+async def _has_room(wait: WaitForRoom | None, error: OSError) -> bool:
+    """Wait for room on a full disk; False where that is not what failed, or where nobody waits (any more)."""
+    if wait is None or not is_full(error):
+        return False
+    try:
+        await wait(error)
+    except Exception:  # noqa: BLE001 - whatever ends the waiting, what failed is the write
+        return False
+    return True
 
 
 def _not_kept(error: OSError, written: tuple[Path, ...] = ()) -> OutputError:

@@ -6,7 +6,7 @@ The time limits of `Timeouts` are watched here, on the client's clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -75,7 +75,7 @@ class Watch:
     def _enter(self, phase: str, seconds: float) -> None:
         if self.phase != "read" or phase == "read":  # an upload may go on while the reply is read
             self.phase = phase
-            self.deadline.move(self._clock.monotonic() + seconds)
+            self.deadline.move(math.inf if seconds == math.inf else self._clock.monotonic() + seconds)
 
 
 class Exchange(Struct, frozen=True):
@@ -97,9 +97,8 @@ class Exchange(Struct, frozen=True):
         watch = Watch(self.clock, self.timeouts, permit, first_byte)
         verdict: Verdict | None = None
 
-        async def discard_unless_done() -> None:
-            if verdict is None or verdict.kind != "done":
-                await received.discard()
+        def discard_unless_done() -> Awaitable[None] | None:
+            return None if verdict is not None and verdict.kind == "done" else received.discard()
 
         async with OnExit(discard_unless_done):
             with watch.deadline:
@@ -113,11 +112,19 @@ class Exchange(Struct, frozen=True):
     ) -> Verdict:
         try:
             reply = await self.transport.send(request, watch)
-            async with OnExit(reply.aclose):
+            closed = False
+
+            def close() -> Awaitable[None] | None:
+                return None if closed else reply.aclose()
+
+            async with OnExit(close):
                 if reply.status != 200:  # noqa: PLR2004 - the one status that carries a result
                     return await self._refusal(reply, job, permit, watch)
                 permit.headers()
-                return await self._receive(reply, job, received, watch)
+                verdict = await self._receive(reply, job, received, watch)
+                await reply.aclose()
+                closed = True
+                return verdict
         except Fault as fault:
             return self._broken(fault, permit)
         except InputError as error:

@@ -40,13 +40,8 @@ class Clock(Protocol):
 class SystemClock:
     """The computer's clock and the running loop's timers."""
 
-    def monotonic(self) -> float:
-        """Return `time.monotonic()`."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Return `time.time()`."""
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
     async def sleep(self, seconds: float) -> None:
         """Wait in the running loop."""

@@ -80,7 +80,10 @@ class Line:
         self._queued += 1
         self._ready += 1
         if turn.first_sent is None:
-            self._fresh.setdefault(turn.priority, deque()).append(turn)
+            fresh = self._fresh.get(turn.priority)
+            if fresh is None:
+                fresh = self._fresh[turn.priority] = deque()
+            fresh.append(turn)
         else:
             heapq.heappush(self._due, ((turn.priority, turn.first_sent), turn))
 

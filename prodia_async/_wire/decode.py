@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -82,6 +83,7 @@ def decoder_for(content_type_header: str | None, limits: Limits) -> Decoder:
     return DirectDecoder(content_type)
 
 
+@lru_cache(maxsize=64)
 def _clean(content_type: str | None) -> str:
     """Return a Content-Type that is safe to show and to split, as the service wrote it."""
     text = (content_type or "").strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 OCTETS = "application/octet-stream"
 
@@ -101,6 +102,7 @@ def split(header: str) -> tuple[str, dict[str, str]]:
     return kind.strip().lower(), parameters
 
 
+@lru_cache(maxsize=64)
 def suffix_for(content_type: str) -> str:
     """Return the file suffix, with its dot, for a Content-Type; ".bin" for one that is not known."""
     kind = split(content_type)[0]

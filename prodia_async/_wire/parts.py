@@ -8,12 +8,12 @@ body in order to check the raw bytes of each part's headers: every split gives t
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from multipart import (  # type: ignore[import-untyped]  # it ships no type hints
     MultipartError,
-    MultipartSegment,
     PushMultipartParser,
 )
 
@@ -28,6 +28,7 @@ _MAX_PREAMBLE = 64 * 1024
 _MAX_HEADERS = 64
 _MAX_LINE = 8 * 1024
 _MAX_HEADER = 64 * 1024  # above any setting: held headers are copied with each chunk until they are whole
+_MAX_REMEMBERED = 1024
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,68}[\x21-\x7e])?")  # RFC 2046, 5.1.1, not so narrow
 
 
@@ -43,6 +44,22 @@ class PartStart(Struct, frozen=True):
     content_type: str
 
 
+class _Segment:
+    """A part as the parser sees it; what its headers say is read here, by the service's rule."""
+
+    __slots__ = ("bytes_received", "complete", "headers")
+
+    def __init__(self, headers: tuple[tuple[str, str], ...]) -> None:
+        self.headers = headers
+        self.bytes_received = 0
+        self.complete = False
+
+
+class _Parser(PushMultipartParser):  # type: ignore[misc] # it ships no type hints
+    def _create_segment(self, headerlist: list[tuple[str, str]]) -> _Segment:
+        return _Segment(tuple(headerlist))
+
+
 class PartReader:
     """Turns pieces of a multipart body into part starts, content and ends (None), within `limits`.
 
@@ -54,7 +71,7 @@ class PartReader:
             raise MalformedReplyError(f"the reply's multipart boundary cannot be {boundary!r}")
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         self._max_header = min(limits.max_header, _MAX_HEADER)
-        self._parser = PushMultipartParser(
+        self._parser = _Parser(
             boundary,
             max_header_size=_MAX_LINE
             + 64,  # it counts the line break, or not, by the split: we count exactly
@@ -88,7 +105,7 @@ class PartReader:
                     self._complete = window[position - 2 : position] == b"--"
                     self._in_head = not self._complete
                     yield None
-                elif isinstance(item, MultipartSegment):
+                elif isinstance(item, _Segment):
                     end = window.find(b"\r\n\r\n", position)
                     self._in_head = False
                     yield self._start(item, window[position:end])
@@ -129,16 +146,39 @@ class PartReader:
             raise self._too_long()
         self._held = b"" if self._complete else rest
 
-    def _start(self, segment: MultipartSegment, head: bytes) -> PartStart:
-        if len(head) > self._max_header or any(len(line) > _MAX_LINE for line in head.split(b"\r\n")):
+    def _start(self, segment: _Segment, head: bytes) -> PartStart:
+        if not segment.headers:
+            raise MalformedReplyError("a malformed reply: a part of it has no headers")
+        if len(head) > self._max_header:
             raise self._too_long()
-        bare = head.replace(b"\r\n", b"")
-        if b"\r" in bare or b"\n" in bare or b"\0" in bare:
-            raise MalformedReplyError("the headers of a part of the reply hold a bare CR, LF or NUL")
-        value = disposition.parse(segment.header("Content-Disposition", "").encode("latin-1"))
-        if value is None or value.kind != "form-data":
-            raise MalformedReplyError("a part of the reply has a Content-Disposition that cannot be read")
-        return PartStart(value.name, value.filename, segment.header("Content-Type", ""))
+        start = _remembered if len(head) <= _MAX_REMEMBERED else _part_start
+        found = start(head, segment.headers)
+        if found is None:
+            raise self._too_long()
+        return found
 
     def _too_long(self) -> MalformedReplyError:
         return MalformedReplyError(f"the headers of a part of the reply exceed {self._max_header} bytes")
+
+
+def _part_start(head: bytes, headers: tuple[tuple[str, str], ...]) -> PartStart | None:
+    """Read a part's headers, as they came and as the parser found them; None if a line is too long."""
+    if any(len(line) > _MAX_LINE for line in head.split(b"\r\n")):
+        return None
+    bare = head.replace(b"\r\n", b"")
+    if b"\r" in bare or b"\n" in bare or b"\0" in bare:
+        raise MalformedReplyError("the headers of a part of the reply hold a bare CR, LF or NUL")
+    values = [_form_data(value) for name, value in headers if name == "Content-Disposition"] or [None]
+    if values[0] is None or None in values:
+        raise MalformedReplyError("a malformed reply: the Content-Disposition of a part cannot be read")
+    content_type = next((value for name, value in headers if name == "Content-Type"), "")
+    return PartStart(values[0].name, values[0].filename, content_type)
+
+
+def _form_data(header: str) -> disposition.Disposition | None:
+    value = disposition.parse(header.encode("latin-1"))
+    return value if value is not None and value.kind == "form-data" else None
+
+
+_remembered = lru_cache(maxsize=256)(_part_start)
+"""The same for the few forms of headers that a service's replies keep coming with."""

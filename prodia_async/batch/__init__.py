@@ -11,13 +11,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prodia_async.batch.manifest import Problem
-    from prodia_async.batch.report import BatchReport, Progress
-    from prodia_async.batch.runner import run_batch
+    from prodia_async.batch.manifest import Problem, Shard
+    from prodia_async.batch.page import write_report
+    from prodia_async.batch.records import Record
+    from prodia_async.batch.report import BatchReport, ManifestCheck, Progress
+    from prodia_async.batch.results import read_results, write_results
+    from prodia_async.batch.runner import check_manifest, run_batch
 
-_HOME_OF = {"BatchReport": "report", "Problem": "manifest", "Progress": "report", "run_batch": "runner"}
+_HOME_OF = {
+    "BatchReport": "report",
+    "ManifestCheck": "report",
+    "Problem": "manifest",
+    "Progress": "report",
+    "Record": "records",
+    "Shard": "manifest",
+    "check_manifest": "runner",
+    "read_results": "results",
+    "run_batch": "runner",
+    "write_report": "page",
+    "write_results": "results",
+}
 
-__all__ = ["BatchReport", "Problem", "Progress", "run_batch"]
+__all__ = [
+    "BatchReport",
+    "ManifestCheck",
+    "Problem",
+    "Progress",
+    "Record",
+    "Shard",
+    "check_manifest",
+    "read_results",
+    "run_batch",
+    "write_report",
+    "write_results",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,25 +1,30 @@
-"""Manifests: one JSON object a line, read lazily. A bad line is reported and does not sink the rest."""
+"""Manifests: jobs in JSON lines or CSV, read lazily. A bad line is reported and does not sink the rest."""
 
 from __future__ import annotations
 
-import hashlib
+import io
 import os
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 from prodia_async._errors import InputError
-from prodia_async._files.hops import hop
-from prodia_async._models import Job
+from prodia_async._files.hops import hop, start
+from prodia_async.batch.csv_drafts import CsvDrafts
+from prodia_async.batch.csv_records import RecordReader
+from prodia_async.batch.drafts import JsonDrafts
+from prodia_async.batch.entries import Defaults, Entry, Parser
 from prodia_async.batch.lines import LineReader
+from prodia_async.batch.shard import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prodia_async.batch.lines import Line
+    from prodia_async._files.hops import Hop
+    from prodia_async.batch.drafts import Drafts, Numbered
+
+__all__ = ["Defaults", "Entry", "Manifest", "Problem", "Shard", "Source", "count_jobs"]
 
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 """Where a manifest comes from: a path, or a binary stream such as standard input."""
@@ -32,71 +37,75 @@ class Problem(Struct, frozen=True):
     reason: str
 
 
-class _Entry(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A manifest line as it is written."""
-
-    type: str
-    config: dict[str, Any] = {}
-    inputs: list[str] = []
-    accept: str | None = None
-    custom_id: str | None = None
-    priority: int = 0
-
-
 class Manifest:
-    """The jobs of a manifest, in order: `async for job in manifest`, once, then `aclose`.
+    """The entries of a manifest, in order: `open`, `read` until it returns None, then `aclose`.
 
+    A path that ends in .csv is CSV; a stream is, if its first line does not begin with `{`; all else is JSON
+    lines. Lines take what they do not say from `defaults`; those of other shards than `shard` are left out.
     Input paths are relative to the manifest's folder (for a stream: to the current folder) and may not lead
-    out of it. A job without a custom_id gets one from its line's content. `on_problem` hears of each bad
-    line. Memory grows only by the digests of the custom_ids seen.
+    out of it unless `allow_outside`. A job without a custom_id gets one: 16 hex digits of the SHA-256 of its
+    type, config, inputs and accept, as JSON with sorted keys. `on_problem` hears of each bad line.
+
+    Memory grows only by 8 bytes for each custom_id.
     """
 
-    def __init__(self, source: Source, on_problem: Callable[[Problem], object]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        on_problem: Callable[[Problem], object],
+        *,
+        defaults: Defaults = Defaults(),  # noqa: B008 - a frozen value
+        shard: Shard | None = None,
+        allow_outside: bool = False,
+    ) -> None:
         self._source = source
         self._on_problem = on_problem
+        self._defaults = defaults
+        self._shard = shard
+        self._allow_outside = allow_outside
+        self._parser: Parser | None = None
         self._opened: BinaryIO | None = None
-        self._reader: LineReader | None = None
-        self._parser: _Parser | None = None
-        self._ready: deque[Job | Problem] = deque()
+        self._drafts: Drafts | None = None
+        self._reading: Hop[list[Entry | Problem] | None] | None = None
         self._ended = False
 
     async def open(self) -> None:
-        """Open the manifest. Raises InputError if it cannot be read."""
+        """Open the manifest. Raises InputError if it, or the defaults, cannot be read or sent.
+
+        Waits for whoever writes to a named pipe; for a stream's first line; and for the header of CSV.
+        """
         source = self._source
+        self._parser = await hop(self._new_parser)
         if isinstance(source, str | os.PathLike):
-            # Opening a named pipe waits for whoever writes to it.
-            stream = await hop(_open, source, undo=lambda file: file.close(), abandon=True)
-            self._opened = stream
-        elif hasattr(source, "read"):
-            stream = source
+            self._opened = await hop(_open, source, undo=lambda file: file.close(), abandon=True)
+            self._drafts = await hop(_drafts, self._opened, source, abandon=True)
         else:
-            raise InputError(f"a manifest is a path or a binary stream, not {type(source).__name__}")
-        self._reader, self._parser = LineReader(stream), _Parser(await hop(_folder, source))
+            self._drafts = await hop(_drafts, source, None, abandon=True)
 
-    def __aiter__(self) -> Manifest:
-        return self
+    async def read(self) -> list[Entry] | None:
+        """Return the entries of the next block, perhaps none; None at the end.
 
-    async def __anext__(self) -> Job:
-        """Return the next job; raises InputError where the manifest cannot be read on."""
-        while True:
-            while self._ready:
-                entry = self._ready.popleft()
-                if isinstance(entry, Job):
-                    return entry
-                self._on_problem(entry)
-            if self._ended:
-                raise StopAsyncIteration
+        Raises InputError where the manifest cannot be read on. A reading that was cancelled goes on: the
+        next one returns what it found.
+        """
+        if self._ended:
+            return None
+        if self._reading is None:
             # A pipe may never bring another line: the thread that waits for one is not waited for.
-            entries = await hop(self._read, abandon=True)
-            if entries is None:
-                self._ended = True
-            elif not self._ended:
-                self._ready.extend(entries)
+            self._reading = start(self._read, apart=True)
+        found = await self._reading.result()
+        self._reading = None
+        if found is None or self._ended:
+            self._ended = True
+            return None
+        for item in found:
+            if isinstance(item, Problem):
+                self._on_problem(item)
+        return [item for item in found if isinstance(item, Entry)]
 
     def end(self) -> None:
-        """Read no further, and hand out no more jobs."""
+        """Read no further, and hand out no more entries."""
         self._ended = True
-        self._ready.clear()
 
     async def aclose(self) -> None:
         """Close the manifest, unless it is a stream of the caller's."""
@@ -105,112 +114,68 @@ class Manifest:
             await hop(self._opened.close)
             self._opened = None
 
-    def _read(self) -> list[Job | Problem] | None:
-        if self._reader is None or self._parser is None:
-            raise AssertionError("a manifest is opened before it is read")
-        try:
-            lines = self._reader.read()
-        except OSError as error:
-            raise InputError(f"the manifest cannot be read on: {error.strerror or error}") from error
-        return None if lines is None else [self._parser.parse(line) for line in lines]
-
-
-class _Parser:
-    """Makes jobs of lines; remembers each custom_id by 8 bytes of its SHA-256."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._decoder = msgspec.json.Decoder(_Entry)
-        self._seen: set[int] = set()
-        self._repeats: dict[str, int] = {}
-
-    def parse(self, line: Line) -> Job | Problem:
-        try:
-            return self._job(line)
-        except InputError as error:
-            return Problem(line.number, error.message)
-
-    def _job(self, line: Line) -> Job:
-        if line.text is None:
-            raise InputError("longer than 4 MiB")
-        entry = self._entry(line.text)
-        inputs = tuple(self._input(name) for name in entry.inputs)
-        return Job(
-            entry.type,
-            config=entry.config,
-            inputs=inputs,
-            accept=entry.accept,
-            custom_id=self._custom_id(entry),
-            priority=entry.priority,
+    def _new_parser(self) -> Parser:
+        source = _checked(self._source)
+        # A stream's inputs are relative to the current folder.
+        path = Path(source if isinstance(source, str | os.PathLike) else "stream")
+        return Parser(
+            Path(os.path.normpath(path.absolute().parent)),
+            defaults=self._defaults,
+            shard=self._shard,
+            allow_outside=self._allow_outside,
         )
 
-    def _entry(self, text: bytes) -> _Entry:
+    def _read(self) -> list[Entry | Problem] | None:
+        if self._drafts is None or self._parser is None:
+            raise AssertionError("a manifest is opened before it is read")
+        parser = self._parser
         try:
-            entry = self._decoder.decode(text)
-        except msgspec.ValidationError as error:
-            raise InputError(str(error)) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"not JSON: {error}") from None
-        if not entry.type:
-            raise InputError("`type` is empty")
-        return entry
-
-    def _input(self, name: str) -> Path:
-        """Return the path of an input; what is checked is what is opened, so `..` is resolved by name."""
-        if not name or "\0" in name:
-            raise InputError(f"{name!r} in `inputs` is no path")
-        path = Path(os.path.normpath(self._folder / name))
-        if not path.is_relative_to(self._folder):
-            raise InputError(f"input {name!r} lies outside the manifest's folder")
-        try:
-            if path.is_file():
-                return path
-            what = "no file" if path.exists() else "missing"
-        except OSError as error:  # such as a folder that may not be looked into
-            what = f"not readable: {error.strerror or error}"
-        raise InputError(f"input {name!r} is {what}")
-
-    def _custom_id(self, entry: _Entry) -> str:
-        if entry.custom_id is None:
-            return self._made_id(entry)
-        if not entry.custom_id:
-            raise InputError("`custom_id` is empty")
-        if not self._is_new(entry.custom_id):
-            raise InputError(f"custom_id {entry.custom_id!r} was used before")
-        return entry.custom_id
-
-    def _made_id(self, entry: _Entry) -> str:
-        """Return 16 hex digits of the SHA-256 of the line with sorted keys and without defaults."""
-        digest = hashlib.sha256(msgspec.json.encode(entry, order="sorted")).hexdigest()[:16]
-        number = self._repeats.get(digest, 0) + 1
-        while not self._is_new(custom_id := digest if number == 1 else f"{digest}-{number}"):
-            number += 1
-        if number > 1:
-            self._repeats[digest] = number
-        return custom_id
-
-    def _is_new(self, custom_id: str) -> bool:
-        digest = int.from_bytes(hashlib.sha256(custom_id.encode()).digest()[:8], "big")
-        if digest in self._seen:
-            return False
-        self._seen.add(digest)
-        return True
+            drafts = self._drafts.read()
+        except OSError as error:
+            raise _broken(error) from error
+        if drafts is None:
+            return None
+        items = [_item(parser, numbered) for numbered in drafts]
+        return [item for item in items if item is not None]
 
 
 def count_jobs(path: Path) -> int:
-    """Return how many lines of a manifest are not blank. Blocks: it reads all of the file."""
+    """Return how many jobs a manifest may hold, over all shards: lines or rows that are not blank.
+
+    Blocks: it reads all of the file. Raises OSError.
+    """
     count = 0
     with path.open("rb") as file:
-        reader = LineReader(file)
-        while (lines := reader.read()) is not None:
-            count += len(lines)
+        lines = LineReader(file)
+        if _is_csv(path):
+            records = RecordReader(lines)
+            records.next()  # the header
+            while (rows := records.read()) is not None:
+                count += len(rows)
+        else:
+            while (block := lines.read()) is not None:
+                count += sum(not line.blank for line in block)
     return count
 
 
-def _folder(source: Source) -> Path:
-    """Return the folder that inputs are relative to."""
-    path = Path(source) if isinstance(source, str | os.PathLike) else Path("stream")
-    return Path(os.path.normpath(path.absolute().parent))
+def _item(parser: Parser, numbered: Numbered) -> Entry | Problem | None:
+    line, draft = numbered
+    try:
+        if isinstance(draft, InputError):
+            raise draft
+        return parser.entry(line, draft)
+    except InputError as error:
+        return Problem(line, error.message)
+
+
+def _checked(source: Any) -> Source:
+    """Return what a caller without a type checker gave, if it is a manifest."""
+    if isinstance(source, io.TextIOBase):
+        raise InputError("the manifest is open in text mode: open it with mode 'rb', or pass its `buffer`")
+    if not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
+        raise InputError(f"a manifest is a path or a binary stream, not {type(source).__name__}")
+    checked: Source = source
+    return checked
 
 
 def _open(manifest: str | os.PathLike[str]) -> BinaryIO:
@@ -220,3 +185,27 @@ def _open(manifest: str | os.PathLike[str]) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"the manifest {os.fspath(manifest)!r} cannot be read: {reason}") from error
+
+
+def _is_csv(path: str | os.PathLike[str]) -> bool:
+    return os.fspath(path).lower().endswith(".csv")
+
+
+def _drafts(stream: BinaryIO, path: str | os.PathLike[str] | None) -> Drafts:
+    """Begin to read a manifest, from a path or not."""
+    lines = LineReader(stream)
+    try:
+        if _is_csv(path) if path is not None else _begins_as_csv(lines):
+            return CsvDrafts(lines)
+    except OSError as error:
+        raise _broken(error) from error
+    return JsonDrafts(lines)
+
+
+def _begins_as_csv(lines: LineReader) -> bool:
+    first = lines.peek()
+    return first is not None and first.text is not None and not first.text.lstrip().startswith(b"{")
+
+
+def _broken(error: OSError) -> InputError:
+    return InputError(f"the manifest cannot be read on: {error.strerror or error}")

@@ -1,57 +1,69 @@
-"""Where a batch's outputs go, and which of them stand although their outcome was not seen yet."""
+"""Where a batch's outputs go: `<out>/outputs/<hh>/<custom_id>.<ext>`."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
-from prodia_async._files.sinks import Budget, FolderSink
+from prodia_async._files.sinks import FolderSink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from prodia_async._files.sinks import Sink, Writer
+    from prodia_async._files.sinks import Budget, WaitForRoom, Writer
     from prodia_async._models import Job, JobResult, OutputInfo
+
+OnLanded: TypeAlias = "Callable[[JobResult], object]"
 
 
 class Outputs:
-    """Makes the sink of each attempt: `<out>/outputs/<hh>/<custom_id>.<ext>`.
+    """Makes the sink of each attempt.
 
-    `hh` is the first byte of the SHA-256 of the custom_id in hex, which keeps folders small. `landed` holds
-    the results of jobs whose outputs stand, until whoever writes them down takes them out.
+    `hh` is the first byte of the SHA-256 of the custom_id in hex, which keeps folders small. `wait_for_room`
+    is awaited by a sink that meets a full disk, before it tries again.
     """
 
-    def __init__(self, out: Path, collect: int) -> None:
-        self.landed: dict[str, JobResult] = {}
+    def __init__(self, out: Path, budget: Budget, wait_for_room: WaitForRoom) -> None:
         self._folder = out / "outputs"
-        self._budget = Budget(collect)
+        self._budget = budget
+        self._wait_for_room = wait_for_room
 
-    def sink(self, job: Job) -> Sink:
-        """Return the sink for one attempt of a job with a custom_id."""
+    def sink(self, job: Job, on_landed: OnLanded) -> LandingSink:
+        """Return the sink for one attempt of a job; `on_landed` gets the result whose outputs stand."""
         custom_id = job.custom_id or ""
-        digest = hashlib.sha256(custom_id.encode()).hexdigest()
-        return _BatchSink(
-            FolderSink(self._folder / digest[:2], custom_id, self._budget), custom_id, self.landed
+        digest = hashlib.sha256(custom_id.encode("utf-8", "surrogatepass")).hexdigest()
+        folder = FolderSink(
+            self._folder / digest[:2], custom_id, self._budget, wait_for_room=self._wait_for_room
         )
+        return LandingSink(folder, on_landed)
+
+    def sweep(self) -> None:
+        """Remove the temporary files that a killed run has left. Blocks."""
+        for path in self._folder.glob("*/.prodia-*.part"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
-class _BatchSink:
-    """A FolderSink that notes when its outputs stand: a cancellation may come before anybody is told."""
+class LandingSink:
+    """A FolderSink that tells of its outputs the moment they stand: a cancellation may come next."""
 
-    def __init__(self, folder: FolderSink, custom_id: str, landed: dict[str, JobResult]) -> None:
+    def __init__(self, folder: FolderSink, on_landed: OnLanded) -> None:
         self._folder = folder
-        self._custom_id = custom_id
-        self._landed = landed
+        self._on_landed = on_landed
         self._writers: list[Writer] = []
 
     async def open(self, output: OutputInfo) -> Writer:
+        """Begin an output."""
         writer = await self._folder.open(output)
         self._writers.append(writer)
         return writer
 
     async def commit(self, result: JobResult) -> None:
+        """Make the outputs stand, and tell."""
         try:
             await self._folder.commit(result)
         finally:
@@ -59,7 +71,8 @@ class _BatchSink:
             if None not in paths:
                 pairs = zip(result.outputs, paths, strict=True)
                 outputs = tuple(replace(output, path=path) for output, path in pairs)
-                self._landed[self._custom_id] = replace(result, outputs=outputs)
+                self._on_landed(replace(result, outputs=outputs))
 
     async def discard(self) -> None:
+        """Leave nothing."""
         await self._folder.discard()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -13,42 +14,72 @@ Ending: TypeAlias = Literal[
     "complete",  # every line of the manifest was dealt with
     "stopped",  # it was asked to stop: jobs in flight finished, no others began
     "refused",  # the service refused the token (401 or 403)
+    "spent",  # the next job might have cost more than `max_spend` leaves
+    "gave_up",  # the service, or room on the disk, was gone for longer than `give_up_after`
 ]
 
 
 class Progress(Struct, frozen=True):
     """How far a batch is: counts of jobs, of manifest lines with a problem, and of requests.
 
-    `in_flight` jobs were sent and are not answered yet. `requests` were sent, of which `shed` were answered
-    429. `dollars` is the sum of the prices that the service reported; None if it reported none.
+    `done` and `failed` count earlier runs of the same batch too; `skipped` of them ended in such a run, and
+    were not run again. `in_flight` jobs were sent and are not answered yet; `limit` is how many may be, now.
+    `requests` were sent, of which `shed` were answered 429. `dollars` is the sum of the prices that the
+    service reported for this batch, earlier runs included; None if it reported none. `paused` tells why
+    nothing but trials is sent now.
     """
 
     done: int = 0
     failed: int = 0
+    skipped: int = 0
     problems: int = 0
     in_flight: int = 0
+    limit: int = 0
     requests: int = 0
     shed: int = 0
     dollars: float | None = None
+    paused: str | None = None
 
 
 class BatchReport(Struct, frozen=True):
     """What became of a batch; the counts are those of `Progress`.
 
-    `problems` holds the first 100 of the manifest's `problem_count` bad lines. `seconds` is the time that
-    the batch took. `reason` tells why the token was refused. `results` is the file with a line for each job;
-    outputs stand in `out`/outputs.
+    `problems` holds the first 100 of the manifest's `problem_count` bad lines. `interrupted` jobs were in
+    flight when an earlier run was cut: they may have been billed for that, and were run again. `missing` jobs
+    were done, but their outputs no longer stood: they were run again.
+
+    `seconds` is the time that this run took. Money, in dollars, is that of all runs of the batch: `dollars`
+    as the service reported it, `uncertain` what is reckoned for `uncertain_attempts` whose outcome is
+    unknown, `overrun` by how much both together exceed `max_spend`.
+
+    `reason` tells why the batch ended early. `results` is the file with a line for each job; outputs stand in
+    `out`/outputs.
     """
 
     ending: Ending
     done: int
     failed: int
+    skipped: int
     problem_count: int
     problems: tuple[Problem, ...]
+    interrupted: int
+    missing: int
     requests: int
     shed: int
     seconds: float
     dollars: float | None
+    uncertain: float
+    uncertain_attempts: int
+    overrun: float
     reason: str | None
     out: pathlib.Path
     results: pathlib.Path
+
+
+class ManifestCheck(Struct, frozen=True):
+    """What stands in a manifest: how many jobs, in all and by type, and bad lines, the first 100 in full."""
+
+    jobs: int
+    by_type: Mapping[str, int]
+    problem_count: int
+    problems: tuple[Problem, ...]

@@ -1,122 +1,134 @@
-"""`results.jsonl`: one JSON object for each job, written as the outcomes come."""
+"""What became of a batch's jobs, read from its journal. All of it blocks: it reads and writes files."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from typing import IO, TYPE_CHECKING, Any
+import secrets
+import sqlite3
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
 from prodia_async._errors import InputError, OutputError
-from prodia_async._files.hops import hop, start
+from prodia_async.batch import schema
+from prodia_async.batch.csv_results import write_csv
+from prodia_async.batch.database import connect_read_only, explain, foreign, newer, read_samples
+from prodia_async.batch.records import Record, done, done_record, failed, failed_record
+from prodia_async.batch.schema import FILE_NAME, Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
-    from prodia_async._errors import ProdiaError
-    from prodia_async._models import JobResult, Output
+__all__ = [
+    "Record",
+    "done",
+    "done_record",
+    "failed",
+    "failed_record",
+    "read_results",
+    "samples",
+    "write_csv",
+    "write_results",
+]
 
-Record = dict[str, Any]
+T = TypeVar("T")
 
-
-def done(custom_id: str | None, result: JobResult, folder: Path | None = None) -> Record:
-    """Return the record of a job that is done; paths are relative to `folder`, where it is given."""
-    return {
-        "custom_id": custom_id,
-        "status": "done",
-        "job": result.raw,
-        "outputs": [_output(output, folder) for output in result.outputs],
-        "error": None,
-        "attempts": result.attempts,
-    }
-
-
-def failed(custom_id: str | None, error: ProdiaError, folder: Path | None = None) -> Record:
-    """Return the record of a job that failed; outputs that were kept all the same are named."""
-    result: JobResult | None = getattr(error, "result", None)
-    written = error.written if isinstance(error, OutputError) else ()
-    return {
-        "custom_id": custom_id,
-        "status": "failed",
-        "job": None if result is None else result.raw,
-        "outputs": [{"path": _name(path, folder), "content_type": None, "bytes": None} for path in written],
-        "error": {
-            "type": type(error).__name__,
-            "message": error.message,
-            "status": getattr(error, "status", None),
-            "request_id": getattr(error, "request_id", None),
-            "may_have_run": error.may_have_run,
-        },
-        "attempts": error.attempts,
-    }
+_ROWS_A_SELECT = 200
+_BLOCK = 256 * 1024
 
 
-class ResultsFile:
-    """`results.jsonl` of a folder that has none yet."""
+def read_results(folders: Sequence[Path], *, failed_only: bool = False) -> Iterator[Record]:
+    """Yield the record of each job that is done or failed, folder by folder, ordered by custom_id in each.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "results.jsonl"
-        self._file: IO[bytes] | None = None
+    It reads the journals without changing or locking them, so it works while a batch runs, and after one was
+    killed; a job is read as it stands when its turn comes. Memory does not grow with the batch.
 
-    async def open(self) -> None:
-        """Make the file, and its folder. Raises InputError where that fails or it is there already."""
-        self._file = await hop(_create, self.path, undo=lambda file: file.close())
-
-    async def add(self, record: Record) -> None:
-        """Append a line, also when cancelled meanwhile. Raises OutputError where it cannot be written."""
-        if self._file is None:
-            raise AssertionError("results are opened before they are written")
-        trip = start(_write, self._file, msgspec.json.encode(record) + b"\n")
-        await trip.settled()
-        try:
-            await trip.result()
-        except OSError as error:
-            raise OutputError(
-                f"{str(self.path)!r} could not be written: {error.strerror or error}"
-            ) from error
-
-    async def aclose(self) -> None:
-        """Close the file; one without a line is removed, so that the same command can run again."""
-        if self._file is not None:
-            file, self._file = self._file, None
-            await hop(_close, file, self.path)
+    Raises InputError at once if a folder holds no journal, or one that cannot be read, and later if a journal
+    turns out to be damaged.
+    """
+    for folder in folders:
+        with contextlib.closing(_connect(folder)):
+            pass
+    lines = itertools.chain.from_iterable(_lines(folder, failed_only=failed_only) for folder in folders)
+    return (cast("Record", msgspec.json.decode(line)) for line in lines)
 
 
-def _create(path: Path) -> IO[bytes]:
+def write_results(folder: Path) -> Path:
+    """Write `results.jsonl` into a batch's folder, from its journal, and return its path.
+
+    An older one is replaced at once when the new one is complete. Raises InputError as `read_results` does,
+    and OutputError where the file cannot be written; the older one then stands as it was.
+    """
+    path = folder / "results.jsonl"
+    temporary = folder / f"{path.name}.{secrets.token_hex(4)}.part"
+    lines = _lines(folder, failed_only=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("xb", buffering=0)
-    except FileExistsError as error:
-        if not path.exists():  # a file stands where the folder should be
-            raise InputError(f"{str(path.parent)!r} is no folder: choose another place") from error
-        raise InputError(
-            f"{str(path.parent)!r} holds the results of an earlier batch ({path.name}): choose another "
-            "folder, or move that one away. To run them again is to pay for them again."
-        ) from error
+        with contextlib.closing(lines), contextlib.ExitStack() as undo:
+            undo.callback(temporary.unlink, missing_ok=True)
+            with temporary.open("xb", buffering=_BLOCK) as file:
+                file.writelines(line + b"\n" for line in lines)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{str(path)!r} cannot be written: {reason}: choose another place") from error
+        failure = OutputError(
+            f"{str(path)!r} could not be written: {error.strerror or error}. Write it anew when that is "
+            "corrected: the journal has everything."
+        )
+        failure.errno = error.errno
+        raise failure from error
+    return path
 
 
-def _write(file: IO[bytes], line: bytes) -> None:
-    rest = memoryview(line)
-    while rest:
-        rest = rest[file.write(rest) :]
+def samples(folder: Path) -> list[Sample]:
+    """Return the samples of a batch's progress, oldest first. Raises InputError as `read_results` does."""
+    with contextlib.closing(_connect(folder)) as connection:
+        return _explained(folder, lambda: read_samples(connection))
 
 
-def _close(file: IO[bytes], path: Path) -> None:
-    is_empty = os.fstat(file.fileno()).st_size == 0
-    file.close()
-    if is_empty:
-        with contextlib.suppress(OSError):
-            path.unlink()
+def _lines(folder: Path, *, failed_only: bool) -> Generator[bytes]:
+    """Yield the lines, without newlines. Each select stands alone: a long one would keep the WAL growing."""
+    states = "'failed'" if failed_only else "'done', 'failed'"
+    statement = schema.RECORDS.format(states)
+    with contextlib.closing(_connect(folder)) as connection:
+        last = ""
+
+        def select() -> list[tuple[str, bytes]]:
+            return connection.execute(statement, (last, _ROWS_A_SELECT)).fetchall()
+
+        while rows := _explained(folder, select):
+            yield from (record for _, record in rows)
+            last = rows[-1][0]
 
 
-def _output(output: Output, folder: Path | None) -> Record:
-    path = None if output.path is None else _name(output.path, folder)
-    return {"path": path, "content_type": output.content_type, "bytes": output.size}
+def _connect(folder: Path) -> sqlite3.Connection:
+    """Open a folder's journal for reading. Raises InputError where there is none, or none of ours."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise InputError(
+            f"{str(folder)!r} holds no journal of a batch ({FILE_NAME}): name the folder that --out named"
+        )
+
+    def check() -> None:
+        if connection.execute("pragma application_id").fetchone()[0] != schema.APPLICATION_ID:
+            raise foreign(path)
+        if (version := connection.execute("pragma user_version").fetchone()[0]) > schema.VERSION:
+            raise newer(path, version)
+
+    connection = _explained(folder, lambda: connect_read_only(path))
+    try:
+        _explained(folder, check)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
-def _name(path: Path, folder: Path | None) -> str:
-    return str(path) if folder is None else path.relative_to(folder).as_posix()
+def _explained(folder: Path, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except sqlite3.Error as error:
+        raise explain(folder / FILE_NAME, error) from error

@@ -1,34 +1,39 @@
-"""`run_batch`: jobs from a manifest, outputs into a folder, a line of results for each."""
+"""`run_batch` and `check_manifest`: what a user asks of a batch, checked."""
 
 from __future__ import annotations
 
-import asyncio
-import time
+import math
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import anyio
+from msgspec.structs import replace
 
-from prodia_async._errors import AuthenticationError, PermissionDeniedError, ProdiaError
+from prodia_async._client import connection
+from prodia_async._errors import InputError
+from prodia_async._files.hops import hop
 from prodia_async._loops import OnExit
-from prodia_async.batch import results
-from prodia_async.batch.manifest import Manifest, Problem
+from prodia_async._settings import require
+from prodia_async.batch.budget import Till
+from prodia_async.batch.feed import Feed
+from prodia_async.batch.gate import Gate
+from prodia_async.batch.journal import Journal
+from prodia_async.batch.manifest import Defaults, Manifest, Shard
 from prodia_async.batch.outputs import Outputs
-from prodia_async.batch.report import BatchReport, Ending, Progress
-from prodia_async.batch.results import ResultsFile
-from prodia_async.batch.tally import Tally
+from prodia_async.batch.problems import Problems
+from prodia_async.batch.report import ManifestCheck
+from prodia_async.batch.results import write_results
+from prodia_async.batch.running import Rooms, Running
 
 if TYPE_CHECKING:
+    import asyncio
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from prodia_async._client import Prodia
-    from prodia_async._files.sinks import Sink
-    from prodia_async._many import AsCompleted, Outcome
-    from prodia_async._models import Event, Job, JobResult
-    from prodia_async.batch.manifest import Source
-
-_MOST_PROBLEMS = 100
+    from prodia_async.batch.feed import Retrying
+    from prodia_async.batch.manifest import Problem, Source
+    from prodia_async.batch.report import BatchReport, Progress
 
 
 async def run_batch(
@@ -36,176 +41,129 @@ async def run_batch(
     out: str | os.PathLike[str],
     *,
     prodia: Prodia,
+    type: str | None = None,  # noqa: A002 - the manifest's own word
+    config: Mapping[str, Any] | None = None,
+    accept: str | None = None,
+    shard: str | Shard | None = None,
+    allow_outside: bool = False,
+    retry_failed: bool = False,
+    only_failed: bool = False,
     price: bool | None = None,
+    max_spend: float | None = None,
+    prices: Mapping[str, float] | None = None,
     timeout: float | None = None,
+    resend_unknown: int = 1,
+    give_up_after: float | None = None,
     stop: asyncio.Event | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     on_problem: Callable[[Problem], object] | None = None,
 ) -> BatchReport:
-    """Run all jobs of a manifest and return what became of them.
+    """Run all jobs of a manifest and return what became of them; the same call again goes on where it ended.
 
-    `manifest`: the path of a file of JSON lines, or a binary stream; it is read lazily. Outputs go to
-    `out`/outputs/<first byte of the SHA-256 of the custom_id>/<custom_id>.<ext>, and `out`/results.jsonl gets
-    a line for each job as it ends. A bad line and a failed job do not sink the rest; a refused token (401,
-    403) stops the batch. `price`: ask for prices; default: as the client does. `timeout`: seconds for each
-    job. Setting `stop` starts no more jobs, and lets those in flight finish. `on_progress` hears of each
+    `manifest`: the path of a file of JSON lines or CSV, or a binary stream; it is read lazily, and a bad line
+    does not sink the rest. `type`, `config` and `accept` hold for lines that say nothing else. `shard`, such
+    as "3/10", takes one line in ten, by custom_id. `allow_outside` allows inputs outside of the manifest's
+    folder.
+
+    `out` gets journal.sqlite, outputs/<first byte of the SHA-256 of the custom_id>/<custom_id>.<ext>, and in
+    the end results.jsonl with a line for each job. A job that is done is not run again while its outputs
+    stand; one that failed is with `retry_failed`, and nothing else with `only_failed`.
+
+    `price`: ask for prices; default: as the client does. `max_spend`: dollars for all runs of this batch: the
+    attempt that might exceed it is not sent, and the batch ends. `prices`: dollars by job type, where they
+    are known beforehand. `timeout`: seconds for each job, without the batch's pauses. `resend_unknown`: how
+    often a job is sent again after an attempt that may have run and been billed.
+
+    A service that is gone, and a full disk, pause the batch; `give_up_after` seconds of that end it; default:
+    never. Setting `stop` starts no more jobs, and lets those in flight finish. `on_progress` hears of each
     change, `on_problem` of each bad line.
 
-    Raises InputError if the manifest cannot be read, or if `out` holds the results of an earlier batch:
-    nothing is resumed, and running its jobs again would be paid again. Raises OutputError if results.jsonl
-    cannot be written. A cancelled batch has written a line for each job whose outputs stand.
+    Raises InputError if the manifest cannot be read, if another batch is at work in `out`, or if its journal
+    cannot be used; OutputError if the journal or the outputs cannot be written any more. A cancelled batch
+    has written down what stands.
     """
-    batch = _Batch(manifest, Path(out), prodia, on_progress, on_problem)
-    async with OnExit(batch.close):
-        await batch.open()
-        await batch.run(stop, price=price, timeout=timeout)
+    require(max_spend is None or 0 <= max_spend < math.inf, "max_spend", max_spend)
+    require(give_up_after is None or give_up_after > 0, "give_up_after", give_up_after)
+    require(timeout is None or timeout > 0, "timeout", timeout)
+    require(resend_unknown >= 0, "resend_unknown", resend_unknown)
+    folder, problems = Path(out), Problems(on_problem)
+    engine, client = await connection(prodia)
+    client = replace(client, retry=replace(client.retry, resend_unknown=resend_unknown))
+    gate = Gate(client.clock, engine.random, give_up_after=give_up_after)
+    lines = Manifest(
+        manifest,
+        problems.add,
+        defaults=Defaults(type, config or {}, accept),
+        shard=_shard(shard),
+        allow_outside=allow_outside,
+    )
+    async with OnExit(lines.aclose):
+        await lines.open()
+        await hop(_refuse_foreign, folder)
+        journal = await Journal.open(folder, wall=client.clock.wall, on_full=gate.disk_full)
+        async with OnExit(partial(_finish, journal, folder)):
+            outputs = Outputs(folder, engine.budget, gate.wait_for_room)
+            if journal.totals.sent:
+                await hop(outputs.sweep)
+            retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
+            feed = Feed(lines, journal, folder, retrying=retrying, on_problem=problems.add)
+            till = Till(max_spend, prices or {}, journal.totals)
+            batch = Running(
+                Rooms(folder, engine, client, journal, gate, till, outputs, feed, problems),
+                price=True if max_spend is not None else price,
+                timeout=timeout,
+                on_progress=on_progress,
+            )
+            await batch.run(stop)
     return batch.report()
 
 
-class _StoppedError(Exception):
-    """The batch was stopped before this job was sent."""
+async def _finish(journal: Journal, folder: Path) -> None:
+    """Close the journal and write results.jsonl from it, whatever has ended the batch but the journal."""
+    await journal.aclose()
+    if not journal.is_broken:
+        await hop(write_results, folder)
 
 
-def _unsettled(job: Job, error: ProdiaError) -> ProdiaError:
-    return ProdiaError(
-        f"{job.type} (custom_id {job.custom_id!r}): an attempt may have run, and the batch was stopped "
-        "before the next. Run the job again if its output is wanted.",
-        attempts=error.attempts,
-    )
-
-
-class _Batch:
-    def __init__(
-        self,
-        manifest: Source,
-        out: Path,
-        prodia: Prodia,
-        on_progress: Callable[[Progress], object] | None,
-        on_problem: Callable[[Problem], object] | None,
-    ) -> None:
-        options = prodia._options  # noqa: SLF001 - the client's own hook and limits hold in a batch too
-        self._out = out
-        self._jobs = Manifest(manifest, self._add_problem)
-        self._client = prodia.with_options(on_event=self._follow)
-        self._on_event = options.on_event
-        self._on_problem = on_problem
-        self._tally = Tally(on_progress)
-        self._outputs = Outputs(out, options.limits.collect)
-        self._results = ResultsFile(out)
-        self._problems: list[Problem] = []
-        self._started = time.monotonic()
-        self._seconds = 0.0
-        self._ending: Ending = "complete"
-        self._reason: str | None = None
-        self._wait: anyio.CancelScope | None = None
-
-    def report(self) -> BatchReport:
-        counts = self._tally.progress()
-        return BatchReport(
-            ending=self._ending,
-            done=counts.done,
-            failed=counts.failed,
-            problem_count=counts.problems,
-            problems=tuple(self._problems),
-            requests=counts.requests,
-            shed=counts.shed,
-            seconds=self._seconds,
-            dollars=counts.dollars,
-            reason=self._reason,
-            out=self._out,
-            results=self._results.path,
+def _refuse_foreign(folder: Path) -> None:
+    """Raise InputError where results would be replaced that no journal of ours has."""
+    if (folder / "results.jsonl").exists() and not (folder / "journal.sqlite").exists():
+        raise InputError(
+            f"{str(folder)!r} holds a results.jsonl, but no journal of a batch: choose another folder, "
+            "or move that file away"
         )
 
-    async def open(self) -> None:
-        await self._jobs.open()
-        await self._results.open()
 
-    async def close(self) -> None:
-        """Write down what stands and was not handed out when the batch was cancelled."""
-        try:
-            for custom_id, result in list(self._outputs.landed.items()):
-                await self._write_done(custom_id, result)
-        finally:
-            await self._results.aclose()
-            await self._jobs.aclose()
+async def check_manifest(
+    manifest: Source,
+    *,
+    type: str | None = None,  # noqa: A002 - the manifest's own word
+    config: Mapping[str, Any] | None = None,
+    accept: str | None = None,
+    shard: str | Shard | None = None,
+    allow_outside: bool = False,
+    on_problem: Callable[[Problem], object] | None = None,
+) -> ManifestCheck:
+    """Read all of a manifest as `run_batch` would, and send nothing.
 
-    async def run(self, stop: asyncio.Event | None, *, price: bool | None, timeout: float | None) -> None:
-        watcher = None if stop is None else asyncio.create_task(self._watch(stop))
-        try:
-            async with self._client.as_completed(
-                self._jobs, to=self._sink, price=price, timeout=timeout
-            ) as outcomes:
-                while (outcome := await self._next(outcomes)) is not None:
-                    await self._take(outcome)
-        finally:
-            self._seconds = time.monotonic() - self._started
-            if watcher is not None:
-                watcher.cancel()
+    Raises InputError if it cannot be read.
+    """
+    problems = Problems(on_problem)
+    by_type: dict[str, int] = {}
+    lines = Manifest(
+        manifest,
+        problems.add,
+        defaults=Defaults(type, config or {}, accept),
+        shard=_shard(shard),
+        allow_outside=allow_outside,
+    )
+    async with OnExit(lines.aclose):
+        await lines.open()
+        while (entries := await lines.read()) is not None:
+            for entry in entries:
+                by_type[entry.job.type] = by_type.get(entry.job.type, 0) + 1
+    return ManifestCheck(sum(by_type.values()), by_type, problems.count, tuple(problems.first))
 
-    async def _next(self, outcomes: AsCompleted) -> Outcome | None:
-        """Return the next outcome; None at the end, or when the batch stops and nothing is in flight."""
-        with anyio.CancelScope() as self._wait:
-            self._leave_if_idle()
-            return await anext(outcomes, None)
-        with anyio.CancelScope() as ended:  # a job's last event comes just before its outcome
-            ended.cancel()
-            return await anext(outcomes, None)
-        return None
 
-    async def _take(self, outcome: Outcome) -> None:
-        """Write down what became of one job."""
-        custom_id, error = outcome.job.custom_id or "", outcome.error
-        if outcome.result is not None:
-            await self._write_done(custom_id, outcome.result)
-        elif isinstance(error, AuthenticationError | PermissionDeniedError):
-            self._reason = self._reason or error.message
-            self._stop("refused")
-        elif error is not None and isinstance(error.__cause__, _StoppedError):
-            if error.may_have_run:
-                await self._write_failed(outcome.job, _unsettled(outcome.job, error))
-        elif error is not None:
-            await self._write_failed(outcome.job, error)
-
-    async def _write_failed(self, job: Job, error: ProdiaError) -> None:
-        self._tally.failed()
-        await self._results.add(results.failed(job.custom_id, error, self._out))
-
-    async def _write_done(self, custom_id: str, result: JobResult) -> None:
-        self._tally.done(result)
-        self._outputs.landed.pop(custom_id, None)  # `add` finishes, come what may
-        await self._results.add(results.done(custom_id, result, self._out))
-
-    def _sink(self, job: Job) -> Sink:
-        if self._ending != "complete":
-            raise _StoppedError
-        self._tally.sent(job.custom_id)
-        return self._outputs.sink(job)
-
-    def _follow(self, event: Event) -> None:
-        self._tally.follow(event)
-        self._leave_if_idle()
-        if self._on_event is not None:
-            self._on_event(event)
-
-    def _add_problem(self, problem: Problem) -> None:
-        if len(self._problems) < _MOST_PROBLEMS:
-            self._problems.append(problem)
-        self._tally.problem()
-        if self._on_problem is not None:
-            self._on_problem(problem)
-
-    async def _watch(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        self._stop("stopped")
-
-    def _stop(self, ending: Ending) -> None:
-        """Begin no more jobs."""
-        if self._ending == "complete":
-            self._ending = ending
-            self._jobs.end()
-            self._leave_if_idle()
-
-    def _leave_if_idle(self) -> None:
-        """Wait no longer for outcomes when the batch stops and no job is in flight: none will come."""
-        if self._ending != "complete" and not self._tally.in_flight and self._wait is not None:
-            self._wait.cancel()
+def _shard(given: str | Shard | None) -> Shard | None:
+    return Shard.parse(given) if isinstance(given, str) else given

@@ -2,157 +2,124 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-import prodia_async
-from prodia_async import batch as batches
-from prodia_async._files.hops import hop
-from prodia_async.batch.manifest import count_jobs
-from prodia_async.cli import loop, progress, terminal
-from prodia_async.cli.client import connected
-from prodia_async.cli.summary import Bench, as_object, as_text, exit_code
-from prodia_async.cli.terminal import Exit, say
+from prodia_async.cli import loop, options
+from prodia_async.cli.config import read_config
+from prodia_async.cli.options import section
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
+    from prodia_async.cli.summary import Bench
 
-    from prodia_async import Prodia
-    from prodia_async.batch import BatchReport, Problem
+_jobs = section("The jobs")
+_running = section("Running them")
+_again = section("Running the same command again")
+_money = section("Money")
+_shown = section("What is shown")
+_trying = section("Trying it without the service")
 
-_MOST_PROBLEMS = 20
-"""How many bad lines are shown; the summary counts all."""
+_EPILOG = """Exit codes: 0 all done, 1 some failed, 2 usage or bad lines, 3 token refused, 4 money spent,
+5 gave up, 130 interrupted.
+
+\b
+Example: prodia-async batch jobs.jsonl --out results
+         prodia-async batch prompts.csv --out results --type TYPE -c steps=4
+         prodia-async batch jobs.jsonl --out results --max-spend 5.00
+"""
 
 
-@click.command(epilog="Example: prodia-async batch jobs.jsonl --out results --max-concurrency 16")
+@click.command(cls=options.SectionedCommand, epilog=_EPILOG)
 @click.argument("manifest", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--out", required=True, type=click.Path(file_okay=False), help="The folder for the results.")
-@click.option(
-    "--max-concurrency", type=click.IntRange(min=1), help="How many jobs at once; default: the client's own."
+@_jobs("--out", type=click.Path(file_okay=False), help="The folder for the results; needed but for --check.")
+@_jobs("--check", is_flag=True, help="Only read all of MANIFEST, and tell what is in it. Sends nothing.")
+@_jobs("--type", metavar="TYPE", help="The type of jobs whose line has none.")
+@options.config_option("A value of every job's config where its line says nothing else, as in `run`.", _jobs)
+@_jobs("--accept", metavar="TYPE", help="The media type wanted, where a line says nothing else: image/png.")
+@_jobs("--shard", metavar="N/M", help="Run only the Nth of M parts: each machine a part, and an --out.")
+@_jobs("--allow-outside", is_flag=True, help="Allow inputs outside of the manifest's folder.")
+@_running(
+    "--max-concurrency", type=click.IntRange(min=1), metavar="N", help="The most jobs at once; default: 256."
 )
-@terminal.price_option
-@terminal.seconds("each job")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@click.option("--emulator", is_flag=True, help="Run on a local emulator instead of the service.")
-@click.option(
-    "--capacity", type=click.IntRange(min=1), help="The emulator's: how many jobs run at once; default: 8."
+@options.timeout("each job", _running)
+@_running(
+    "--give-up-after",
+    type=options.seconds,
+    metavar="SECONDS",
+    help="End the batch when nothing could be done for so long: 90, 30m, 3h; default: never.",
 )
-@click.option(
-    "--latency", type=click.FloatRange(min=0), help="The emulator's: seconds that a job takes; default: 0.5."
+@_again("--retry-failed", is_flag=True, help="Run the jobs that failed again, too.")
+@_again("--only-failed", is_flag=True, help="Run the jobs that failed again, and no others.")
+@_money(
+    "--max-spend",
+    type=options.dollars,
+    metavar="DOLLARS",
+    help="The most that all runs of this batch may cost. Asks for prices; counts what may have been billed.",
 )
-@click.option(
-    "--free-at",
-    type=click.Choice(["headers", "end"]),
-    help="The emulator's: when a slot is idle again; default: headers.",
+@_money(
+    "--price",
+    "prices",
+    type=options.type_price,
+    multiple=True,
+    metavar="TYPE=DOLLARS",
+    help="What a job of a type costs, so that --max-spend need not find out; repeatable.",
 )
-@terminal.debug_option
+@_money("--ask-price", "price", is_flag=True, help="Ask what each job costs, and sum it up.")
+@_shown("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@_shown("--no-report", is_flag=True, help="Write no contact sheet, report.html.")
+@_shown("--debug", is_flag=True, help="Show the whole log, and tracebacks.")
+@_trying("--emulator", is_flag=True, help="Run on a local emulator.")
+@_trying(
+    "--capacity", type=click.IntRange(min=1), metavar="N", help="How many jobs it runs at once; default: 8."
+)
+@_trying(
+    "--latency", type=click.FloatRange(min=0), metavar="S", help="Seconds that a job takes; default: 0.5."
+)
+@_trying("--free-at", type=click.Choice(["headers", "end"]), help="When a slot is idle; default: headers.")
 def command(
     *,
     manifest: str,
-    out: str,
-    max_concurrency: int | None,
-    price: bool,
-    timeout: float | None,
+    out: str | None,
+    check: bool,
     as_json: bool,
-    emulator: bool,
-    capacity: int | None,
-    latency: float | None,
-    free_at: Literal["headers", "end"] | None,
     debug: bool,
+    emulator: bool,
+    **given: Any,
 ) -> None:
-    """Run all jobs of MANIFEST, a file of JSON lines; - is standard input.
+    """Run all jobs of MANIFEST: JSON lines, or CSV if its name ends so; - is standard input.
 
     A line is {"custom_id": "a1", "type": "...", "config": {...}, "inputs": ["a.jpg"], "accept": "image/png"};
-    only the type is needed. Inputs are relative to the manifest's folder. Outputs go to OUT/outputs, and
-    OUT/results.jsonl gets a line for each job. Ctrl-C lets the jobs in flight finish; twice stops at once.
+    only the type is needed, and --type gives that too. Inputs are relative to the manifest's folder.
+    CSV has the columns custom_id, type, prompt, input and config.*.
+
+    Outputs go to OUT/outputs, what became of each job to OUT/results.jsonl, and a contact sheet to
+    OUT/report.html. The same command again goes on where the last one ended, however that was: what is done
+    is not run again. Ctrl-C lets the jobs in flight finish; twice stops at once.
     """
-    given = {"--capacity": capacity, "--latency": latency, "--free-at": free_at}
-    misplaced = [name for name, value in given.items() if value is not None and not emulator]
-    if misplaced:
+    # Loaded here: `--help` needs none of it.
+    from prodia_async.cli.batch_run import BatchRun, check_jobs  # noqa: PLC0415 - as above
+
+    if given["retry_failed"] and given["only_failed"]:
+        raise click.UsageError("--retry-failed and --only-failed exclude each other")
+    given["config"] = read_config(given["config"])
+    bench = _bench(given, emulator=emulator)
+    if check:
+        jobs = {name: given[name] for name in ("type", "config", "accept", "shard", "allow_outside")}
+        sys.exit(loop.run(lambda _: check_jobs(manifest, jobs, as_json=as_json), debug=debug))
+    if out is None:
+        raise click.UsageError("Missing option '--out': the folder for the results.")
+    run = BatchRun(manifest, out, given, bench=bench, as_json=as_json, debug=debug)
+    sys.exit(loop.run(run.main, debug=debug, on_stop=run.stop, on_cut=run.cut))
+
+
+def _bench(given: dict[str, Any], *, emulator: bool) -> Bench | None:
+    """Take the emulator's options out of `given`. Raises UsageError if they are there without it."""
+    from prodia_async.cli.summary import Bench  # noqa: PLC0415 - `--help` needs none of it
+
+    options = {name: given.pop(name) for name in ("capacity", "latency", "free_at")}
+    misplaced = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if misplaced and not emulator:
         raise click.UsageError(f"{' and '.join(misplaced)}: only with --emulator")
-    bench = Bench(capacity or 8, 0.5 if latency is None else latency, free_at or "headers")
-    run = _Run(manifest, bench if emulator else None)
-
-    async def main(stop: asyncio.Event) -> Exit:
-        async with run.client(max_concurrency) as prodia:
-            report = await run.batch(prodia, out, stop, price=price, timeout=timeout)
-        click.echo(run.summary(report, as_json=as_json))
-        if report.reason is not None:
-            say(f"prodia-async: {report.reason}")
-        return exit_code(report)
-
-    sys.exit(loop.run(main, debug=debug, on_stop=run.announce_stop))
-
-
-class _Run:
-    """One batch: its emulator, if any, and what is shown of it."""
-
-    def __init__(self, manifest: str, bench: Bench | None) -> None:
-        self._manifest = manifest
-        self._bench = bench
-        self._server = None if bench is None else bench.emulator()
-        self._state = progress.State()
-        self._problems = 0
-
-    def client(self, max_concurrency: int | None) -> AbstractAsyncContextManager[Prodia]:
-        # A job whose answer was lost is sent once more, as its output is wanted; its attempts tell so.
-        retry = prodia_async.Retry(resend_unknown=1)
-        return connected(self._server, max_concurrency=max_concurrency, retry=retry)
-
-    async def batch(
-        self, prodia: Prodia, out: str, stop: asyncio.Event, *, price: bool, timeout: float | None
-    ) -> BatchReport:
-        counting = asyncio.create_task(self._count())
-        try:
-            with progress.display(self._state):
-                return await batches.run_batch(
-                    _source(self._manifest),
-                    out,
-                    prodia=prodia,
-                    price=price,
-                    timeout=timeout,
-                    stop=stop,
-                    on_progress=self._state.update,
-                    on_problem=self._show,
-                )
-        except asyncio.CancelledError:
-            self._announce_cut()
-            raise
-        finally:
-            counting.cancel()
-
-    def summary(self, report: BatchReport, *, as_json: bool) -> str:
-        account = None if self._server is None else self._server.stats()
-        return (as_object if as_json else as_text)(report, self._bench, account)
-
-    def announce_stop(self) -> None:
-        say(f"stopping: {self._state.in_flight} jobs in flight finish, no others begin; again: stop now")
-
-    def _announce_cut(self) -> None:
-        if self._state.in_flight:
-            say(f"stopped: {self._state.in_flight} jobs were in flight: they may have run and been billed")
-
-    def _show(self, problem: Problem) -> None:
-        self._problems += 1
-        if self._problems <= _MOST_PROBLEMS:
-            name = "standard input" if self._manifest == "-" else self._manifest
-            say(f"{name} line {problem.line}: {problem.reason}")
-        elif self._problems == _MOST_PROBLEMS + 1:
-            say("further bad lines are only counted")
-
-    async def _count(self) -> None:
-        """Count the jobs, for the time left; a pipe has no second reading."""
-        path = Path(self._manifest)
-        with contextlib.suppress(OSError):
-            if await hop(path.is_file):
-                self._state.total = await hop(count_jobs, path, abandon=True)
-
-
-def _source(manifest: str) -> str | BinaryIO:
-    """Return what `run_batch` takes; standard input unbuffered, so that lines are seen as they come."""
-    return manifest if manifest != "-" else open(0, "rb", buffering=0, closefd=False)
+    return Bench.of(**options) if emulator else None

@@ -10,6 +10,7 @@ import click
 
 from prodia_async import emulator as emulators
 from prodia_async.cli import loop, terminal
+from prodia_async.cli.options import debug_option
 from prodia_async.cli.terminal import Exit, say
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     help="When a slot is idle again: with the answer's headers or its last byte.",
 )
 @click.option("--token", default="emulator-token", show_default=True, help="The only token that is accepted.")
-@terminal.debug_option
+@debug_option
 def command(
     *,
     port: int,

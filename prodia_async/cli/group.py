@@ -10,7 +10,8 @@ import prodia_async
 
 _COMMANDS = {
     "run": "Run one job and store its outputs.",
-    "batch": "Run all jobs of a manifest.",
+    "batch": "Run all jobs of a manifest, or go on with them.",
+    "results": "Print what became of batches, or write it anew.",
     "emulator": "Run a local server that behaves like the service.",
 }
 
@@ -42,5 +43,5 @@ def command() -> None:
 
     The token comes from PRODIA_TOKEN, the base URL from PRODIA_BASE_URL. PRODIA_LOG=debug shows what
     happens. Exit codes: 0 all done, 1 some failed, 2 bad usage or manifest, 3 token refused,
-    130 interrupted.
+    4 money spent, 5 gave up, 130 interrupted.
     """

@@ -15,16 +15,27 @@ from prodia_async.cli.terminal import Exit, say
 Main: TypeAlias = Callable[[asyncio.Event], Awaitable[Exit]]
 
 
-def run(main: Main, *, debug: bool, on_stop: Callable[[], None] | None = None) -> Exit:
+def run(
+    main: Main,
+    *,
+    debug: bool,
+    on_stop: Callable[[], None] | None = None,
+    on_cut: Callable[[], None] | None = None,
+) -> Exit:
     """Run a command's coroutine and return the exit code; errors of ours become one line on stderr.
 
     Ctrl-C and SIGTERM cancel `main`. With `on_stop` the first of them calls that and sets the event which
-    `main` is given, and only the next one cancels.
+    `main` is given, and only the next one calls `on_cut` and cancels.
     """
+    return guard(lambda: _runner()(_with_signals(main, on_stop, on_cut)), debug=debug)
+
+
+def guard(work: Callable[[], Exit], *, debug: bool) -> Exit:
+    """Do a command's work and return the exit code; errors of ours become one line on stderr."""
     debug = terminal.wants_debug(debug)
     terminal.set_up_logging(debug)
     try:
-        return _runner()(_with_signals(main, on_stop))
+        return work()
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     except ProdiaError as error:
@@ -41,7 +52,9 @@ def _code(error: ProdiaError) -> Exit:
     return Exit.USAGE if isinstance(error, InputError) else Exit.FAILED
 
 
-async def _with_signals(main: Main, on_stop: Callable[[], None] | None) -> Exit:
+async def _with_signals(
+    main: Main, on_stop: Callable[[], None] | None, on_cut: Callable[[], None] | None
+) -> Exit:
     stop = asyncio.Event()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
@@ -50,6 +63,8 @@ async def _with_signals(main: Main, on_stop: Callable[[], None] | None) -> Exit:
             stop.set()
             on_stop()
         elif task is not None:
+            if on_cut is not None:
+                on_cut()
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):

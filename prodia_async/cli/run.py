@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 import prodia_async
 from prodia_async import emulator as emulators
 from prodia_async._errors import ProdiaError
-from prodia_async.cli import loop, terminal
+from prodia_async.cli import loop
 from prodia_async.cli.client import connected
+from prodia_async.cli.config import read_config
+from prodia_async.cli.options import config_option, debug_option
+from prodia_async.cli.options import timeout as timeout_option
 from prodia_async.cli.terminal import Exit, say
 
 if TYPE_CHECKING:
@@ -27,13 +30,7 @@ if TYPE_CHECKING:
     '-c prompt="as an oil painting" -c image=in.jpg -c steps=4 -i in.jpg -o out.png'
 )
 @click.argument("job_type", metavar="TYPE")
-@click.option(
-    "-c",
-    "config",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A value of the job's config: JSON where it is JSON, else text; repeatable.",
-)
+@config_option("A value of the job's config: JSON where it is JSON, else text; repeatable.")
 @click.option(
     "--config", "config_file", type=click.File("rb"), help="A JSON file with the config; -c goes over it."
 )
@@ -46,11 +43,11 @@ if TYPE_CHECKING:
     help="A file, whose suffix also asks for the type, or a folder. Default: the current folder.",
 )
 @click.option("--accept", metavar="TYPE", help="The media type wanted for the first output: image/png.")
-@terminal.price_option
-@terminal.seconds("the job")
+@click.option("--price", is_flag=True, help="Ask what the job costs.")
+@timeout_option("the job")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--emulator", is_flag=True, help="Run the job on a local emulator instead of the service.")
-@terminal.debug_option
+@debug_option
 def command(
     *,
     job_type: str,
@@ -69,7 +66,7 @@ def command(
 
     Inputs are referred to by their file names in the config: -i photos/in.jpg -c image=in.jpg.
     """
-    values = _config(config, config_file)
+    values = read_config(config, config_file)
 
     async def main(_stop: asyncio.Event) -> Exit:
         job = prodia_async.Job(job_type, config=values, inputs=inputs, accept=accept)
@@ -89,39 +86,6 @@ def command(
         return Exit.DONE
 
     sys.exit(loop.run(main, debug=debug))
-
-
-def _config(pairs: tuple[str, ...], file: BinaryIO | None) -> dict[str, Any]:
-    """Return the config of `--config` and `-c`. Raises BadParameter."""
-    config = {} if file is None else _file_config(file)
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-c")
-        config[key] = _value(text)
-    return config
-
-
-def _file_config(file: BinaryIO) -> dict[str, Any]:
-    try:
-        config = json.load(file)
-    except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint="--config") from None
-    if not isinstance(config, dict):
-        raise click.BadParameter("not a JSON object", param_hint="--config")
-    return config
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_no_json)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _no_json(constant: str) -> Any:
-    """Refuse NaN and Infinity, which Python reads and JSON has not."""
-    raise ValueError(constant)
 
 
 def _print_paths(result: JobResult) -> None:

@@ -6,12 +6,40 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from msgspec import to_builtins
+
 from prodia_async import emulator as emulators
 from prodia_async.cli.terminal import Exit
+from prodia_async.cli.words import count, dollars
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from prodia_async.batch import BatchReport
+    from prodia_async.batch.report import ManifestCheck
     from prodia_async.emulator import Emulator, EmulatorStats
+
+FreeAt = Literal["headers", "end"]
+
+_CODES = {
+    "stopped": Exit.INTERRUPTED,
+    "refused": Exit.REFUSED,
+    "spent": Exit.SPENT,
+    "gave_up": Exit.GAVE_UP,
+}
+_ENDS = {
+    "stopped": "stopped before the end",
+    "refused": "ended early: the token was refused",
+    "spent": "ended early: the money is spent",
+    "gave_up": "ended early: gave up",
+}
+_NEXT = {
+    "stopped": "the same command again",
+    "refused": "the same command again, with a token that may run these jobs",
+    "spent": "the same command again, with a higher --max-spend",
+    "gave_up": "the same command again",
+}
 
 
 class Bench(NamedTuple):
@@ -19,7 +47,12 @@ class Bench(NamedTuple):
 
     capacity: int
     latency: float
-    free_at: Literal["headers", "end"]
+    free_at: FreeAt
+
+    @classmethod
+    def of(cls, *, capacity: int | None, latency: float | None, free_at: FreeAt | None) -> Bench:
+        """Return these settings, with defaults for those that are None."""
+        return cls(capacity or 8, 0.5 if latency is None else latency, free_at or "headers")
 
     @property
     def ideal(self) -> float:
@@ -34,60 +67,114 @@ class Bench(NamedTuple):
 def exit_code(report: BatchReport) -> Exit:
     """Return the exit code that a batch's end means."""
     if report.ending != "complete":
-        return Exit.INTERRUPTED if report.ending == "stopped" else Exit.REFUSED
+        return _CODES[report.ending]
     if report.problem_count:
         return Exit.USAGE
     return Exit.FAILED if report.failed else Exit.DONE
 
 
-def as_text(report: BatchReport, bench: Bench | None, account: EmulatorStats | None) -> str:
-    """Return the summary for people."""
-    jobs = [f"{report.done} done", f"{report.failed} failed"]
-    if report.problem_count:
-        jobs.append(f"{report.problem_count} bad lines in the manifest")
-    if report.ending == "stopped":
-        jobs.append("stopped before the end")
-    sheds = f"{report.shed} of {report.requests} requests were shed (429) and tried again"
-    speed = f"{_speed(report):.1f} jobs/s in {report.seconds:.1f} s"
+def as_text(
+    report: BatchReport, page: Path | None, bench: Bench | None, account: EmulatorStats | None
+) -> str:
+    """Return the summary for people; `page` is the contact sheet, where it was written."""
+    lines = [_jobs(report), *_again(report)]
+    sheds = f"{report.shed:,} of {count(report.requests, 'request')} were shed (429) and tried again"
+    speed = f"{_speed(report):,.1f} jobs/s in {report.seconds:,.1f} s"
     if bench is not None and account is not None:
-        sheds += f"; the emulator counts {account.shed} of {account.requests}"
-        speed += f" against the emulator's ideal {bench.ideal:.1f}"
-    lines = [", ".join(jobs), sheds, speed]
-    if report.dollars is not None:
-        lines.append(f"${report.dollars:.4f} in all")
+        sheds += f"; the emulator counts {account.shed:,} of {account.requests:,}"
+        speed += f" against the emulator's ideal {bench.ideal:,.1f}"
+    lines += [sheds, speed, *_money(report)]
     if report.done:
         lines.append(f"outputs: {report.out / 'outputs'}")
     if report.done or report.failed:
         lines.append(f"results: {report.results}")
-    return "\n".join(lines)
+    if page is not None:
+        lines.append(f"report: {page}")
+    return "\n".join([*lines, *_advice(report)])
 
 
-def as_object(report: BatchReport, bench: Bench | None, account: EmulatorStats | None) -> str:
+def as_object(
+    report: BatchReport, page: Path | None, bench: Bench | None, account: EmulatorStats | None
+) -> str:
     """Return the summary for programs: one JSON object."""
-    summary: dict[str, Any] = {
-        "ending": report.ending,
-        "done": report.done,
-        "failed": report.failed,
-        "problems": report.problem_count,
-        "requests": report.requests,
-        "shed": report.shed,
-        "seconds": round(report.seconds, 3),
-        "jobs_per_second": round(_speed(report), 3),
-        "dollars": report.dollars,
-        "reason": report.reason,
-        "outputs": str(report.out / "outputs"),
-        "results": str(report.results),
-    }
+    summary: dict[str, Any] = to_builtins(report, enc_hook=str)
+    summary["seconds"] = round(report.seconds, 3)
+    summary["jobs_per_second"] = round(_speed(report), 3)
+    summary["outputs"] = str(report.out / "outputs")
+    summary["report"] = None if page is None else str(page)
+    summary["exit_code"] = exit_code(report).value
     if bench is not None and account is not None:
-        ideal = None if math.isinf(bench.ideal) else bench.ideal
         summary["emulator"] = {
-            "ideal_jobs_per_second": ideal,
+            "ideal_jobs_per_second": None if math.isinf(bench.ideal) else bench.ideal,
             "requests": account.requests,
             "completed": account.completed,
             "shed": account.shed,
+            "dollars": account.dollars,
         }
     return json.dumps(summary)
 
 
+def check_as_text(check: ManifestCheck) -> str:
+    """Return what is in a manifest, for people: the jobs by type, the most first."""
+    types = sorted(check.by_type.items(), key=lambda item: (-item[1], item[0]))
+    lines = [f"{count(check.jobs, 'job')}{_bad_lines(check.problem_count)}"]
+    return "\n".join([*lines, *(f"{number:>12,}  {job_type}" for job_type, number in types)])
+
+
+def check_as_object(check: ManifestCheck) -> str:
+    """Return what is in a manifest, for programs: one JSON object."""
+    return json.dumps(to_builtins(check))
+
+
+def _jobs(report: BatchReport) -> str:
+    text = f"{report.done:,} done, {report.failed:,} failed"
+    if report.skipped:
+        text += f" ({report.skipped:,} of them earlier)"
+    text += _bad_lines(report.problem_count)
+    return text if report.ending == "complete" else f"{text}, {_ENDS[report.ending]}"
+
+
+def _bad_lines(number: int) -> str:
+    return f", {count(number, 'bad line')} in the manifest" if number else ""
+
+
+def _again(report: BatchReport) -> Iterator[str]:
+    """Yield what is to be known of jobs that were run again."""
+    if report.interrupted:
+        jobs = count(report.interrupted, "job was", "jobs were")
+        yield f"{jobs} in flight when the last run was cut: they may have been billed, and ran again"
+    if report.missing:
+        jobs = count(report.missing, "job was", "jobs were")
+        yield f"{jobs} done, but their outputs were missing or changed: they ran again"
+
+
+def _money(report: BatchReport) -> Iterator[str]:
+    parts = []
+    if report.dollars is not None:
+        parts.append(f"{dollars(report.dollars)} in all")
+    if report.uncertain_attempts:
+        attempts = f"{count(report.uncertain_attempts, 'attempt')} of unknown outcome or price"
+        if report.uncertain:
+            parts.append(f"{dollars(report.uncertain)} reckoned for {attempts}")
+        else:
+            parts.append(f"{attempts} may have been billed")
+    if report.overrun:
+        parts.append(f"{dollars(report.overrun)} above --max-spend")
+    if parts:
+        yield "; ".join(parts)
+
+
+def _advice(report: BatchReport) -> Iterator[str]:
+    """Yield what to do next."""
+    if report.ending != "complete":
+        yield f"to go on: {_NEXT[report.ending]}"
+    if report.problem_count:
+        yield "to run corrected lines: correct the manifest, then the same command again"
+    if report.failed:
+        yield "to run the failed jobs again: the same command with --retry-failed"
+
+
 def _speed(report: BatchReport) -> float:
-    return report.done / report.seconds if report.seconds else 0.0
+    """Return the jobs a second of this run, without those that an earlier one has ended."""
+    ended = report.done + report.failed - report.skipped
+    return ended / report.seconds if report.seconds else 0.0

@@ -7,12 +7,8 @@ import logging
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
 
 import click
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Exit(enum.IntEnum):
@@ -22,7 +18,10 @@ class Exit(enum.IntEnum):
     FAILED = 1
     USAGE = 2
     REFUSED = 3
+    SPENT = 4
+    GAVE_UP = 5
     INTERRUPTED = 130
+    PIPE_CLOSED = 141  # 128 + SIGPIPE: what a shell tells of a program whose reader, such as `head`, has left
 
 
 def plain(text: str) -> str:
@@ -64,17 +63,3 @@ class _LogHandler(logging.Handler):
         for line in self.format(record).splitlines():
             # Looked up each time: the progress bar puts itself in the way of stderr.
             print(plain(line), file=sys.stderr)  # noqa: T201 - this is where the log is shown
-
-
-def seconds(what: str) -> Callable[[Any], Any]:
-    """Return the option `--timeout` for `what`."""
-    return click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="SECONDS",
-        help=f"Time for {what}, waiting included; default: no limit.",
-    )
-
-
-debug_option = click.option("--debug", is_flag=True, help="Show the whole log, and tracebacks.")
-price_option = click.option("--price", is_flag=True, help="Ask what each job costs.")

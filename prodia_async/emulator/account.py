@@ -14,8 +14,10 @@ class EmulatorStats:
     `requests` to `/v2/job` came in; of these `completed` ran to their end, `failed` ran and failed or were
     answered 5xx, `shed` were answered 429, `refused` any other status. `disconnected` clients left before
     their answer was sent; a job that was running then is completed and billed all the same. `billed` jobs
-    cost `dollars`. `bytes_in` and `bytes_out` count bodies of `/v2/job`. `busy_seconds` is the time of
-    slots in use, added up; `peak_busy` the most slots in use at once.
+    cost `dollars`, whether their prices were asked for or not. `repeated` of the completed jobs had been
+    completed before: the same job and inputs, or the same `config.emulator.key`; the newest 100,000 are
+    known. `bytes_in` and `bytes_out` count bodies of `/v2/job`. `busy_seconds` is the time of slots in use,
+    added up; `peak_busy` the most slots in use at once.
     """
 
     requests: int
@@ -26,6 +28,7 @@ class EmulatorStats:
     disconnected: int
     billed: int
     dollars: float
+    repeated: int
     bytes_in: int
     bytes_out: int
     busy: int
@@ -51,6 +54,7 @@ class Account:
     disconnected: int = 0
     billed: int = 0
     dollars: float = 0.0
+    repeated: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     started_at: str = field(default_factory=_now)
@@ -64,22 +68,23 @@ class Account:
         else:
             self.refused += 1
 
-    def ran(self, dollars: float | None) -> None:
-        """Count a job that ran to its end, and bill it."""
+    def ran(self, dollars: float | None, time: int) -> None:
+        """Count a job that ran to its end, for the first `time` or again, and bill it."""
         self.completed += 1
+        self.repeated += time > 1
         self.billed += 1
         self.dollars += dollars or 0.0
 
 
-class Attempts:
-    """How often each job was asked for, by key; the oldest keys are forgotten above `limit`."""
+class Counts:
+    """How often each job was seen, by key; the oldest keys are forgotten above `limit`."""
 
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
         self._counts: OrderedDict[str, int] = OrderedDict()
 
     def count(self, key: str) -> int:
-        """Return 1 for the first request with `key`, then 2, 3, ..."""
+        """Return 1 for the first time that `key` is seen, then 2, 3, ..."""
         number = self._counts.pop(key, 0) + 1
         self._counts[key] = number
         if len(self._counts) > self._limit:

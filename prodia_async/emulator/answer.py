@@ -43,6 +43,14 @@ class Answer:
                 if block:
                     yield block
 
+    def first_half(self) -> Iterator[bytes]:
+        """Yield the body until its middle."""
+        left, blocks = self.size // 2, self.blocks()
+        while left > 0:
+            block = next(blocks)[:left]
+            left -= len(block)
+            yield block
+
 
 def json_answer(status: int, value: Any, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     """Return a JSON answer."""

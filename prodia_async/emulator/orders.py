@@ -1,4 +1,4 @@
-"""What a test orders for a single job in `config.emulator`: another latency, a status, a failure."""
+"""What a test orders for a single job in `config.emulator`: a latency, a price, a status, a failure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 RetryAfter: TypeAlias = "float | str | None"
 
 _NAMES = {
-    "fail", "fail_200", "job_part", "key", "latency", "retry_after", "shed", "status", "times",
+    "drop", "fail", "fail_200", "job_part", "key", "latency", "price", "retry_after", "shed", "status",
+    "times",
 }  # fmt: skip
 _ALWAYS = 1_000_000_000
+_MOST_DOLLARS = 1_000_000
 _WHERE = "config.emulator"
 
 
@@ -27,8 +29,10 @@ class Orders:
     `latency`: seconds, in place of the emulator's. `job_part`: "first" or "last" in a multipart answer.
     `shed`: answer 429 to the first so many requests of this job. `status`: answer with this status,
     without a slot and without running. `fail`: run, then fail with this reason (400, or 200 with
-    `fail_200`). `times`: only the first so many requests, those shed included, get `status` or `fail`.
-    `retry_after`: in place of the emulator's. Requests are told apart by `key` (see ReceivedJob.key).
+    `fail_200`). `drop`: run and bill the job, then close the connection "before" the answer or "during" it,
+    when half of the body was sent. `times`: only the first so many requests, those shed included, get
+    `status`, `fail` or `drop`. `retry_after` and `price`, in dollars, are in place of the emulator's; null is
+    none. Requests are told apart by `key` (see ReceivedJob.key).
     """
 
     latency: float | None
@@ -38,27 +42,42 @@ class Orders:
     status: int | None
     fail: str | None
     fail_200: bool
+    drop: str | None
     times: int
+    price: float | None
 
 
-def read_orders(config: dict[str, Any], retry_after: RetryAfter) -> Orders:
-    """Read `config.emulator`; `retry_after` is what a shed job is told by default. Raises JobError."""
+def read_orders(config: dict[str, Any], retry_after: RetryAfter, price: float | None) -> Orders:
+    """Read `config.emulator`; `retry_after` and `price` hold where it orders none. Raises JobError."""
     orders = config.get("emulator", {})
     if not isinstance(orders, dict) or not orders.keys() <= _NAMES:
         raise JobError(f"{_WHERE}: must be an object with keys of {', '.join(sorted(_NAMES))}")
-    job_part = text(orders, "job_part", "first", where=_WHERE)
-    if job_part not in ("first", "last"):
-        raise JobError(f"{_WHERE}.job_part: must be first or last")
     wait = orders.get("retry_after", retry_after)
     if wait is not None and not isinstance(wait, int | float | str):
         raise JobError(f"{_WHERE}.retry_after: must be a number, a string or null")
     return Orders(
         latency=number(orders, "latency", 0, 0, 86400, where=_WHERE) if "latency" in orders else None,
         retry_after=wait,
-        job_part=job_part,
+        job_part=_choice(orders, "job_part", "first", "last") or "first",
         shed=integer(orders, "shed", 0, 0, _ALWAYS, where=_WHERE),
         status=integer(orders, "status", 0, 300, 599, where=_WHERE) if "status" in orders else None,
         fail=text(orders, "fail", None, where=_WHERE) if "fail" in orders else None,
         fail_200=flag(orders, "fail_200", False, where=_WHERE),
+        drop=_choice(orders, "drop", "before", "during"),
         times=integer(orders, "times", _ALWAYS, 0, _ALWAYS, where=_WHERE),
+        price=_price(orders, price),
     )
+
+
+def _choice(orders: dict[str, Any], name: str, *choices: str) -> str | None:
+    if name not in orders:
+        return None
+    if orders[name] not in choices:
+        raise JobError(f"{_WHERE}.{name}: must be {' or '.join(choices)}")
+    return str(orders[name])
+
+
+def _price(orders: dict[str, Any], default: float | None) -> float | None:
+    if orders.get("price", default) is None:
+        return None
+    return number(orders, "price", default or 0.0, 0, _MOST_DOLLARS, where=_WHERE)

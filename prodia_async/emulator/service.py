@@ -14,7 +14,7 @@ from uuid import uuid4
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from prodia_async.emulator.account import Account, Attempts, EmulatorStats
+from prodia_async.emulator.account import Account, Counts, EmulatorStats
 from prodia_async.emulator.answer import Answer, error_answer, job_times, json_answer, multipart_answer
 from prodia_async.emulator.jobs import OutputFile, Plan, Workshop
 from prodia_async.emulator.media import Accept, read_accept
@@ -72,7 +72,7 @@ class Service:
         self._executor = executor
         self._chance = random.Random(seed)  # noqa: S311 - repeatable latencies and seeds, no secret
         self._workshop = Workshop()
-        self._attempts = Attempts()
+        self._attempts, self._completions = Counts(), Counts()
 
     def stats(self) -> EmulatorStats:
         """Return a snapshot of the account."""
@@ -139,8 +139,13 @@ class Service:
             raise RefusedError(_shed(task.orders.retry_after))
         try:
             answer = await self._run(task)
-            if request.transport is None:
+            transport = request.transport
+            if transport is None:
                 raise ConnectionResetError
+            if task.orders.drop is not None and task.attempt <= task.orders.times:
+                response = await self._part(request, answer, task.orders.drop)
+                transport.close()
+                return response
             return await self._send(request, answer, slot)
         finally:
             slot.release()
@@ -156,7 +161,9 @@ class Service:
             raise RefusedError(error_answer(403, "the token may not run this job type"))
         attempt = self._attempts.count(received.key)
         try:
-            orders = read_orders(received.config, self._settings.retry_after)
+            orders = read_orders(
+                received.config, self._settings.retry_after, self._settings.dollars(received.type)
+            )
             if attempt <= orders.shed:
                 raise RefusedError(_shed(orders.retry_after))
             if orders.status is not None and attempt <= orders.times:
@@ -186,9 +193,8 @@ class Service:
             return self._failed_task(task, created, str(outputs))
         if task.orders.fail is not None and task.attempt <= task.orders.times:
             return self._failed_task(task, created, task.orders.fail)
-        dollars = self._settings.dollars(task.received.type)
-        self.account.ran(dollars)
-        result = self._result(task, created, monotonic() - started, dollars)
+        self.account.ran(task.orders.price, self._completions.count(task.received.key))
+        result = self._result(task, created, monotonic() - started)
         return _answer(task, result, outputs)
 
     def _failed_task(self, task: Task, created: datetime, reason: str) -> Answer:
@@ -198,7 +204,7 @@ class Service:
         status = 200 if task.orders.fail_200 else 400
         return _failed(job, reason, task.accept, created=created, status=status)
 
-    def _result(self, task: Task, created: datetime, elapsed: float, dollars: float | None) -> dict[str, Any]:
+    def _result(self, task: Task, created: datetime, elapsed: float) -> dict[str, Any]:
         """Return the result of a completed job (API reference, Job Result)."""
         job_type, config = task.received.type, task.plan.config
         metrics = {"elapsed": elapsed}
@@ -210,6 +216,7 @@ class Service:
         result |= _emulator_part(task.received, task.attempt)
         if task.priced:
             product = job_type.rpartition(".")[0].replace(".", "-")
+            dollars = task.orders.price
             result["price"] = None if dollars is None else {"product": product, "dollars": dollars}
         return result
 
@@ -219,10 +226,7 @@ class Service:
         """Send an answer; the slot is idle again from its headers or its last byte on (`free_at`)."""
         if slot is None:
             self.account.answered(answer.status)
-        response = web.StreamResponse(status=answer.status, headers=dict(answer.headers))
-        response.headers["Content-Type"] = answer.content_type
-        if answer.sized:
-            response.content_length = answer.size
+        response = _response(answer)
         # Released just before the bytes leave, so that a client that reacts to them finds the slot idle.
         if slot is not None and self._settings.free_at == "headers":
             slot.release()
@@ -237,6 +241,24 @@ class Service:
             slot.release()
         await response.write_eof(last)
         return response
+
+    async def _part(self, request: web.Request, answer: Answer, drop: str) -> web.StreamResponse:
+        """Send what comes before the connection is dropped: nothing, or half of the answer."""
+        response = _response(answer)
+        if drop == "during":
+            await response.prepare(request)
+            for block in answer.first_half():
+                self.account.bytes_out += len(block)
+                await response.write(block)
+        return response
+
+
+def _response(answer: Answer) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=dict(answer.headers))
+    response.headers["Content-Type"] = answer.content_type
+    if answer.sized:
+        response.content_length = answer.size
+    return response
 
 
 def _make(task: Task) -> list[OutputFile] | JobError:

@@ -5,10 +5,18 @@ import os
 
 import pytest
 
-from prodia_async.batch.lines import MAX_LINE, LineReader
+from prodia_async.batch.lines import MAX_LINE, Line, LineReader
 
 TEXT = b"\xef\xbb\xbfone\r\n\n  \ntwo\n" + "drei ä".encode() + b"\n\nlast"
-LINES = [(1, b"one\r"), (4, b"two"), (5, "drei ä".encode()), (7, b"last")]
+LINES = [
+    (1, b"one\r"),
+    (2, b""),
+    (3, b"  "),
+    (4, b"two"),
+    (5, "drei ä".encode()),
+    (6, b""),
+    (7, b"last"),
+]
 
 
 class InPieces:
@@ -30,15 +38,29 @@ def read_all(stream) -> list[tuple[int, bytes | None]]:
     return found
 
 
-@pytest.mark.parametrize("cut", range(3, len(TEXT)))
+@pytest.mark.parametrize("cut", range(1, len(TEXT)))
 def test_lines_are_the_same_wherever_the_stream_is_cut(cut):
     assert read_all(InPieces(TEXT[:cut], TEXT[cut:])) == LINES
 
 
-def test_blank_lines_count_and_an_empty_stream_has_none():
+def test_an_empty_stream_has_no_lines_and_blank_ones_count():
     assert read_all(io.BytesIO(b"")) == []
-    assert read_all(io.BytesIO(b"\n \n")) == []
-    assert read_all(io.BytesIO(b"\n\nx\n")) == [(3, b"x")]
+    assert read_all(io.BytesIO(b"\n \n")) == [(1, b""), (2, b" ")]
+
+
+def test_white_space_alone_is_blank():
+    assert [Line(1, text).blank for text in (b"", b" \t\r", b" x", None)] == [True, True, False, False]
+
+
+def test_the_first_line_that_is_not_blank_can_be_looked_at_and_is_read_all_the_same():
+    reader = LineReader(InPieces(b"\n \n", b"", b"never"))
+    assert reader.peek() is None
+    reader = LineReader(InPieces(b"\n\n", b"  \nfirst\nsecond\n", b"third"))
+    assert reader.peek() == Line(4, b"first")
+    assert reader.read() == [Line(4, b"first"), Line(5, b"second")]
+    assert reader.read() == []
+    assert reader.read() == [Line(6, b"third")]
+    assert reader.read() is None
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\nnext\n"])

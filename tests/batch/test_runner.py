@@ -8,7 +8,7 @@ import anyio
 import pytest
 from batch.helpers import echo, read_results
 
-from prodia_async import Event, InputError, Prodia, Retry
+from prodia_async import Event, Prodia, Retry
 from prodia_async.batch import BatchReport, Problem, Progress, run_batch
 from prodia_async.emulator import Emulator
 
@@ -34,12 +34,18 @@ async def test_a_batch_from_manifest_to_results(prodia, emulator, write_manifest
         ending="complete",
         done=3,
         failed=1,
+        skipped=0,
         problem_count=1,
         problems=tuple(problems),
+        interrupted=0,
+        missing=0,
         requests=6,
         shed=2,
         seconds=report.seconds,
         dollars=pytest.approx(3 * 0.0025),
+        uncertain=0.0,
+        uncertain_attempts=0,
+        overrun=0.0,
         reason=None,
         out=tmp_path / "out",
         results=tmp_path / "out" / "results.jsonl",
@@ -68,7 +74,8 @@ async def test_progress_tells_of_each_change(prodia, write_manifest, tmp_path):
     seen: list[Progress] = []
     manifest = write_manifest(echo(shed=1, retry_after=0.01), "{", echo(status=400))
     await run_batch(manifest, tmp_path / "out", prodia=prodia, on_progress=seen.append)
-    assert seen[-1] == Progress(done=1, failed=1, problems=1, in_flight=0, requests=3, shed=1, dollars=None)
+    last = seen[-1]
+    assert last == Progress(done=1, failed=1, problems=1, limit=last.limit, requests=3, shed=1)
     assert max(progress.in_flight for progress in seen) >= 1
     assert [progress.requests for progress in seen] == sorted(progress.requests for progress in seen)
 
@@ -84,15 +91,93 @@ async def test_only_the_first_problems_are_kept(prodia, write_manifest, tmp_path
     report = await run_batch(write_manifest(*["{"] * 150), tmp_path / "out", prodia=prodia)
     assert report.problem_count == 150
     assert [problem.line for problem in report.problems] == list(range(1, 101))
-    assert list((tmp_path / "out").iterdir()) == []
+    assert read_results(tmp_path / "out") == {}
 
 
-async def test_a_second_batch_in_a_folder_is_refused(prodia, emulator, write_manifest, tmp_path):
-    manifest = write_manifest(echo("one"))
-    await run_batch(manifest, tmp_path / "out", prodia=prodia)
-    with pytest.raises(InputError, match="results of an earlier batch"):
-        await run_batch(manifest, tmp_path / "out", prodia=prodia)
-    assert emulator.stats().requests == 1
+async def test_the_same_command_again_sends_nothing_when_all_is_done(
+    prodia, emulator, write_manifest, tmp_path
+):
+    manifest = write_manifest(echo("one"), echo("two"), echo("bad", status=400), echo())
+    first = await run_batch(manifest, tmp_path / "out", prodia=prodia)
+    before = read_results(tmp_path / "out")
+    again = await run_batch(manifest, tmp_path / "out", prodia=prodia)
+    assert (first.done, first.failed, first.skipped) == (3, 1, 0)
+    assert (again.done, again.failed, again.skipped, again.requests) == (3, 1, 4, 0)
+    assert emulator.stats().requests == 4
+    assert read_results(tmp_path / "out") == before
+
+
+async def test_lines_that_were_added_run_with_the_same_command(prodia, emulator, write_manifest, tmp_path):
+    await run_batch(write_manifest(echo("one")), tmp_path / "out", prodia=prodia)
+    report = await run_batch(write_manifest(echo("two"), echo("one")), tmp_path / "out", prodia=prodia)
+    assert (report.done, report.skipped, report.requests) == (2, 1, 1)
+    assert set(read_results(tmp_path / "out")) == {"one", "two"}
+
+
+async def test_an_output_that_was_removed_or_cut_is_made_again(prodia, write_manifest, tmp_path):
+    out = tmp_path / "out"
+    manifest = write_manifest(echo("one"), echo("two"), echo("three"))
+    await run_batch(manifest, out, prodia=prodia)
+    paths = {name: out / record["outputs"][0]["path"] for name, record in read_results(out).items()}
+    paths["one"].unlink()
+    os.truncate(paths["two"], 3)
+    report = await run_batch(manifest, out, prodia=prodia)
+    assert (report.done, report.skipped, report.missing, report.requests) == (3, 1, 2, 2)
+    for record in read_results(out).values():
+        assert (out / record["outputs"][0]["path"]).stat().st_size == 10
+
+
+async def test_failed_jobs_are_run_again_when_that_is_asked_for(prodia, write_manifest, tmp_path):
+    out = tmp_path / "out"
+    await run_batch(write_manifest(echo("bad", status=400), echo("one")), out, prodia=prodia)
+    mended = write_manifest(echo("bad"), echo("one"), echo("new"))
+    only = await run_batch(mended, out, prodia=prodia, only_failed=True)
+    assert (only.done, only.failed, only.requests) == (2, 0, 1)
+    assert set(read_results(out)) == {"bad", "one"}
+    both = await run_batch(mended, out, prodia=prodia, retry_failed=True)
+    assert (both.done, both.requests) == (3, 1)
+
+
+@pytest.mark.parametrize("state", ["done", "failed"])
+async def test_a_line_that_changed_is_an_error_and_not_a_guess(prodia, write_manifest, tmp_path, state):
+    out = tmp_path / "out"
+    orders = {"status": 400} if state == "failed" else {}
+    await run_batch(write_manifest(echo("one", **orders)), out, prodia=prodia)
+    before = read_results(out)
+    changed = write_manifest(echo("one", latency=0.02))
+    report = await run_batch(changed, out, prodia=prodia)
+    assert (report.problem_count, report.requests) == (1, 0)
+    assert "'one'" in report.problems[0].reason
+    assert read_results(out) == before
+
+
+async def test_an_input_that_changed_is_an_error(prodia, write_manifest, tmp_path):
+    picture = tmp_path / "in.txt"
+    picture.write_text("one")
+    manifest = write_manifest(
+        {
+            "custom_id": "a",
+            "type": "emulator.echo.v1",
+            "config": {"files": ["in.txt"]},
+            "inputs": ["in.txt"],
+        }
+    )
+    first = await run_batch(manifest, tmp_path / "out", prodia=prodia)
+    picture.write_text("three")
+    report = await run_batch(manifest, tmp_path / "out", prodia=prodia)
+    assert first.done + first.failed == 1
+    assert (report.problem_count, report.requests) == (1, 0)
+    assert "input" in report.problems[0].reason
+
+
+async def test_shards_share_a_manifest(prodia, emulator, write_manifest, tmp_path):
+    manifest = write_manifest(*[echo(str(number)) for number in range(60)])
+    for number in (1, 2, 3):
+        report = await run_batch(manifest, tmp_path / str(number), prodia=prodia, shard=f"{number}/3")
+        assert 5 < report.done < 40
+    seen = [name for number in (1, 2, 3) for name in read_results(tmp_path / str(number))]
+    assert sorted(seen) == sorted(str(number) for number in range(60))
+    assert emulator.stats().requests == 60
 
 
 @pytest.mark.parametrize("token", ["wrong-token", "forbidden-token"])
@@ -107,7 +192,7 @@ async def test_a_refused_token_stops_the_batch(write_manifest, tmp_path, token):
     assert token not in report.reason
     assert (report.done, report.failed) == (0, 0)
     assert report.requests < 10
-    assert list((tmp_path / "out").iterdir()) == []  # the same command can run again
+    assert read_results(tmp_path / "out") == {}  # the same command runs them all
 
 
 async def stop_when(report_of, reached):
@@ -153,7 +238,7 @@ async def test_stopping_tells_of_a_job_that_may_have_run(emulator, write_manifes
     async with Prodia(base_url=emulator.base_url, token=emulator.token, retry=retry) as prodia:
         report = await stop_when(
             lambda stop, on_progress: run_batch(
-                write_manifest(echo("x", status=500, times=1)),
+                write_manifest(echo("x", drop="before", times=1)),
                 tmp_path / "out",
                 prodia=prodia,
                 stop=stop,
@@ -161,10 +246,13 @@ async def test_stopping_tells_of_a_job_that_may_have_run(emulator, write_manifes
             ),
             lambda progress: progress.requests == 1,
         )
-    assert (report.ending, report.failed, report.requests) == ("stopped", 1, 1)
-    error = read_results(tmp_path / "out")["x"]["error"]
-    assert error["may_have_run"] is True
-    assert "an attempt may have run, and the batch was stopped" in error["message"]
+    assert (report.ending, report.failed, report.requests) == ("stopped", 0, 1)
+    assert report.uncertain_attempts == 1
+    async with Prodia(base_url=emulator.base_url, token=emulator.token) as prodia:
+        report = await run_batch(
+            write_manifest(echo("x", drop="before", times=1)), tmp_path / "out", prodia=prodia
+        )
+    assert (report.ending, report.done, report.uncertain_attempts) == ("complete", 1, 1)
 
 
 async def test_stopping_does_not_wait_for_a_pipe(prodia, tmp_path):

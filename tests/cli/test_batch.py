@@ -4,9 +4,9 @@ import json
 import os
 import pty
 import signal
-import time
 
 import pytest
+from cli.helpers import echo, wait_for
 
 from prodia_async.emulator import background_emulator
 
@@ -15,27 +15,14 @@ pytestmark = pytest.mark.newest
 FAST = ["--emulator", "--latency", "0.01"]
 
 
-def echo(custom_id: str, **orders) -> dict:
-    return {"custom_id": custom_id, "type": "emulator.bytes.v1", "config": {"size": 3, "emulator": orders}}
-
-
-def wait_for(condition, process) -> None:
-    """Wait until the condition holds, for at most 20 seconds."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_the_command_runs_a_batch_and_sums_it_up(start, write_manifest, tmp_path):
     manifest = write_manifest(*[echo(str(number)) for number in range(10)])
     ended = start(
-        "batch", manifest, "--out", "out", "--capacity", 2, "--max-concurrency", 3, "--price", *FAST
+        "batch", manifest, "--out", "out", "--capacity", 2, "--max-concurrency", 3, "--ask-price", *FAST
     )
     stdout, stderr = ended.communicate(timeout=60)
     assert (ended.returncode, stderr) == (0, "")
-    jobs, sheds, speed, price, outputs, results = stdout.splitlines()
+    jobs, sheds, speed, price, outputs, results, report = stdout.splitlines()
     assert jobs == "10 done, 0 failed"
     shed, _, requests, *_ = sheds.split()
     assert int(requests) == 10 + int(shed)
@@ -44,8 +31,10 @@ def test_the_command_runs_a_batch_and_sums_it_up(start, write_manifest, tmp_path
     )
     assert "jobs/s in" in speed
     assert speed.endswith("against the emulator's ideal 200.0")
-    assert price == "$0.0250 in all"
+    assert price == "$0.025 in all"
     assert (outputs, results) == ("outputs: out/outputs", "results: out/results.jsonl")
+    assert report == "report: out/report.html"
+    assert (tmp_path / "out" / "report.html").stat().st_size > 1000
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 10
 
 
@@ -61,7 +50,7 @@ def test_bad_lines_end_with_2_and_are_shown_without_control_characters(invoke, w
     assert result.exit_code == 2
     assert result.stdout.startswith("1 done, 0 failed, 32 bad lines in the manifest\n")
     shown = result.stderr.splitlines()
-    assert shown[1].endswith(r"line 3: input '\x9b2Jx' is missing")
+    assert r"line 3: input '\x9b2Jx' is missing" in shown[1]
     assert len(shown) == 21
     assert shown[20] == "further bad lines are only counted"
     assert all(char.isprintable() or char == "\n" for char in result.stderr)
@@ -77,14 +66,6 @@ def test_no_manifest_or_a_bad_option_ends_with_2(invoke, write_manifest):
     assert "--capacity and --latency: only with --emulator" in result.stderr
 
 
-def test_results_of_an_earlier_batch_end_with_2(invoke, write_manifest):
-    manifest = write_manifest(echo("a"))
-    assert invoke("batch", manifest, "--out", "out", *FAST).exit_code == 0
-    result = invoke("batch", manifest, "--out", "out", *FAST)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "holds the results of an earlier batch" in result.stderr
-
-
 def test_a_refused_token_ends_with_3(invoke, write_manifest):
     manifest = write_manifest(*[echo(str(number)) for number in range(100)])
     with background_emulator(latency=0.01) as emulator:
@@ -93,7 +74,7 @@ def test_a_refused_token_ends_with_3(invoke, write_manifest):
     assert result.exit_code == 3
     assert "status 401" in result.stderr
     assert "a-wrong-token" not in result.output
-    assert result.stdout.splitlines()[0] == "0 done, 0 failed"
+    assert result.stdout.splitlines()[0] == "0 done, 0 failed, ended early: the token was refused"
     assert "results:" not in result.stdout
 
 
@@ -102,15 +83,23 @@ def test_json_gives_one_object(invoke, write_manifest):
         "batch", write_manifest(echo("a")), "--out", "out", "--json", "--emulator", "--latency", "0"
     )
     summary = json.loads(result.stdout)
-    assert {name: summary[name] for name in ("ending", "done", "failed", "problems", "requests", "shed")} == {
+    assert {
+        name: summary[name] for name in ("ending", "done", "failed", "problem_count", "requests", "shed")
+    } == {
         "ending": "complete",
         "done": 1,
         "failed": 0,
-        "problems": 0,
+        "problem_count": 0,
         "requests": 1,
         "shed": 0,
     }
-    assert summary["emulator"] == {"ideal_jobs_per_second": None, "requests": 1, "completed": 1, "shed": 0}
+    assert summary["emulator"] == {
+        "ideal_jobs_per_second": None,
+        "requests": 1,
+        "completed": 1,
+        "shed": 0,
+        "dollars": 0.0025,
+    }
     assert summary["jobs_per_second"] > 0
 
 
@@ -120,10 +109,9 @@ def test_a_manifest_from_standard_input_runs_before_it_ends(start, tmp_path):
     os.close(reading)
     with open(writing, "wb", buffering=0) as pipe:
         pipe.write(b'{"type":"emulator.bytes.v1"}\nbad\n')
-        results = tmp_path / "out" / "results.jsonl"
-        wait_for(lambda: results.exists() and results.read_text().endswith("\n"), process)
+        wait_for(lambda: list(tmp_path.glob("out/outputs/*/*.bin")), process)
     stdout, stderr = process.communicate(timeout=20)
-    assert stdout.startswith("1 done, 0 failed, 1 bad lines")
+    assert stdout.startswith("1 done, 0 failed, 1 bad line in the manifest")
     assert stderr.startswith("standard input line 2: not JSON")
     assert process.returncode == 2
 
@@ -140,7 +128,7 @@ def test_the_first_signal_lets_jobs_in_flight_finish(start, write_manifest, tmp_
         assert emulator.stats().requests == 4
     assert process.returncode == 130
     assert stdout.startswith("4 done, 0 failed, stopped before the end\n")
-    assert stderr == "stopping: 4 jobs in flight finish, no others begin; again: stop now\n"
+    assert stderr == "stopping: no more jobs begin, 4 jobs in flight may finish; again: stop now\n"
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 4
 
 
@@ -152,12 +140,15 @@ def test_the_second_signal_stops_at_once_and_tells_what_may_be_billed(
         process = start("batch", write_manifest(echo("a"), echo("b")), "--out", "out")
         wait_for(lambda: emulator.stats().busy == 2, process)
         process.send_signal(signal.SIGINT)
-        assert process.stderr.readline().startswith("stopping: 2 jobs in flight finish")
+        assert process.stderr.readline().startswith("stopping: no more jobs begin, 2 jobs in flight")
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert stdout == ""
-    assert stderr == "stopped: 2 jobs were in flight: they may have run and been billed\n"
+    assert stderr == (
+        "stopped: 2 jobs were in flight: they may have run and been billed\n"
+        "to go on: the same command again\n"
+    )
 
 
 def test_on_a_terminal_a_bar_shows_how_far_it_is(start, write_manifest, environment):
@@ -188,9 +179,47 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(start, write_manifest, environm
         shown += piece
     os.close(ours)
     stdout, _ = process.communicate(timeout=20)
-    assert stdout.startswith("6 done, 0 failed, 1 bad lines")
+    assert stdout.startswith("6 done, 0 failed, 1 bad line")
     text = shown.decode()
     assert "line 1: not JSON" in text
     assert "2 in flight" in text
     assert "/7 done" in text
     assert "━" in text
+
+
+def test_a_named_pipe_is_read_once(start, tmp_path):
+    os.mkfifo(tmp_path / "jobs")
+    process = start("batch", "jobs", "--out", "out", *FAST)
+    (tmp_path / "jobs").write_text('{"type":"emulator.bytes.v1"}\n')
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (0, "")
+    assert stdout.startswith("1 done, 0 failed\n")
+
+
+def test_csv_and_defaults_of_the_command(invoke, tmp_path):
+    (tmp_path / "jobs.csv").write_text("custom_id,prompt,config.seed\na,a cat,1\nb,a dog,2\n")
+    given = ["--type", "inference.flux-fast.schnell.txt2img.v2", "--accept", "image/png"]
+    size = ["-c", "width=64", "-c", "height=64", "-c", "seed=7"]
+    result = invoke("batch", "jobs.csv", "--out", "out", *given, *size, *FAST)
+    assert (result.exit_code, result.stderr) == (0, "")
+    records = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    told = {record["custom_id"]: record["job"]["config"] for record in records}
+    assert [(name, told[name]["prompt"], told[name]["seed"], told[name]["width"]) for name in "ab"] == [
+        ("a", "a cat", 1, 64),
+        ("b", "a dog", 2, 64),
+    ]
+    assert all(record["outputs"][0]["content_type"] == "image/png" for record in records)
+
+
+def test_shards_share_the_work(invoke, write_manifest):
+    manifest = write_manifest(*[echo(str(number)) for number in range(20)])
+    done = [
+        json.loads(
+            invoke(
+                "batch", manifest, "--out", f"out-{number}", "--shard", f"{number}/2", "--json", *FAST
+            ).stdout
+        )["done"]
+        for number in (1, 2)
+    ]
+    assert sum(done) == 20
+    assert min(done) > 0

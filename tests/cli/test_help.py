@@ -14,13 +14,21 @@ def run_code(code: str, environment: dict[str, str]) -> subprocess.CompletedProc
     )
 
 
-def test_help_loads_no_http_client(environment):
+@pytest.mark.parametrize(
+    ("command", "light"),
+    [
+        ([], "{'asyncio', 'anyio', 'msgspec'}"),
+        (["batch"], "{'anyio', 'msgspec'}"),
+        (["results"], "{'anyio'}"),
+    ],
+)
+def test_help_loads_no_http_client(environment, command, light):
     code = (
         "import sys, prodia_async.cli as cli\n"
-        "sys.argv = ['prodia-async', '--help']\n"
+        f"sys.argv = ['prodia-async', *{command}, '--help']\n"
         "try: cli.main()\n"
         "except SystemExit as end: assert end.code == 0\n"
-        "heavy = {'aiohttp', 'anyio', 'asyncio', 'msgspec', 'multipart', 'rich', 'PIL', 'uvloop'}\n"
+        f"heavy = {light} | {{'aiohttp', 'multipart', 'rich', 'PIL', 'jinja2', 'uvloop'}}\n"
         "print(heavy & set(sys.modules))\n"
     )
     ended = run_code(code, environment)
@@ -69,7 +77,7 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("name", ["run", "batch", "emulator"])
+@pytest.mark.parametrize("name", ["run", "batch", "results", "emulator"])
 def test_the_help_of_each_command_ends_with_an_example(invoke, name):
     text = " ".join(invoke(name, "--help").stdout.split())
     assert f"Example: prodia-async {name} " in text

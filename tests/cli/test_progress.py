@@ -3,39 +3,75 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from prodia_async.batch import Progress
 from prodia_async.cli import progress
 from prodia_async.cli.progress import State, describe
 from prodia_async.cli.terminal import plain
 
-HALF = Progress(done=50, failed=10, problems=5, in_flight=8, requests=100, shed=32, dollars=1.234)
-
-
-ALL = "50 done · 10 failed · 8 in flight · 32 shed · 6.0 jobs/s"
+HALF = Progress(
+    done=1050,
+    failed=10,
+    skipped=1000,
+    problems=5,
+    in_flight=8,
+    limit=12,
+    requests=100,
+    shed=32,
+    dollars=1.234,
+)
+ALL = "1,050 done · 10 failed · 8 in flight (limit 12) · 32 shed · 6.0 jobs/s"
 
 
 @pytest.mark.parametrize(
-    ("counts", "total", "seconds", "text"),
+    ("counts", "of", "left", "seconds", "text"),
     [
-        (None, None, 0, "starting"),
-        (Progress(), 7, 3, "0/7 done · 0 failed · 0 in flight · 0 shed"),
-        (HALF, None, 10, f"{ALL} · $1.23"),
-        (HALF, 125, 10, f"{ALL.replace('50', '50/125')} · 10 s left · $1.23"),
-        (HALF, 665, 10, f"{ALL.replace('50', '50/665')} · 1 min 40 s left · $1.23"),
-        (HALF, 65, 10, f"{ALL.replace('50', '50/65')} · 0 s left · $1.23"),
-        (HALF, 60065, 10, f"{ALL.replace('50', '50/60065')} · 2 h 46 min left · $1.23"),
+        (None, "", None, 0, "starting"),
+        (Progress(), "/7", 7, 3, "0/7 done · 0 failed · 0 in flight (limit 0) · 0 shed"),
+        (HALF, "", None, 10, f"{ALL} · $1.234"),
+        (HALF, "/1,125", 60, 10, f"{ALL.replace('50', '50/1,125', 1)} · 10 s left · $1.234"),
+        (HALF, "/1,665", 600, 10, f"{ALL.replace('50', '50/1,665', 1)} · 1 min 40 s left · $1.234"),
+        (HALF, "/~1,060", 0, 10, f"{ALL.replace('50', '50/~1,060', 1)} · 0 s left · $1.234"),
+        (replace(HALF, paused="no answer"), "", None, 10, f"paused: no answer · {ALL} · $1.234"),
+        (
+            replace(HALF, done=990, dollars=None),
+            "/1,065",
+            60,
+            10,
+            "990/1,065 done · 10 failed · 8 in flight (limit 12) · 32 shed",
+        ),
     ],
 )
-def test_a_line_of_progress(counts, total, seconds, text):
-    assert describe(counts, total, seconds) == text
+def test_a_line_of_progress(counts, of, left, seconds, text):
+    assert describe(counts, of, left, seconds) == text
 
 
 def test_the_state_is_the_newest():
     state = State()
     assert (state.finished, state.in_flight, state.text()) == (0, 0, "starting")
     state.update(HALF)
-    assert (state.finished, state.in_flight) == (65, 8)
+    assert (state.finished, state.in_flight) == (1065, 8)
+
+
+def test_the_speed_is_that_of_the_jobs_of_this_run_since_its_first_request():
+    now = 100.0
+    state = State(lambda: now)
+    state.expect(2000)
+    state.update(Progress(done=1000, skipped=1000))
+    now += 50
+    assert "jobs/s" not in state.text()
+    state.update(Progress(done=1000, skipped=1000, requests=1))
+    now += 10
+    state.update(Progress(done=1020, skipped=1000, requests=20))
+    assert state.text().endswith(" · 2.0 jobs/s · 8 min 10 s left")
+
+
+def test_of_a_shard_only_about_its_size_is_known():
+    state = State()
+    state.update(HALF)
+    state.expect(10_000, 9)
+    assert state.text().startswith("1,050/~1,111 done · ")
 
 
 async def test_away_from_a_terminal_a_line_comes_every_few_seconds(capsys):
@@ -46,6 +82,13 @@ async def test_away_from_a_terminal_a_line_comes_every_few_seconds(capsys):
     assert lines[:2] == ["starting", "starting"]
     await asyncio.sleep(0.03)
     assert capsys.readouterr().err == ""
+
+
+def test_the_end_of_a_pause_is_told(capsys):
+    state = State()
+    for paused in (None, "no answer", "no answer at all", None, None, "no room", None):
+        state.update(replace(HALF, paused=paused))
+    assert capsys.readouterr().err == "the batch goes on\n" * 2
 
 
 @pytest.mark.parametrize(

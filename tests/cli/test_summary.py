@@ -4,65 +4,162 @@ import json
 from pathlib import Path
 
 import pytest
+from cli.helpers import PLAIN
+from msgspec.structs import replace
 
-from prodia_async.batch import BatchReport
-from prodia_async.cli.summary import Bench, as_object, as_text, exit_code
+from prodia_async.batch import BatchReport, Problem
+from prodia_async.batch.report import ManifestCheck
+from prodia_async.cli.summary import (
+    Bench,
+    as_object,
+    as_text,
+    check_as_object,
+    check_as_text,
+    exit_code,
+)
 from prodia_async.cli.terminal import Exit
 
 
-def report(**changes) -> BatchReport:
-    values = {
-        "ending": "complete",
-        "done": 3,
-        "failed": 0,
-        "problem_count": 0,
-        "problems": (),
-        "requests": 5,
-        "shed": 2,
-        "seconds": 1.5,
-        "dollars": None,
-        "reason": None,
-        "out": Path("out"),
-        "results": Path("out/results.jsonl"),
-    }
-    return BatchReport(**(values | changes))
+def text(**changes) -> list[str]:
+    return as_text(replace(PLAIN, **changes), None, None, None).splitlines()
 
 
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({}, Exit.DONE),
-        ({"failed": 1}, Exit.FAILED),
-        ({"failed": 1, "problem_count": 1}, Exit.USAGE),
-        ({"ending": "refused", "problem_count": 1}, Exit.REFUSED),
-        ({"ending": "stopped", "failed": 1, "problem_count": 1}, Exit.INTERRUPTED),
+        ({}, 0),
+        ({"failed": 1}, 1),
+        ({"failed": 1, "problem_count": 1}, 2),
+        ({"ending": "refused", "problem_count": 1}, 3),
+        ({"ending": "spent", "failed": 1}, 4),
+        ({"ending": "gave_up", "failed": 1}, 5),
+        ({"ending": "stopped", "failed": 1, "problem_count": 1}, 130),
     ],
 )
 def test_exit_codes(changes, code):
-    assert exit_code(report(**changes)) is code
+    assert exit_code(replace(PLAIN, **changes)) == code
 
 
 def test_a_summary_against_the_service():
-    assert as_text(report(dollars=0.5), None, None).splitlines() == [
+    assert as_text(replace(PLAIN, dollars=0.5), Path("out/report.html"), None, None).splitlines() == [
         "3 done, 0 failed",
         "2 of 5 requests were shed (429) and tried again",
         "2.0 jobs/s in 1.5 s",
-        "$0.5000 in all",
+        "$0.50 in all",
         "outputs: out/outputs",
         "results: out/results.jsonl",
+        "report: out/report.html",
     ]
-    assert "emulator" not in json.loads(as_object(report(), None, None))
 
 
 def test_what_is_not_there_is_not_named():
-    nothing = report(done=0, requests=0, shed=0, seconds=0.0, ending="stopped")
-    assert as_text(nothing, None, None).splitlines() == [
+    assert text(done=0, requests=0, shed=0, seconds=0.0, ending="stopped") == [
         "0 done, 0 failed, stopped before the end",
         "0 of 0 requests were shed (429) and tried again",
         "0.0 jobs/s in 0.0 s",
+        "to go on: the same command again",
     ]
-    assert as_text(report(done=0, failed=1), None, None).splitlines()[-1] == "results: out/results.jsonl"
+    assert text(done=0, failed=1)[-2:] == [
+        "results: out/results.jsonl",
+        "to run the failed jobs again: the same command with --retry-failed",
+    ]
+
+
+def test_a_resumed_batch_tells_what_was_done_earlier_and_what_ran_again():
+    lines = text(done=1203, failed=3, skipped=400, interrupted=7, missing=1, seconds=10)
+    assert lines[:3] == [
+        "1,203 done, 3 failed (400 of them earlier)",
+        "7 jobs were in flight when the last run was cut: they may have been billed, and ran again",
+        "1 job was done, but their outputs were missing or changed: they ran again",
+    ]
+    assert lines[4] == "80.6 jobs/s in 10.0 s"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"dollars": 1234.5}, "$1,234.50 in all"),
+        ({"uncertain_attempts": 2}, "2 attempts of unknown outcome or price may have been billed"),
+        (
+            {"dollars": 0.5, "uncertain": 0.06, "uncertain_attempts": 3},
+            "$0.50 in all; $0.06 reckoned for 3 attempts of unknown outcome or price",
+        ),
+        (
+            {"uncertain": 0.02, "uncertain_attempts": 1, "overrun": 0.01},
+            "$0.02 reckoned for 1 attempt of unknown outcome or price; $0.01 above --max-spend",
+        ),
+    ],
+)
+def test_money(changes, line):
+    assert text(**changes)[3] == line
+
+
+@pytest.mark.parametrize(
+    ("changes", "first", "advice"),
+    [
+        (
+            {"ending": "refused"},
+            "ended early: the token was refused",
+            "to go on: the same command again, with a token that may run these jobs",
+        ),
+        (
+            {"ending": "spent"},
+            "ended early: the money is spent",
+            "to go on: the same command again, with a higher --max-spend",
+        ),
+        ({"ending": "gave_up"}, "ended early: gave up", "to go on: the same command again"),
+        (
+            {"problem_count": 1},
+            "1 bad line in the manifest",
+            "to run corrected lines: correct the manifest, then the same command again",
+        ),
+    ],
+)
+def test_what_to_do_next(changes, first, advice):
+    lines = text(**changes)
+    assert lines[0] == f"3 done, 0 failed, {first}"
+    assert lines[-1] == advice
+
+
+def test_one_object_has_every_field():
+    report = replace(PLAIN, failed=1, problem_count=1, problems=(Problem(4, "not JSON"),), seconds=2.00049)
+    summary = json.loads(as_object(report, Path("out/report.html"), None, None))
+    assert set(BatchReport.__struct_fields__) < set(summary)
+    assert summary["problems"] == [{"line": 4, "reason": "not JSON"}]
+    assert {name: summary[name] for name in ("seconds", "jobs_per_second", "exit_code", "dollars")} == {
+        "seconds": 2.0,
+        "jobs_per_second": 2.0,
+        "exit_code": Exit.USAGE,
+        "dollars": None,
+    }
+    places = {name: summary[name] for name in ("out", "outputs", "results", "report")}
+    assert places == {
+        "out": "out",
+        "outputs": "out/outputs",
+        "results": "out/results.jsonl",
+        "report": "out/report.html",
+    }
+    assert "emulator" not in summary
+    assert json.loads(as_object(PLAIN, None, None, None))["report"] is None
+
+
+def test_what_is_in_a_manifest():
+    check = ManifestCheck(1203, {"b": 1, "a": 1, "inference.c.v1": 1201}, 2, (Problem(4, "not JSON"),))
+    assert check_as_text(check).splitlines() == [
+        "1,203 jobs, 2 bad lines in the manifest",
+        "       1,201  inference.c.v1",
+        "           1  a",
+        "           1  b",
+    ]
+    assert json.loads(check_as_object(check)) == {
+        "jobs": 1203,
+        "by_type": {"b": 1, "a": 1, "inference.c.v1": 1201},
+        "problem_count": 2,
+        "problems": [{"line": 4, "reason": "not JSON"}],
+    }
 
 
 def test_the_emulators_ideal():
     assert Bench(8, 0.5, "headers").ideal == 16.0
+    assert Bench.of(capacity=None, latency=None, free_at=None) == (8, 0.5, "headers")
+    assert Bench.of(capacity=3, latency=0, free_at="end") == (3, 0, "end")

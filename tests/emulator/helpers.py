@@ -126,7 +126,7 @@ class Client:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait, at most 5 s, for something that happens on the emulator's side."""
     with anyio.fail_after(5):
-        while not condition():  # noqa: ASYNC110 - the emulator counts, it does not tell
+        while not condition():
             await asyncio.sleep(0.002)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from prodia_async.emulator.account import Attempts
+from prodia_async.emulator.account import Counts
 from prodia_async.emulator.capacity import Slots
 
 
@@ -44,5 +44,5 @@ def test_a_negative_capacity_is_refused():
 
 
 def test_attempts_are_counted_by_key_and_the_oldest_key_is_forgotten():
-    attempts = Attempts(limit=2)
+    attempts = Counts(limit=2)
     assert [attempts.count(key) for key in "aabca"] == [1, 2, 1, 1, 1]

@@ -5,15 +5,13 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
 
 import anyio
 import pytest
 from files.steps import cancelled_at, descriptors
 from support.processes import complaints
 
-from prodia_async._files import hops
-from prodia_async._files.hops import hop, start
+from prodia_async._files.hops import Hop, hop, start
 
 
 async def test_returns_the_result_from_another_thread():
@@ -259,15 +257,11 @@ def test_a_forked_child_gets_its_own_threads():
 
 
 async def test_what_was_cancelled_before_its_thread_began_is_not_run():
-    future, ran = Future(), []
-    assert future.cancel()
-    hops._run(future, ran.append, (1,))
+    trip, ran = Hop(), []
+    assert trip.cancel()
+    trip.run(ran.append, 1)
     assert ran == []
-
-
-def test_forgetting_gives_a_new_pool():
-    pool = hops._Pool()
-    first = pool.executor()
-    assert pool.executor() is first
-    pool.forget()
-    assert pool.executor() is not first
+    assert trip.cancel()
+    await trip.settled()
+    trip.then(ran.append)
+    assert ran == []

@@ -1,0 +1,28 @@
+"""Run one batch in a process of its own and print what it cost: one.py MANIFEST OUT."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+
+from null import NullTransport
+
+from prodia_async import Prodia
+from prodia_async.batch import run_batch
+
+
+async def main(manifest: str, out: str) -> None:
+    async with Prodia(token="none", base_url="http://127.0.0.1:1", transport=NullTransport) as prodia:
+        started, busy = time.perf_counter(), time.process_time()
+        report = await run_batch(manifest, out, prodia=prodia, price=True)
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    cost = {"seconds": seconds, "cpu": busy, "run": report.seconds, "peak": peak}
+    print(json.dumps(cost | {"done": report.done, "failed": report.failed, "requests": report.requests}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

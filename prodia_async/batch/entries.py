@@ -1,0 +1,123 @@
+"""From a manifest's line to a job that can be sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from prodia_async._errors import InputError
+from prodia_async._models import Job
+from prodia_async._wire import encode
+from prodia_async._wire.accept import accept_header
+from prodia_async.batch.ids import Namer, SeenIds
+from prodia_async.batch.inputs import InputFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prodia_async.batch.drafts import Draft
+    from prodia_async.batch.shard import Shard
+
+_SURELY_SHALLOW = 100
+"""So many brackets never nest too deeply, which is all that can be wrong with what JSON could say."""
+
+
+class Entry(Struct, frozen=True):
+    """A job of a manifest: its line, from 1, and the job, with a custom_id and absolute paths of inputs.
+
+    `fingerprint` is 16 bytes of the SHA-256 of what is sent: type, config, accept and the names of the
+    inputs. `inputs_mark` is 8 bytes that change with the size or mtime of any input; b"" without inputs.
+    """
+
+    line: int
+    job: Job
+    fingerprint: bytes
+    inputs_mark: bytes
+
+
+class Defaults(Struct, frozen=True):
+    """What a line that does not say it itself says; of `config`, each key by itself."""
+
+    type: str | None = None
+    config: Mapping[str, Any] = {}
+    accept: str | None = None
+
+
+class _Sent(Struct, omit_defaults=True):
+    """What makes a job the job that it is: it is named by it, and known again."""
+
+    type: str
+    config: dict[str, Any] = {}
+    inputs: list[str] = []
+    accept: str | None = None
+
+
+class Parser:
+    """Makes entries of drafts, in the order of the manifest.
+
+    Raises InputError for defaults that cannot be sent. Memory grows by 8 bytes for each custom_id.
+    """
+
+    def __init__(self, folder: Path, *, defaults: Defaults, shard: Shard | None, allow_outside: bool) -> None:
+        accept_header(defaults.accept)
+        sent = encode.job_json(Job("any" if defaults.type is None else defaults.type, defaults.config))
+        self._config: dict[str, Any] = msgspec.json.decode(sent).get("config", {})
+        self._defaults = defaults
+        self._shard = shard
+        self._inputs = InputFolder(folder, allow_outside=allow_outside)
+        self._seen = SeenIds()
+        self._namer = Namer(self._seen)
+        self._encoder = msgspec.json.Encoder(order="sorted")
+
+    def entry(self, line: int, draft: Draft) -> Entry | None:
+        """Return the entry that a draft makes; None if it is another shard's.
+
+        Raises InputError for one that cannot be sent. Its custom_id counts as used then, too, so that names
+        made from content depend neither on the files that are there nor on the shard.
+        """
+        sent = self._sent(draft)
+        text = self._encoder.encode(sent)
+        digest = hashlib.sha256(text).digest()
+        custom_id = self._custom_id(draft.custom_id, digest)
+        if self._shard is not None and not self._shard.takes(custom_id):
+            return None
+        accept_header(sent.accept)
+        paths, mark = self._inputs.find(sent.inputs)
+        job = Job(
+            sent.type,
+            config=sent.config,
+            inputs=paths,
+            accept=sent.accept,
+            custom_id=custom_id,
+            priority=draft.priority,
+        )
+        if text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW:
+            encode.job_json(job)
+        return Entry(line, job, digest[:16], mark)
+
+    def _sent(self, draft: Draft) -> _Sent:
+        """Return what a draft says, the defaults filled in."""
+        kind = self._defaults.type if draft.type is None else draft.type
+        if kind is None:
+            raise InputError("`type` is missing, and there is no default for it (--type)")
+        if not kind.strip():
+            raise InputError("`type` is empty")
+        return _Sent(
+            kind,
+            {**self._config, **draft.config} if self._config else draft.config,
+            draft.inputs,
+            self._defaults.accept if draft.accept is None else draft.accept,
+        )
+
+    def _custom_id(self, given: str | None, digest: bytes) -> str:
+        if given is None:
+            return self._namer.name(digest[:8].hex())
+        if not given:
+            raise InputError("`custom_id` is empty")
+        if not self._seen.add(given):
+            raise InputError(f"custom_id {given!r} was used before")
+        return given

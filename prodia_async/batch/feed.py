@@ -1,0 +1,132 @@
+"""Which lines of a manifest are run: at first all of them, later those that are not done."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from prodia_async._files.hops import hop
+from prodia_async.batch.manifest import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from prodia_async._models import Job
+    from prodia_async.batch.journal import Journal, Row
+    from prodia_async.batch.manifest import Entry, Manifest
+
+Retrying: TypeAlias = Literal["no", "too", "only"]
+"""Whether jobs that failed in an earlier run are run again: not, with the others, or alone."""
+
+Choice: TypeAlias = Literal["run", "interrupted", "missing", "done", "failed", "leave"]
+"""The first three are run; `leave` is for a run that retries failed jobs only."""
+
+_AGAIN: Mapping[str, Choice] = {"sent": "interrupted", "submitted": "interrupted", "done": "missing"}
+
+
+class Counts:
+    """What was skipped, and why some jobs run again."""
+
+    def __init__(self) -> None:
+        self.done = self.failed = self.interrupted = self.missing = 0
+
+
+class Feed:
+    """The jobs to run, in the manifest's order, read as they are wanted: `async for`, once."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        journal: Journal,
+        folder: Path,
+        *,
+        retrying: Retrying,
+        on_problem: Callable[[Problem], object],
+    ) -> None:
+        self.counts = Counts()
+        self._manifest = manifest
+        self._journal = journal
+        self._folder = folder
+        self._retrying = retrying
+        self._on_problem = on_problem
+        self._ready: deque[Entry] = deque()
+        self._out: dict[str, Entry] = {}
+        self._ended = False
+
+    def __aiter__(self) -> Feed:
+        return self
+
+    async def __anext__(self) -> Job:
+        """Return the next job to run. Raises InputError where the manifest cannot be read on."""
+        while not self._ready:
+            block = None if self._ended else await self._manifest.read()
+            if block is None:
+                raise StopAsyncIteration
+            rows = await self._journal.find([entry.job.custom_id or "" for entry in block])
+            choices = await hop(self._choose_all, block, rows)
+            chosen = [entry for entry, choice in zip(block, choices, strict=True) if self._take(choice)]
+            self._ready.extend(chosen)
+        entry = self._ready.popleft()
+        self._out[entry.job.custom_id or ""] = entry
+        return entry.job
+
+    def entry(self, job: Job) -> Entry:
+        """Return the entry of a job that was handed out; once."""
+        return self._out.pop(job.custom_id or "")
+
+    def end(self) -> None:
+        """Hand out no more jobs."""
+        self._ended = True
+        self._ready.clear()
+        self._manifest.end()
+
+    def _choose_all(self, block: Sequence[Entry], rows: Mapping[str, Row]) -> list[Choice | Problem]:
+        """Decide on each entry. Blocks: it looks whether outputs stand."""
+        return [self._choose(entry, rows.get(entry.job.custom_id or "")) for entry in block]
+
+    def _choose(self, entry: Entry, row: Row | None) -> Choice | Problem:
+        only = self._retrying == "only"
+        if row is None:
+            return "leave" if only else "run"
+        if row.state == "failed" and self._retrying != "no":
+            return "run"  # perhaps its line was corrected: nothing stands that the old one has made
+        if (reason := _difference(entry, row)) is not None:
+            return Problem(entry.line, reason)
+        if row.state == "failed" or (row.state == "done" and _stand(self._folder, row)):
+            return row.state
+        return "leave" if only else _AGAIN.get(row.state, "run")
+
+    def _take(self, choice: Choice | Problem) -> bool:
+        """Count a choice; return whether the entry is run."""
+        counts = self.counts
+        if isinstance(choice, Problem):
+            self._on_problem(choice)
+            return False
+        counts.done += choice == "done"
+        counts.failed += choice == "failed"
+        counts.missing += choice == "missing"
+        counts.interrupted += choice == "interrupted"
+        return choice in ("run", "interrupted", "missing")
+
+
+def _difference(entry: Entry, row: Row) -> str | None:
+    """Return why an entry is not the one that the journal has under its custom_id; None if it is."""
+    name = f"custom_id {entry.job.custom_id!r}"
+    advice = "give it another custom_id, or put back what it was"
+    if row.state == "failed":
+        advice = "--retry-failed (retry_failed=True) runs it as it is now"
+    if entry.fingerprint != row.fingerprint:
+        return f"{name} was another job when it was sent: {advice}"
+    if entry.inputs_mark != row.inputs_mark:
+        return f"{name}: an input has changed since it was sent (its size or time of change): {advice}"
+    return None
+
+
+def _stand(folder: Path, row: Row) -> bool:
+    """Whether all outputs of a job are there with their sizes."""
+    try:
+        return all(os.stat(os.path.join(folder, path)).st_size == size for path, size in row.outputs)  # noqa: PTH116, PTH118 - a million of them
+    except OSError:
+        return False

@@ -1,0 +1,310 @@
+"""The gate before each attempt of a batch: shut while the service fails, or while a disk is full.
+
+A pause lets one job at a time try, so that an outage costs few attempts, and no job its last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from prodia_async._errors import ProdiaError
+from prodia_async.batch.health import AGAINST, RAN, Backoff, Health
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from prodia_async._models import Attempt
+    from prodia_async._pacing.clock import Clock, Timer
+
+log = logging.getLogger("prodia_async")
+
+_Cause: TypeAlias = Literal["journal", "disk", "service"]
+
+_ADVICE: dict[_Cause, str] = {
+    "journal": "Make room on the disk of the batch's folder",
+    "disk": "Make room on the disk of the batch's folder",
+    "service": "Check the network and the base URL, or wait until the service is back",
+}
+
+
+class GaveUpError(ProdiaError):
+    """A pause has lasted longer than `give_up_after`."""
+
+
+class _Pause:
+    """One cause of a pause: since when it lasts, and when the next trial is due.
+
+    `tried`: writes that waited for room try again now; those that fail set the time of the next trial.
+    """
+
+    def __init__(self, reason: str, now: float, backoff: Backoff) -> None:
+        self.reason = reason
+        self.since = now
+        self.backoff = backoff
+        self.tried = False
+        self.next_trial = now + backoff.wait()
+
+
+class Gate:
+    """Lets attempts by, holds them while the batch is paused, and decides on second chances; for one loop.
+
+    `give_up_after`: seconds of one pause after which all who wait get GaveUpError; None: never. `pauses`
+    counts the pauses so far, of all causes; `gave_up` is the message of GaveUpError once there was one.
+    """
+
+    def __init__(self, clock: Clock, chance: Random, *, give_up_after: float | None) -> None:
+        self.pauses = 0
+        self.gave_up: str | None = None
+        self._clock = clock
+        self._chance = chance
+        self._give_up_after = give_up_after
+        self._health = Health()
+        self._pauses: dict[_Cause, _Pause] = {}
+        self._probe: str | None = None
+        self._line: dict[asyncio.Future[None], str] = {}
+        self._writes: set[asyncio.Future[None]] = set()
+        self._suspended: dict[asyncio.Future[bool], str] = {}
+        self._timer: Timer | None = None
+
+    @property
+    def paused(self) -> str | None:
+        """Why nothing but trials is sent now; None while the batch runs."""
+        for cause in _ADVICE:
+            if cause in self._pauses:
+                return self._why(cause)
+        return None
+
+    def begin(self, custom_id: str) -> None:
+        """Take note of a job that is to be run. `leave` must follow."""
+        self._health.begin(custom_id)
+
+    async def enter(self, custom_id: str) -> None:
+        """Wait until an attempt of this job may be sent. During a pause one job at a time passes, in order.
+
+        Raises GaveUpError.
+        """
+        self._health.set_out(custom_id, out=True)
+        if not self._pauses:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line[waiter] = custom_id
+        self._look()
+        try:
+            await _heard(waiter)
+        except asyncio.CancelledError:
+            self._line.pop(waiter, None)
+            self._free(custom_id)
+            self._set_timer()
+            raise
+
+    def attempt_ended(self, custom_id: str, attempt: Attempt) -> None:
+        """Take note of an attempt that has ended, of any job; of one that passed as a trial above all."""
+        begins = self._health.note(custom_id, attempt)
+        if begins:
+            self._begin("service", "the service fails or cannot be reached")
+            self._resolve(granted=True, marked=False)
+        if attempt.verdict in RAN:
+            self._resolve(granted=True, marked=True)
+        if custom_id != self._probe:
+            return
+        if attempt.verdict in RAN:
+            self._end("service")
+        for pause in self._pauses.values():
+            self._postpone(pause, grows=attempt.verdict in AGAINST)
+        self._free(custom_id)
+
+    def leave(self, custom_id: str) -> None:
+        """Take note that a job is over, or was cancelled; if it was on trial, the next may try."""
+        self._health.leave(custom_id)
+        self._free(custom_id)
+        self._look_for_company()
+
+    async def second_chance(self, custom_id: str, attempts: Sequence[Attempt]) -> bool:
+        """Tell whether a job that has run out of attempts failed for a cause not its own: run it again then.
+
+        Waits where the jobs under way will tell. It is its own failure when another job has succeeded since,
+        when it failed alone, or when it fails again after a second chance with no pause in between.
+        """
+        answer = self._health.second_chance(custom_id, attempts)
+        return await self._company(custom_id) if answer is None else answer
+
+    async def wait_for_room(self, error: OSError) -> None:
+        """Pause the batch for a full disk, and return when the write is to be tried again.
+
+        Raises GaveUpError.
+        """
+        pause = self._pauses.get("disk")
+        if pause is None:
+            place = f": {error.filename}" if error.filename else ""
+            what = "the disk quota is used up" if error.errno == errno.EDQUOT else "the disk is full"
+            self._begin("disk", what + place)
+        elif pause.tried:
+            self._postpone(pause, grows=False)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writes.add(waiter)
+        self._look()
+        try:
+            await _heard(waiter)
+        finally:
+            self._writes.discard(waiter)
+            self._look()
+
+    def stored(self) -> None:
+        """Take note that outputs were written: a pause for a full disk ends."""
+        self._end("disk")
+
+    def disk_full(self, reason: str | None) -> None:
+        """Pause the batch for `reason` without any trial, until it is None. Call it in the gate's loop."""
+        if reason is None:
+            self._end("journal")
+        elif "journal" not in self._pauses:
+            self._begin("journal", reason)
+
+    def _begin(self, cause: _Cause, reason: str) -> None:
+        self.pauses += 1
+        self._pauses[cause] = _Pause(reason, self._clock.monotonic(), Backoff(self._chance))
+        log.warning("the batch is paused: %s", self._why(cause))
+
+    def _end(self, cause: _Cause) -> None:
+        if self.gave_up is not None or (pause := self._pauses.pop(cause, None)) is None:
+            return
+        if cause == "service":
+            self._health.resume(self._clock.wall())
+        log.info("the batch goes on after %.0f s of pause", self._clock.monotonic() - pause.since)
+        self._look()
+
+    def _why(self, cause: _Cause) -> str:
+        reason = self._pauses[cause].reason
+        return f"{reason}: {self._health.reason}" if cause == "service" else reason
+
+    def _postpone(self, pause: _Pause, *, grows: bool) -> None:
+        """Set the time of the next trial: later each time, unless this one told nothing."""
+        pause.tried = False
+        if grows:
+            pause.backoff.grow()
+        pause.next_trial = self._clock.monotonic() + pause.backoff.wait()
+
+    def _free(self, custom_id: str) -> None:
+        """Free the place of the trial, if this job had it."""
+        if custom_id == self._probe:
+            self._probe = None
+            self._look()
+
+    def _look(self) -> None:
+        """Let by whoever may pass now, and set the timer for the others."""
+        now = self._clock.monotonic()
+        self._give_up(now)
+        if self.gave_up is not None:
+            self._fail(self.gave_up)
+        if not self._pauses:
+            self._probe = None
+            for waiter in self._line:
+                _hand(waiter)
+            self._line.clear()
+        self._try_writes(now)
+        self._try_one(now)
+        self._set_timer()
+
+    def _give_up(self, now: float) -> None:
+        if self._give_up_after is None or self.gave_up is not None:
+            return
+        for cause, pause in self._pauses.items():
+            if now >= pause.since + self._give_up_after:
+                self.gave_up = (
+                    f"gave up after {now - pause.since:.0f} s of pause: {self._why(cause)}. "
+                    f"{_ADVICE[cause]}, and run the same batch again: it goes on where it ended."
+                )
+
+    def _fail(self, message: str) -> None:
+        for waiter in [*self._line, *self._writes]:
+            if not waiter.done():
+                waiter.set_exception(GaveUpError(message))
+        self._line.clear()
+        self._writes.clear()
+        self._resolve(granted=True, marked=False)
+
+    def _try_writes(self, now: float) -> None:
+        pause = self._pauses.get("disk")
+        if pause is not None and now < pause.next_trial:
+            return
+        tries = [_hand(waiter) for waiter in self._writes]
+        if pause is not None and any(tries):
+            self._postpone(pause, grows=True)
+            pause.tried = True
+
+    def _try_one(self, now: float) -> None:
+        """Let the first in line pass as a trial, unless one is out, or a write that waits is the trial."""
+        if self._probe is not None or "journal" in self._pauses:
+            return
+        if ("disk" in self._pauses and self._writes) or now < self._next_trial():
+            return
+        while self._line and self._probe is None:
+            waiter = next(iter(self._line))
+            custom_id = self._line.pop(waiter)
+            if _hand(waiter):
+                self._probe = custom_id
+
+    def _next_trial(self) -> float:
+        return max((pause.next_trial for pause in self._pauses.values()), default=0.0)
+
+    def _set_timer(self) -> None:
+        """Call back when the next trial is due, or when it is time to give up; only while somebody waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not (self._line or self._writes) or not self._pauses:
+            return
+        now = self._clock.monotonic()
+        times = [pause.next_trial for pause in self._pauses.values() if pause.next_trial > now]
+        if self._give_up_after is not None:
+            times += [pause.since + self._give_up_after for pause in self._pauses.values()]
+        if times:
+            self._timer = self._clock.call_at(min(times), self._look)
+
+    async def _company(self, custom_id: str) -> bool:
+        """Wait until the jobs under way tell whether this one failed alone."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._suspended[waiter] = custom_id
+        self._health.set_out(custom_id, out=False)
+        self._look_for_company()
+        try:
+            return await waiter
+        finally:
+            self._suspended.pop(waiter, None)
+
+    def _look_for_company(self) -> None:
+        """Decide on suspended jobs when nothing is under way that could tell more."""
+        if self._suspended and self._health.idle:
+            self._resolve(granted=self._health.several_failed, marked=True)
+
+    def _resolve(self, *, granted: bool, marked: bool) -> None:
+        """Answer all suspended jobs; `marked` counts it as their one second chance."""
+        for waiter, custom_id in self._suspended.items():
+            if waiter.done():
+                continue
+            waiter.set_result(granted)
+            self._health.set_out(custom_id, out=True)
+            if marked:
+                self._health.grant(custom_id)
+        self._suspended.clear()
+
+
+async def _heard(waiter: asyncio.Future[None]) -> None:
+    """Await; an error that came in the same moment as a cancellation is not reported as never retrieved."""
+    try:
+        await waiter
+    finally:
+        if waiter.done() and not waiter.cancelled():
+            waiter.exception()
+
+
+def _hand(waiter: asyncio.Future[None]) -> bool:
+    """Let one who waits go on; False if it was cancelled."""
+    if waiter.done():
+        return False
+    waiter.set_result(None)
+    return True

@@ -1,0 +1,190 @@
+"""One job of a batch: its calls of the client until it is done or has failed for a cause of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from prodia_async import _call
+from prodia_async._errors import ProdiaError, ProdiaTimeoutError
+from prodia_async._files.targets import Target
+from prodia_async.batch.health import AGAINST
+from prodia_async.batch.records import done_record, failed_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prodia_async._files.sinks import Sink
+    from prodia_async._models import Attempt, EventKind, Job, JobResult
+    from prodia_async.batch.manifest import Entry
+    from prodia_async.batch.running import Running
+
+_MOST_ATTEMPTS = 100
+"""How many attempts of one job are kept in its record: an outage of hours may bring thousands."""
+
+_UNTOLD = frozenset({"unknown", "malformed", "timed_out", "cancelled", "not_kept"})
+"""Verdicts after which nobody knows the price. A job that failed, or was answered 5xx, has none."""
+
+
+class StoppedError(ProdiaError):
+    """The batch ended before this job was sent again."""
+
+
+class JobRun:
+    """Runs one entry and writes down what becomes of it, whenever it is cancelled."""
+
+    def __init__(self, batch: Running, entry: Entry) -> None:
+        self._batch = batch
+        self._rooms = batch.rooms
+        self._entry = entry
+        self._id = entry.job.custom_id or ""
+        self._reserved: float | None = None
+        self._earlier: list[Attempt] = []
+        self._heard: Attempt | None = None
+        self._was_sent = False
+        self._ended = False
+
+    async def result(self) -> JobResult:
+        """Return the result once the outputs stand and the journal was told. Raises ProdiaError."""
+        gate = self._rooms.gate
+        gate.begin(self._id)
+        try:
+            while True:
+                pauses = gate.pauses
+                try:
+                    return await self._call()
+                except ProdiaError as error:
+                    if not await self._again(error, pauses):
+                        self._give_up(error)
+                        raise
+        finally:
+            gate.leave(self._id)
+            self._batch.tally.left(self._id)
+
+    async def _call(self) -> JobResult:
+        call = _call.Call(
+            job=self._entry.job,
+            target=Target(accept=None, single=False, sink=self._sink),
+            timeout=self._batch.timeout,
+            price=self._batch.price,
+            bounded=False,
+            before_send=self._before_send,
+            notify=self._hear,
+        )
+        return await _call.run(self._rooms.engine, self._rooms.client, call)
+
+    def _sink(self, job: Job) -> Sink:
+        return self._rooms.outputs.sink(job, self._landed)
+
+    async def _before_send(self, _: int) -> None:
+        """Wait until this attempt may be sent, and has its money and its row in the journal."""
+        kind = self._entry.job.type
+        self._refuse_if_stopping()
+        await self._rooms.gate.enter(self._id)
+        self._refuse_if_stopping()
+        self._reserved = await self._rooms.till.reserve(kind)
+        try:
+            self._refuse_if_stopping()
+            await self._rooms.journal.sent(self._entry, self._reserved)
+        except BaseException:
+            self._rooms.till.release(kind, self._take_reserved())
+            raise
+        self._was_sent = True
+        self._batch.tally.sent(self._id)
+
+    def _refuse_if_stopping(self) -> None:
+        if self._batch.stopping:
+            raise StoppedError("the batch ended before this job was sent")
+
+    def _take_reserved(self) -> float:
+        reserved, self._reserved = self._reserved or 0.0, None
+        return reserved
+
+    def _hear(self, kind: EventKind, attempt: Attempt | None) -> None:
+        """Follow the call's events: each attempt is dealt with once, when it has ended."""
+        if attempt is None or attempt is self._heard:
+            return
+        self._heard = attempt
+        self._rooms.gate.attempt_ended(self._id, attempt)
+        self._batch.tally.attempt_ended(self._id, attempt)
+        if kind in ("shed", "retried") and self._reserved is not None:
+            self._waits(self._lost(attempt))
+
+    def _waits(self, uncertain: float | None) -> None:
+        """Write down that the job waits, with what is reckoned for its last attempt."""
+        with self._batch.writing():
+            self._rooms.journal.waiting(self._id, uncertain=uncertain)
+
+    def _lost(self, attempt: Attempt) -> float | None:
+        """Settle an attempt without a result; return what is reckoned for it, None if it cost nothing."""
+        kind = self._entry.job.type
+        if attempt.verdict in _UNTOLD and attempt.may_have_run:
+            return self._rooms.till.lose(kind, self._take_reserved())
+        self._rooms.till.release(kind, self._take_reserved())
+        return None
+
+    async def _again(self, error: ProdiaError, pauses: int) -> bool:
+        """Tell whether the job is run again from the start; what was tried so far stays in its record."""
+        if self._batch.stopping or self._ended:
+            return False
+        attempts = error.attempts
+        if isinstance(error, ProdiaTimeoutError) and not error.may_have_run:
+            again = self._rooms.gate.pauses != pauses or self._rooms.gate.paused is not None
+        else:
+            again = bool(attempts) and await self._rooms.gate.second_chance(self._id, attempts)
+        if again:
+            if self._reserved is not None and attempts:
+                self._waits(self._lost(attempts[-1]))
+            self._earlier = [*self._earlier, *attempts][-_MOST_ATTEMPTS:]
+        return again
+
+    def _landed(self, result: JobResult) -> None:
+        """Write a job down as done: its outputs stand."""
+        self._ended = True
+        result = replace(result, attempts=self._all(result.attempts))
+        outputs = [
+            (output.path.relative_to(self._rooms.folder).as_posix(), output.size)
+            for output in result.outputs
+            if output.path is not None
+        ]
+        reported = None if result.price is None else result.price.dollars
+        dollars = self._rooms.till.settle(self._entry.job.type, self._take_reserved(), reported)
+        with self._batch.writing():
+            record = done_record(self._entry, result, self._rooms.folder)
+            self._rooms.journal.done(self._id, record, outputs, dollars)
+        self._rooms.gate.stored()
+        self._batch.tally.add_done()
+
+    def _give_up(self, error: ProdiaError) -> None:
+        """Write a job down as failed, unless it was the batch that ended."""
+        error.attempts = self._all(error.attempts)
+        error.may_have_run |= any(attempt.may_have_run for attempt in self._earlier)
+        if self._ended:
+            return
+        last = error.attempts[-1] if error.attempts else None
+        dollars, uncertain = self._settle(error, last)
+        if self._batch.ends_with(error) or (self._batch.stopping and last and last.verdict in AGAINST):
+            if self._was_sent:
+                self._waits(dollars if uncertain is None else uncertain)
+            return
+        self._ended = True
+        with self._batch.writing():
+            if not self._was_sent:
+                self._rooms.journal.unsent(self._entry)
+            record = failed_record(self._entry, error, self._rooms.folder)
+            self._rooms.journal.failed(self._id, record, [], dollars, uncertain=uncertain)
+        self._batch.tally.add_failed()
+
+    def _settle(self, error: ProdiaError, last: Attempt | None) -> tuple[float | None, float | None]:
+        """Settle the last attempt's money: what was reported for it, or what is reckoned for it."""
+        if self._reserved is None or last is None:
+            return None, None
+        result: JobResult | None = getattr(error, "result", None)
+        if result is not None and result.price is not None:
+            till, kind = self._rooms.till, self._entry.job.type
+            return till.settle(kind, self._take_reserved(), result.price.dollars), None
+        return None, self._lost(last)
+
+    def _all(self, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+        return tuple([*self._earlier, *attempts][-_MOST_ATTEMPTS:])

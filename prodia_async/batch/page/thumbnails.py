@@ -1,0 +1,105 @@
+"""Small copies of pictures, made once. All of it blocks.
+
+The pictures come from outside. What no thumbnail can be made of costs little and sinks nothing: a picture's
+size is read from its header and checked before anything is decoded, and large pictures are decoded one at a
+time. Pillow's own guard in `Image.open` does not serve here: up to twice its limit it only warns, and beyond
+that it refuses a JPEG too, which can be shrunk while it is decoded. So its readers are called by class.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import TYPE_CHECKING
+
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
+
+from prodia_async._wire import media
+from prodia_async.batch.page.files import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from PIL import Image, ImageFile
+
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "image/bmp": BmpImagePlugin.BmpImageFile,
+    "image/gif": GifImagePlugin.GifImageFile,
+    "image/jpeg": JpegImagePlugin.JpegImageFile,
+    "image/png": PngImagePlugin.PngImageFile,
+    "image/webp": WebPImagePlugin.WebPImageFile,
+}
+SIDE = 256
+_MOST_PIXELS = 64_000_000  # 256 MB once decoded
+_MOST_PIXELS_SHRUNK = 400_000_000  # of a JPEG, which can be decoded at an eighth of its size
+_LARGE = 16_000_000
+_QUALITY = 75
+_large = threading.Lock()
+
+
+def make_thumbnail(source: Path, target: Path) -> bool:
+    """Make a thumbnail of a picture unless one stands that is not older; return whether there is one now."""
+    try:
+        if _is_fresh(source, target):
+            return True
+        write_whole(target, _thumbnail(source))
+    except Exception:  # noqa: BLE001 - a hostile picture may raise anything, and is shown without a thumbnail
+        return False
+    return True
+
+
+def _is_fresh(source: Path, target: Path) -> bool:
+    made = source.stat().st_mtime_ns
+    try:
+        return target.stat().st_mtime_ns >= made
+    except FileNotFoundError:
+        return False
+
+
+def _thumbnail(source: Path) -> bytes:
+    with source.open("rb") as file, _opened(file) as picture:
+        _shrink_on_load(picture)
+        pixels = picture.size[0] * picture.size[1]
+        if pixels > _MOST_PIXELS:
+            raise ValueError("the picture is too large for a thumbnail")
+        if pixels > _LARGE:
+            with _large:
+                return _encoded(_reduced(picture))
+        return _encoded(_reduced(picture))
+
+
+def _opened(file: BinaryIO) -> ImageFile.ImageFile:
+    kind = media.sniff(file.read(64))
+    file.seek(0)
+    return _READERS[kind](file)
+
+
+def _shrink_on_load(picture: ImageFile.ImageFile) -> None:
+    """Let a JPEG be decoded at a fraction of its size. A progressive one is held whole all the same."""
+    pixels = picture.size[0] * picture.size[1]
+    most = _MOST_PIXELS if picture.info.get("progressive") else _MOST_PIXELS_SHRUNK
+    if pixels <= most:
+        picture.draft(None, (2 * SIDE, 2 * SIDE))  # does nothing for other formats
+
+
+def _reduced(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits of grey, as depth maps have
+        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    elif picture.mode not in ("L", "RGB", "RGBA"):
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    picture.thumbnail((SIDE, SIDE))
+    return ImageOps.exif_transpose(picture)
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "WEBP", quality=_QUALITY, method=1, icc_profile=b"", exif=b"")
+    return content.getvalue()

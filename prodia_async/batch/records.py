@@ -1,0 +1,121 @@
+"""The lines of `results.jsonl`: one JSON object for each job that is done or failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import msgspec
+
+from prodia_async._errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from prodia_async._errors import ProdiaError
+    from prodia_async._models import Job, JobResult, Output
+    from prodia_async.batch.manifest import Entry
+
+
+class OutputRecord(TypedDict):
+    """An output: its path, relative to the batch's folder, its media type and its size."""
+
+    path: str | None
+    content_type: str | None
+    bytes: int | None
+
+
+class ErrorRecord(TypedDict):
+    """Why a job failed; `type` is the error's class in this package."""
+
+    type: str
+    message: str
+    status: int | None
+    request_id: str | None
+    may_have_run: bool
+
+
+class Record(TypedDict):
+    """A line of `results.jsonl`, decoded.
+
+    `job` is the job result as the service sent it, or `type` and `config` of the job where there is none.
+    `attempts` are those of the run that ended the job, each with the fields of `Attempt`.
+    """
+
+    custom_id: str
+    status: Literal["done", "failed"]
+    job: Mapping[str, Any]
+    outputs: list[OutputRecord]
+    error: ErrorRecord | None
+    attempts: list[dict[str, Any]]
+
+
+def done_record(entry: Entry, result: JobResult, folder: Path) -> bytes:
+    """Return the line, without its newline, of a job that is done; its outputs lie in `folder`."""
+    return _encode(done(entry.job.custom_id, result, folder), entry.job)
+
+
+def failed_record(entry: Entry, error: ProdiaError, folder: Path) -> bytes:
+    """Return the line, without its newline, of a job that failed; outputs that were kept are named."""
+    return _encode(failed(entry.job.custom_id, error, folder), entry.job)
+
+
+def done(custom_id: str | None, result: JobResult, folder: Path | None = None) -> dict[str, Any]:
+    """Return the record of a job that is done; paths are relative to `folder`, where it is given."""
+    return {
+        "custom_id": custom_id,
+        "status": "done",
+        "job": result.raw,
+        "outputs": [_output(output, folder) for output in result.outputs],
+        "error": None,
+        "attempts": result.attempts,
+    }
+
+
+def failed(custom_id: str | None, error: ProdiaError, folder: Path | None = None) -> dict[str, Any]:
+    """Return the record of a job that failed; paths are relative to `folder`, where it is given."""
+    result: JobResult | None = getattr(error, "result", None)
+    written = error.written if isinstance(error, OutputError) else ()
+    return {
+        "custom_id": custom_id,
+        "status": "failed",
+        "job": None if result is None else result.raw,
+        "outputs": [{"path": _name(path, folder), "content_type": None, "bytes": None} for path in written],
+        "error": {
+            "type": type(error).__name__,
+            "message": error.message,
+            "status": getattr(error, "status", None),
+            "request_id": getattr(error, "request_id", None),
+            "may_have_run": error.may_have_run,
+        },
+        "attempts": error.attempts,
+    }
+
+
+def _encode(record: dict[str, Any], job: Job) -> bytes:
+    if not record["job"]:
+        record["job"] = {"type": job.type, "config": job.config}
+    try:
+        return msgspec.json.encode(record)
+    except UnicodeEncodeError:  # a header of the service may hold any byte
+        return msgspec.json.encode(_legible(msgspec.to_builtins(record)))
+
+
+def _legible(value: Any) -> Any:
+    """Return JSON whose text can be written as UTF-8: what could not is written out as an escape."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_legible(key): _legible(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_legible(item) for item in value]
+    return value
+
+
+def _output(output: Output, folder: Path | None) -> dict[str, Any]:
+    path = None if output.path is None else _name(output.path, folder)
+    return {"path": path, "content_type": output.content_type, "bytes": output.size}
+
+
+def _name(path: Path, folder: Path | None) -> str:
+    return str(path) if folder is None else path.relative_to(folder).as_posix()

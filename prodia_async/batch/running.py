@@ -1,0 +1,221 @@
+"""A batch while it runs: it joins the feed, the client, the journal, money and the pause."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from prodia_async._errors import (
+    AuthenticationError,
+    BudgetExceededError,
+    OutputError,
+    PermissionDeniedError,
+    ProdiaError,
+)
+from prodia_async._many import AsCompleted, Work
+from prodia_async.batch.gate import GaveUpError
+from prodia_async.batch.job_run import JobRun, StoppedError
+from prodia_async.batch.report import BatchReport, Ending, Progress
+from prodia_async.batch.sampling import Sampler
+from prodia_async.batch.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from prodia_async import _call
+    from prodia_async._models import Job, JobResult
+    from prodia_async.batch.budget import Till
+    from prodia_async.batch.feed import Feed
+    from prodia_async.batch.gate import Gate
+    from prodia_async.batch.journal import Journal, Sample
+    from prodia_async.batch.outputs import Outputs
+    from prodia_async.batch.problems import Problems
+
+log = logging.getLogger("prodia_async")
+
+_AHEAD = 4
+"""Times the most jobs in flight: so many jobs of each type are started, for the limiter must see a line."""
+
+_LEAST_AHEAD = 24
+"""A pause needs 20 jobs that fail."""
+
+_ENDINGS: tuple[tuple[type[ProdiaError], Ending], ...] = (
+    (AuthenticationError, "refused"),
+    (PermissionDeniedError, "refused"),
+    (BudgetExceededError, "spent"),
+)
+
+
+class Rooms(NamedTuple):
+    """What a batch is made of."""
+
+    folder: Path
+    engine: _call.Engine
+    client: _call.Options
+    journal: Journal
+    gate: Gate
+    till: Till
+    outputs: Outputs
+    feed: Feed
+    problems: Problems
+
+
+class Running:
+    """One run of a batch: `run`, then `report`. `price` and `timeout` are those of each job."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        *,
+        price: bool | None,
+        timeout: float | None,
+        on_progress: Callable[[Progress], object] | None,
+    ) -> None:
+        self.rooms = rooms
+        self.price = price
+        self.timeout = timeout
+        self.tally = Tally(self.changed)
+        self._on_progress = on_progress
+        self._started = time.monotonic()
+        self._seconds = 0.0
+        self._ending: Ending = "complete"
+        self._reason: str | None = None
+        self._failure: ProdiaError | None = None
+        self._reading = anyio.CancelScope()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no more is to be sent."""
+        return self._ending != "complete" or self._failure is not None
+
+    async def run(self, stop: asyncio.Event | None) -> None:
+        """Run what is to be run. Raises InputError for the manifest and OutputError for the folder."""
+        rooms, watcher = self.rooms, None
+        if stop is not None:
+            watcher = asyncio.create_task(self._watch(stop))
+        sampler = Sampler(rooms.client.clock, self.progress, self.keep)
+        ahead = max(_LEAST_AHEAD, _AHEAD * rooms.engine.pool.limit)
+        try:
+            async with sampler, AsCompleted(rooms.feed, self._work, ahead) as outcomes:
+                with self._reading:
+                    self._leave_if_idle()
+                    async for _ in outcomes:
+                        pass
+        finally:
+            self._seconds = time.monotonic() - self._started
+            if watcher is not None:
+                watcher.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _work(self) -> Work:
+        return Work(self._run, self.rooms.engine.pool.expect_more)
+
+    async def _run(self, job: Job) -> JobResult:
+        try:
+            return await JobRun(self, self.rooms.feed.entry(job)).result()
+        finally:
+            self._leave_if_idle()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._stop("stopped", None)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """End the batch, and raise nothing, where the journal cannot be written any more."""
+        try:
+            yield
+        except OutputError as error:
+            self.ends_with(error)
+
+    def keep(self, sample: Sample) -> None:
+        """Keep a sample of the progress, and tell of it: a pause may change nothing else."""
+        with self.writing():
+            self.rooms.journal.sample(sample)
+        self.changed()
+
+    def ends_with(self, error: ProdiaError) -> bool:
+        """End the batch if it is the batch that has failed, and not a job of it; return whether it is."""
+        if self.rooms.gate.gave_up is not None and isinstance(error, GaveUpError | OutputError):
+            self._stop("gave_up", self.rooms.gate.gave_up)
+            return True
+        if isinstance(error, OutputError) and error.errno is not None:
+            self._failure = self._failure or error
+            self.rooms.feed.end()
+            self._leave_if_idle()
+            return True
+        for kind, ending in _ENDINGS:
+            if isinstance(error, kind):
+                self._stop(ending, error.message)
+                return True
+        return isinstance(error, StoppedError)
+
+    def _stop(self, ending: Ending, reason: str | None) -> None:
+        """Begin no more jobs."""
+        if self._ending == "complete":
+            self._ending, self._reason = ending, reason
+        self.rooms.feed.end()
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        """Wait no longer for outcomes when the batch ends early and no job is in flight: none will come."""
+        if self.stopping and not self.tally.in_flight:
+            self._reading.cancel()
+
+    def changed(self) -> None:
+        """Tell whoever listens how far the batch is."""
+        if self._on_progress is not None:
+            try:
+                self._on_progress(self.progress())
+            except Exception:
+                log.exception("on_progress raised")
+        if self.stopping:
+            self._leave_if_idle()
+
+    def progress(self) -> Progress:
+        """Return the counts as a value."""
+        rooms, tally = self.rooms, self.tally
+        counts, pool = rooms.feed.counts, rooms.engine.pool
+        return Progress(
+            done=tally.done + counts.done,
+            failed=tally.failed + counts.failed,
+            skipped=counts.done + counts.failed,
+            problems=rooms.problems.count,
+            in_flight=tally.in_flight,
+            limit=min(pool.limit, sum(line.capacity.limit for line in pool.lines.values())),
+            requests=tally.requests,
+            shed=tally.shed,
+            dollars=rooms.till.dollars,
+            paused=rooms.gate.paused,
+        )
+
+    def report(self) -> BatchReport:
+        """Return what became of the batch."""
+        rooms, progress, counts = self.rooms, self.progress(), self.rooms.feed.counts
+        return BatchReport(
+            ending=self._ending,
+            done=progress.done,
+            failed=progress.failed,
+            skipped=progress.skipped,
+            problem_count=progress.problems,
+            problems=tuple(rooms.problems.first),
+            interrupted=counts.interrupted,
+            missing=counts.missing,
+            requests=progress.requests,
+            shed=progress.shed,
+            seconds=self._seconds,
+            dollars=progress.dollars,
+            uncertain=rooms.till.uncertain,
+            uncertain_attempts=rooms.till.uncertain_attempts,
+            overrun=rooms.till.overrun,
+            reason=self._reason,
+            out=rooms.folder,
+            results=rooms.folder / "results.jsonl",
+        )

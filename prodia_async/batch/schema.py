@@ -1,0 +1,161 @@
+"""The journal's tables and statements, and the values that go in and come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+FILE_NAME = "journal.sqlite"
+
+APPLICATION_ID = 0x50524A4C
+"""Tells our files from other programs' (`pragma application_id`): "PRJL"."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # A row's place is its time of arrival, not its custom_id: an id may be a hash, and a wide row written
+        # twice at a random place of a large file costs twice what a slim index entry and a row at the end do.
+        """
+        create table jobs (
+            id integer primary key,
+            custom_id text not null unique,
+            type text not null,
+            state text not null,
+            attempts integer not null,
+            fingerprint blob not null,
+            inputs_mark blob not null,
+            reserved real,
+            outputs text not null default '[]',
+            dollars real,
+            dearest real,
+            uncertain real not null default 0,
+            uncertain_attempts integer not null default 0,
+            job_id text,
+            expires_at real,
+            record blob
+        )
+        """,
+        """
+        create table samples (
+            id integer primary key,
+            at real not null,
+            done integer not null,
+            failed integer not null,
+            in_flight integer not null,
+            "limit" integer not null,
+            shed integer not null,
+            requests integer not null,
+            dollars real
+        )
+        """,
+    ),
+)
+"""Step n brings a journal from version n (`pragma user_version`) to n + 1; a new file takes all steps.
+
+`jobs`: `reserved` is set while an attempt is out and not settled; `dollars` and `uncertain` add up over all
+attempts, `dearest` is the dearest single price; `job_id` and `expires_at` belong to the state `submitted`;
+`record` is the line of results.jsonl, once the job is done or failed.
+"""
+
+VERSION = len(MIGRATIONS)
+
+SENT = """
+    insert into jobs (custom_id, type, state, attempts, fingerprint, inputs_mark, reserved)
+    values (?, ?, 'sent', 1, ?, ?, ?)
+    on conflict (custom_id) do update set
+        type = excluded.type, state = 'sent', attempts = attempts + 1, fingerprint = excluded.fingerprint,
+        inputs_mark = excluded.inputs_mark, reserved = excluded.reserved, outputs = '[]', record = null,
+        job_id = null, expires_at = null
+"""
+UNSENT = """
+    insert into jobs (custom_id, type, state, attempts, fingerprint, inputs_mark)
+    values (?, ?, 'waiting', 0, ?, ?)
+    on conflict (custom_id) do update set
+        type = excluded.type, fingerprint = excluded.fingerprint, inputs_mark = excluded.inputs_mark
+"""
+NOT_SENT = """
+    update jobs set state = 'waiting', attempts = attempts - 1, reserved = null where custom_id = ?
+"""
+WAITING = """
+    update jobs set state = 'waiting', reserved = null, uncertain = uncertain + coalesce(?2, 0),
+        uncertain_attempts = uncertain_attempts + (?2 is not null)
+    where custom_id = ?1
+"""
+ENDED = """
+    update jobs set state = ?2, record = ?3, outputs = ?4, reserved = null,
+        dollars = coalesce(dollars + ?5, ?5, dollars),
+        dearest = coalesce(max(coalesce(dearest, ?5), ?5), dearest),
+        uncertain = uncertain + coalesce(?6, 0), uncertain_attempts = uncertain_attempts + (?6 is not null)
+    where custom_id = ?1
+"""
+SETTLE = """
+    update jobs set uncertain = uncertain + reserved, uncertain_attempts = uncertain_attempts + 1,
+        reserved = null
+    where state = 'sent' and reserved is not null
+"""
+SAMPLE = """
+    insert into samples (at, done, failed, in_flight, "limit", shed, requests, dollars)
+    values (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+SAMPLES = """
+    select at, done, failed, in_flight, "limit", shed, requests, dollars from samples order by id
+"""
+TOTALS = """
+    select type, sum(state = 'done'), sum(state = 'failed'), sum(state = 'sent'),
+        sum(dollars), max(dearest), sum(uncertain), sum(uncertain_attempts)
+    from jobs group by type
+"""
+FIND = """
+    select custom_id, state, attempts, fingerprint, inputs_mark, outputs from jobs where custom_id in ({})
+"""
+RECORDS = """
+    select custom_id, record from jobs
+    where custom_id > ? and state in ({}) and record is not null order by custom_id limit ?
+"""
+
+State: TypeAlias = Literal["sent", "submitted", "waiting", "done", "failed"]
+
+
+class Row(Struct, frozen=True):
+    """What the journal knows of a job. `outputs` are paths, relative to the batch's folder, and bytes.
+
+    `sent`: an attempt is out, or was when a run was cut; it may have been billed. `waiting`: the last attempt
+    ended without a result. `attempts` counts those of all runs.
+    """
+
+    state: State
+    attempts: int
+    fingerprint: bytes
+    inputs_mark: bytes
+    outputs: tuple[tuple[str, int], ...]
+
+
+class Totals(Struct, frozen=True):
+    """What all earlier runs of a batch came to: counts of jobs by state, and money in dollars.
+
+    `sent` were in flight when a run was cut, and were not sent again since. `dollars` adds up the reported
+    prices; None if there was none. `uncertain` is what is reckoned for `uncertain_attempts` of unknown
+    outcome. `dearest` is the dearest reported price by job type.
+    """
+
+    done: int = 0
+    failed: int = 0
+    sent: int = 0
+    dollars: float | None = None
+    uncertain: float = 0.0
+    uncertain_attempts: int = 0
+    dearest: Mapping[str, float] = {}
+
+
+class Sample(Struct, frozen=True):
+    """How far a batch was at one time (`at`: seconds since 1970); the counts are those of `Progress`."""
+
+    at: float
+    done: int
+    failed: int
+    in_flight: int
+    limit: int
+    shed: int
+    requests: int
+    dollars: float | None

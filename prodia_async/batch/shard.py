@@ -1,0 +1,46 @@
+"""Shards: several machines share one manifest, each taking its part of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+
+from msgspec import Struct
+
+from prodia_async._errors import InputError
+
+_FIRST = struct.Struct(">Q")
+_FORM = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+
+
+def id_hash(custom_id: str) -> int:
+    """Return the first 8 bytes of the custom_id's SHA-256 as a number, the first byte the highest."""
+    found: int = _FIRST.unpack_from(hashlib.sha256(custom_id.encode()).digest())[0]
+    return found
+
+
+class Shard(Struct, frozen=True):
+    """Part `number`, from 1, of the `of` parts that a manifest falls into by the hash of the custom_ids.
+
+    Raises InputError for a part that there is not.
+    """
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise InputError(f"shard {self.number}/{self.of} is none: the shards of 10 are 1/10 to 10/10")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read a shard such as "3/10", the third of ten. Raises InputError."""
+        found = _FORM.fullmatch(text.strip())
+        if found is None:
+            raise InputError(f"a shard is written as '3/10', the third of ten, not {text!r}")
+        return cls(int(found[1]), int(found[2]))
+
+    def takes(self, custom_id: str) -> bool:
+        """Tell whether the job of this custom_id is one of this shard's."""
+        return id_hash(custom_id) % self.of == self.number - 1

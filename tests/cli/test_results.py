@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+
+import pytest
+from cli.helpers import echo
+
+HOSTILE = '\x1b[31mred\x9b2J\u202e, "quoted"\nsecond line'
+
+
+@pytest.fixture
+def batch(invoke, write_manifest):
+    """Run a batch into a folder on an emulator that is fast."""
+
+    def run(folder: str, *jobs: dict) -> None:
+        manifest = write_manifest(*jobs)
+        options = ["--emulator", "--latency", "0", "--ask-price", "--no-report"]
+        assert invoke("batch", manifest, "--out", folder, *options).exit_code in (0, 1)
+
+    return run
+
+
+def lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_it_prints_what_stands_in_results_jsonl(invoke, batch, tmp_path):
+    batch("out", echo("b", fail="no"), echo("a"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.*")}
+    result = invoke("results", "out")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (tmp_path / "out" / "results.jsonl").read_text()
+    assert [record["custom_id"] for record in lines(result.stdout)] == ["a", "b"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.*")} == before
+
+
+def test_of_several_folders_the_paths_begin_with_the_folder(invoke, batch):
+    batch("one", echo("a"), echo("b", fail="no"))
+    batch("two", echo("c", fail="never"), echo("d"))
+    result = invoke("results", "one", "two")
+    assert [record["custom_id"] for record in lines(result.stdout)] == ["a", "b", "c", "d"]
+    paths = [output["path"] for record in lines(result.stdout) for output in record["outputs"]]
+    assert [path.partition("/")[0] for path in paths] == ["one", "two"]
+    assert all(os.path.isfile(path) for path in paths)
+
+
+def test_only_failed_ones(invoke, batch):
+    batch("one", echo("a"), echo("b", fail="no"))
+    batch("two", echo("c", fail="never"))
+    result = invoke("results", "one", "two", "--failed")
+    told = [(record["custom_id"], record["status"]) for record in lines(result.stdout)]
+    assert (result.exit_code, told) == (0, [("b", "failed"), ("c", "failed")])
+
+
+def test_csv_has_a_row_for_each_output(invoke, batch):
+    job = echo("a,b")
+    job["config"] |= {"prompt": HOSTILE, "seed": 7, "outputs": 2}
+    batch("out", job, echo("c", fail='no "more"'))
+    result = invoke("results", "out", "--format", "csv")
+    first, second, failed = csv.DictReader(io.StringIO(result.stdout, newline=""))
+    assert (first["custom_id"], first["status"], first["type"]) == ("a,b", "done", "emulator.bytes.v1")
+    assert (first["prompt"], first["seed"], first["dollars"]) == (HOSTILE, "7", "0.0025")
+    assert all(os.path.isfile(os.path.join("out", row["path"])) for row in (first, second))
+    assert (failed["custom_id"], failed["status"]) == ("c", "failed")
+    assert 'no "more"' in failed["error"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_on_a_terminal_nothing_is_acted_upon(start, batch, form):
+    job = echo("a")
+    job["config"]["prompt"] = HOSTILE
+    batch("out", job)
+    ours, theirs = pty.openpty()
+    process = start("results", "out", "--format", form, stdout=theirs)
+    os.close(theirs)
+    _, stderr = process.communicate(timeout=20)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert (process.returncode, stderr) == (0, "")
+    assert "red" in shown
+    assert all(char.isprintable() or char in "\r\n" for char in shown)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_reader_that_leaves_ends_it_quietly(start, batch, form):
+    jobs = [echo(str(number)) for number in range(20)]
+    for job in jobs:
+        job["config"]["prompt"] = "x" * 10_000
+    batch("out", *jobs)
+    reading, writing = os.pipe()
+    process = start("results", "out", "--format", form, stdout=writing)
+    os.close(writing)
+    os.close(reading)
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (141, "")
+
+
+def test_results_and_report_are_written_anew(invoke, batch, tmp_path):
+    batch("out", echo("a"))
+    results, report = tmp_path / "out" / "results.jsonl", tmp_path / "out" / "report.html"
+    before = results.read_text()
+    results.unlink()
+    result = invoke("results", "out", "--report")
+    assert (result.exit_code, result.stdout, results.exists()) == (0, "out/report.html\n", False)
+    result = invoke("results", "out", "--write")
+    assert (result.exit_code, result.stdout) == (0, "out/results.jsonl\n")
+    assert results.read_text() == before
+    assert report.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("options", [[], ["--write"], ["--report"], ["--format", "csv"]])
+def test_a_folder_without_a_batch_ends_with_2(invoke, tmp_path, options):
+    (tmp_path / "other").mkdir()
+    result = invoke("results", "other", *options)
+    assert (result.exit_code, result.stdout.splitlines()[1:]) == (2, [])
+    assert result.stderr.startswith("prodia-async: ")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [["--failed", "--write"], ["--format", "csv", "--report"]])
+def test_what_is_for_printing_goes_with_no_file(invoke, tmp_path, options):
+    (tmp_path / "out").mkdir()
+    result = invoke("results", "out", *options)
+    assert result.exit_code == 2
+    assert "--failed and --format are for printing" in result.stderr
