@@ -261,6 +261,18 @@ class TestOnExit:
         assert scope.cancelled_caught
         assert log == ["clean"]
 
+    async def test_nothing_left_to_await_lets_a_cancellation_through(self, log):
+        async def run():
+            async with OnExit(lambda: log.append("asked")):
+                await asyncio.Event().wait()
+
+        task = asyncio.ensure_future(run())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert log == ["asked"]
+
     def test_a_killed_loop_leaves_nothing_to_await_in(self, log):
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda _, context: log.append(context["message"]))

@@ -289,7 +289,7 @@ async def test_a_cancelled_batch_has_written_down_what_stands(emulator, write_ma
 
 
 async def test_memory_is_for_jobs_in_flight_not_for_the_manifest(prodia, write_manifest, tmp_path):
-    """Lines are read as there is room: with 4 jobs at once, 16 are started and at most 64 put aside."""
+    """Lines are read as there is room: with 4 jobs at once, 24 are started and at most 96 put aside."""
     manifest = write_manifest(*[{"type": "inference.ping.v1"}] * 300)
     queued = 0
     most = 0
@@ -301,5 +301,5 @@ async def test_memory_is_for_jobs_in_flight_not_for_the_manifest(prodia, write_m
 
     report = await run_batch(manifest, tmp_path / "out", prodia=prodia.with_options(on_event=follow))
     assert report.done == 300
-    assert most <= 16
+    assert most <= 24
     assert len(read_results(tmp_path / "out")) == 300

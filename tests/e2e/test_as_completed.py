@@ -296,6 +296,22 @@ async def test_several_readers_all_end_where_the_iterable_fails():
     assert [type(each) for each in ended].count(ValueError) == 1
 
 
+async def test_jobs_run_in_the_tasks_of_those_before_them():
+    loop, tasks = asyncio.get_running_loop(), []
+
+    def make(loop, coroutine, **options):
+        tasks.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    async with serving(answer(DONE)) as server, client(server.base_url) as prodia:
+        loop.set_task_factory(make)
+        async with prodia.as_completed(jobs(100), ahead=4) as outcomes:
+            found = [outcome async for outcome in outcomes]
+        loop.set_task_factory(None)
+    assert len(found) == 100
+    assert 1 <= sum("AsCompleted" in name for name in tasks) <= 5  # four for jobs, and one that reads
+
+
 async def test_each_job_has_its_own_timeout():
     clock = FakeClock()
     async with (
