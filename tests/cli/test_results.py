@@ -30,12 +30,11 @@ def lines(text: str) -> list[dict]:
 
 def test_it_prints_what_stands_in_results_jsonl(invoke, batch, tmp_path):
     batch("out", echo("b", fail="no"), echo("a"))
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.*")}
+    before = (tmp_path / "out" / "results.jsonl").read_text()
     result = invoke("results", "out")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == (tmp_path / "out" / "results.jsonl").read_text()
+    assert result.stdout == before == (tmp_path / "out" / "results.jsonl").read_text()
     assert [record["custom_id"] for record in lines(result.stdout)] == ["a", "b"]
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.*")} == before
 
 
 def test_of_several_folders_the_paths_begin_with_the_folder(invoke, batch):
@@ -106,13 +105,24 @@ def test_results_and_report_are_written_anew(invoke, batch, tmp_path):
     results.unlink()
     result = invoke("results", "out", "--report")
     assert (result.exit_code, result.stdout, results.exists()) == (0, "out/report.html\n", False)
-    result = invoke("results", "out", "--write")
-    assert (result.exit_code, result.stdout) == (0, "out/results.jsonl\n")
+    result = invoke("results", "out", "--format", "csv")
+    assert result.exit_code == 0
     assert results.read_text() == before
     assert report.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("options", [[], ["--write"], ["--report"], ["--format", "csv"]])
+def test_results_that_cannot_be_written_are_printed_all_the_same(invoke, batch, tmp_path):
+    batch("out", echo("a"))
+    results = tmp_path / "out" / "results.jsonl"
+    results.unlink()
+    results.mkdir()
+    result = invoke("results", "out")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["custom_id"] == "a"
+    assert "results.jsonl' could not be written" in result.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--report"], ["--format", "csv"]])
 def test_a_folder_without_a_batch_ends_with_2(invoke, tmp_path, options):
     (tmp_path / "other").mkdir()
     result = invoke("results", "other", *options)
@@ -121,7 +131,7 @@ def test_a_folder_without_a_batch_ends_with_2(invoke, tmp_path, options):
     assert list((tmp_path / "other").iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [["--failed", "--write"], ["--format", "csv", "--report"]])
+@pytest.mark.parametrize("options", [["--failed", "--report"], ["--format", "csv", "--report"]])
 def test_what_is_for_printing_goes_with_no_file(invoke, tmp_path, options):
     (tmp_path / "out").mkdir()
     result = invoke("results", "out", *options)
