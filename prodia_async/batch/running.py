@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
+from msgspec.structs import replace
 
 from prodia_async._errors import (
     AuthenticationError,
@@ -99,7 +100,7 @@ class Running:
         rooms, watcher = self.rooms, None
         if stop is not None:
             watcher = asyncio.create_task(self._watch(stop))
-        sampler = Sampler(rooms.client.clock, self.progress, self.keep)
+        sampler = Sampler(rooms.client.clock, self._look, self.keep)
         ahead = max(_LEAST_AHEAD, _AHEAD * rooms.engine.pool.limit)
         try:
             async with sampler, AsCompleted(rooms.feed, self._work, ahead) as outcomes:
@@ -136,10 +137,14 @@ class Running:
             self.ends_with(error)
 
     def keep(self, sample: Sample) -> None:
-        """Keep a sample of the progress, and tell of it: a pause may change nothing else."""
+        """Keep a sample of the progress."""
         with self.writing():
             self.rooms.journal.sample(sample)
+
+    def _look(self) -> Progress:
+        """Return this run's own counts, and tell how far the batch is: a pause may change nothing else."""
         self.changed()
+        return replace(self.progress(), done=self.tally.done, failed=self.tally.failed)
 
     def ends_with(self, error: ProdiaError) -> bool:
         """End the batch if it is the batch that has failed, and not a job of it; return whether it is."""

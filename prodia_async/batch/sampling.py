@@ -27,6 +27,7 @@ class Sampler:
         self._keep = keep
         self._started = clock.monotonic()
         self._timer: Timer | None = None
+        self._idle: Sample | None = None
 
     async def __aenter__(self) -> None:
         self._sample()
@@ -48,16 +49,22 @@ class Sampler:
         self._arm()
 
     def _sample(self) -> None:
+        """Take a sample. Of those before the first request only the last is kept: a run may send none."""
         progress = self._look()
-        self._keep(
-            Sample(
-                at=self._clock.wall(),
-                done=progress.done,
-                failed=progress.failed,
-                in_flight=progress.in_flight,
-                limit=progress.limit,
-                shed=progress.shed,
-                requests=progress.requests,
-                dollars=progress.dollars,
-            )
+        sample = Sample(
+            at=self._clock.wall(),
+            done=progress.done,
+            failed=progress.failed,
+            in_flight=progress.in_flight,
+            limit=progress.limit,
+            shed=progress.shed,
+            requests=progress.requests,
+            dollars=progress.dollars,
         )
+        if not sample.requests:
+            self._idle = sample
+            return
+        if self._idle is not None:
+            self._keep(self._idle)
+            self._idle = None
+        self._keep(sample)

@@ -83,7 +83,9 @@ def as_text(
     if bench is not None and account is not None:
         sheds += f"; the emulator counts {account.shed:,} of {account.requests:,}"
         speed += f" against the emulator's ideal {bench.ideal:,.1f}"
-    lines += [sheds, speed, *_money(report)]
+    if report.requests:
+        lines += [sheds, speed]
+    lines += _money(report)
     if report.done:
         lines.append(f"outputs: {report.out / 'outputs'}")
     if report.done or report.failed:
