@@ -116,13 +116,42 @@ async def run(engine: Engine, options: Options, call: Call) -> JobResult:
     return await _Run(engine, options, call).result()
 
 
+def _subject(job: Job) -> str:
+    return job.type if job.custom_id is None else f"{job.type} (custom_id {job.custom_id!r})"
+
+
+class _Teller:
+    """Tells of a job's events: the log, whoever follows the call, and the client's hook."""
+
+    def __init__(self, options: Options, call: Call) -> None:
+        self._options = options
+        self._call = call
+
+    def notify(self, kind: EventKind, attempt: Attempt | None) -> None:
+        job = self._call.job
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s %s", kind, _subject(job), attempt or "")
+        if self._call.notify is not None:
+            self._call.notify(kind, attempt)
+        if self._options.on_event is None:
+            return
+        now = datetime.fromtimestamp(self._options.clock.wall(), timezone.utc)
+        try:
+            self._options.on_event(Event(kind, job, now, attempt))
+        except Exception:
+            log.exception("on_event raised")
+
+
 class _Run:
+    # Nothing here refers back to its owner: a run that is over is freed at once, and not by the collector.
+
     def __init__(self, engine: Engine, options: Options, call: Call) -> None:
         self._engine = engine
         self._options = options
         self._call = call
         self._job = call.job
         self._received: Received | None = None
+        self._notify = _Teller(options, call).notify
         self._attempts = Attempts(
             course=Course(options.retry, engine.random),
             clock=options.clock,
@@ -136,7 +165,7 @@ class _Run:
         try:
             verdict = await self._verdict_in_time()
             if verdict.kind != "done":
-                raise error_for(verdict, self._subject, self._attempts.log)
+                raise error_for(verdict, _subject(self._job), self._attempts.log)
             result = await self._commit(verdict)
         except ProdiaError as error:
             self._place(error)
@@ -147,18 +176,13 @@ class _Run:
         self._notify("completed", self._last_attempt)
         return result
 
-    @property
-    def _subject(self) -> str:
-        name = self._job.custom_id
-        return self._job.type if name is None else f"{self._job.type} (custom_id {name!r})"
-
     def _place(self, error: ProdiaError) -> None:
         """Let every error name the job and what was tried before it, and nothing that is not ours."""
         if not error.attempts and self._attempts.log:
             error.attempts = tuple(self._attempts.log)
             error.may_have_run |= any(attempt.may_have_run for attempt in error.attempts)
-        if not error.message.startswith(self._subject):
-            error.message = f"{self._subject}: {error.message}"
+        if not error.message.startswith(_subject(self._job)):
+            error.message = f"{_subject(self._job)}: {error.message}"
             error.args = (error.message,)
         # Whoever runs us may be handling an error of aiohttp, as asyncio's task does: it may show the token.
         error.__context__ = None
@@ -175,8 +199,8 @@ class _Run:
             return await self._verdict()
         where = "was under way" if self._attempts.log else "had not been sent"
         raise ProdiaTimeoutError(
-            f"{self._subject}: not done within timeout={timeout:g} s; it {where}. Allow more time, or start "
-            "fewer jobs at once.",
+            f"{_subject(self._job)}: not done within timeout={timeout:g} s; it {where}. "
+            "Allow more time, or start fewer jobs at once.",
             attempts=self._attempts.log,
         )
 
@@ -239,7 +263,7 @@ class _Run:
                 kept = replace(
                     verdict, kind="not_kept", cause=error.cause, reason=str(error), written=received.written()
                 )
-                raise error_for(kept, self._subject, self._attempts.log) from error.cause
+                raise error_for(kept, _subject(self._job), self._attempts.log) from error.cause
         outputs = received.outputs()
         return replace(result, outputs=outputs, warnings=result.warnings + self._surprises(outputs))
 
@@ -248,19 +272,6 @@ class _Run:
         if asked is None or not outputs or outputs[0].content_type == asked:
             return ()
         return (f"{asked} was asked for, and {outputs[0].content_type} came",)
-
-    def _notify(self, kind: EventKind, attempt: Attempt | None) -> None:
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s %s %s", kind, self._subject, attempt or "")
-        if self._call.notify is not None:
-            self._call.notify(kind, attempt)
-        if self._options.on_event is None:
-            return
-        now = datetime.fromtimestamp(self._options.clock.wall(), timezone.utc)
-        try:
-            self._options.on_event(Event(kind, self._job, now, attempt))
-        except Exception:
-            log.exception("on_event raised")
 
 
 async def _close_all(inputs: list[files.Source]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import stat
@@ -28,6 +29,27 @@ if TYPE_CHECKING:
     AnyPath = str | os.PathLike[str]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+
+class _Names:
+    """Names that no other file has: a process's own random beginning, and a number."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: a forked child must not go on with its parent's names."""
+        self._beginning = secrets.token_hex(8)
+        self._numbers = itertools.count()
+
+    def take(self) -> str:
+        """Return a name in hex digits."""
+        return f"{self._beginning}{next(self._numbers):06x}"
+
+
+_names = _Names()
+if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows, which has no fork
+    os.register_at_fork(after_in_child=_names.renew)
 
 
 class Place:
@@ -86,9 +108,8 @@ class _NewFile:
         os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR))
 
     def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            os.close(self._descriptor)
+        self.closed = True  # first: the descriptor is gone, whatever closing it tells
+        os.close(self._descriptor)
 
 
 class Part:
@@ -269,7 +290,7 @@ def _new_file(
     folder: str, create: Callable[[str], io.FileIO | _NewFile] = _NewFile
 ) -> tuple[str, io.FileIO | _NewFile]:
     """Open a new temporary file in the folder, which is made again if it has gone."""
-    path = f"{folder}{os.sep}.prodia-{secrets.token_hex(8)}.part"
+    path = f"{folder}{os.sep}.prodia-{_names.take()}.part"
     try:
         return path, create(path)
     except FileNotFoundError:

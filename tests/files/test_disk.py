@@ -323,3 +323,21 @@ async def test_files_get_the_usual_permissions(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     assert writer.path.stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert writer.path.stat().st_nlink == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_takes_other_names_for_its_temporary_files():
+    script = (
+        "import os\n"
+        "from prodia_async._files.landing import _names\n"
+        "os.write(1, _names.take().encode() + b' ')\n"
+        "child = os.fork()\n"
+        "os.write(1, _names.take().encode() + b' ')\n"
+        "if child: os.waitpid(child, 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    first, *after = done.stdout.split()
+    assert len({first, *after}) == 3
+    assert sorted(name[:16] == first[:16] for name in after) == [False, True]
