@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -96,6 +97,7 @@ class Options(Struct, frozen=True, kw_only=True):
 class Call(Struct, frozen=True, kw_only=True):
     """One job and how it is to be run; `timeout` in seconds bounds all of it, waiting included.
 
+    With `patient` that time begins when the first attempt is sent, and waiting in line before it costs none.
     `before_send` is awaited before the first byte of each attempt; `notify` hears of the job's events before
     the client's own hook does, and must not raise.
     """
@@ -106,6 +108,7 @@ class Call(Struct, frozen=True, kw_only=True):
     price: bool | None = None
     spool: bool = False
     bounded: bool = True
+    patient: bool = False
     before_send: BeforeSend | None = None
     notify: Notify | None = None
 
@@ -151,6 +154,7 @@ class _Run:
         self._call = call
         self._job = call.job
         self._received: Received | None = None
+        self._deadline: Deadline | None = None
         self._notify = _Teller(options, call).notify
         self._attempts = Attempts(
             course=Course(options.retry, engine.random),
@@ -195,7 +199,8 @@ class _Run:
         timeout, clock = self._call.timeout, self._options.clock
         if timeout is None:
             return await self._verdict()
-        with Deadline(clock, clock.monotonic() + timeout):
+        self._deadline = Deadline(clock, math.inf if self._call.patient else clock.monotonic() + timeout)
+        with self._deadline:
             return await self._verdict()
         where = "was under way" if self._attempts.log else "had not been sent"
         raise ProdiaTimeoutError(
@@ -233,6 +238,8 @@ class _Run:
 
     async def _send(self, request: Request, permit: Permit) -> Verdict:
         options, tally = self._options, self._engine.tally
+        if self._deadline is not None and self._deadline.when == math.inf:
+            self._deadline.move(options.clock.monotonic() + (self._call.timeout or 0.0))
         exchange = Exchange(
             self._engine.transport, options.clock, options.timeouts, options.limits, options.redact
         )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prodia_async.batch.journal import Totals
 
 _PLACES: Final = 10**9  # sums are kept in whole billionths of a dollar: they add up exactly
+_MOST = 1e9  # dollars: what is dearer is taken for a mistake
 _MARGIN = 1.5  # prices vary within a type: so many times the dearest seen is reserved
 _MOST_BLIND = 20  # attempts of unknown outcome for which nothing could be reserved, as no price was known
 
@@ -127,7 +128,7 @@ class Ledger:
         Under a limit, one without a price counts with what was reserved, and its type is refused from now on.
         """
         self._free(job_type, reserved)
-        if dollars is not None and math.isfinite(dollars) and dollars >= 0:
+        if dollars is not None and 0 <= dollars <= _MOST:
             cost = _exact(dollars)
             self._dearest[job_type] = max(cost, self._dearest.get(job_type, 0))
             self._unpriced.discard(job_type)
@@ -167,6 +168,11 @@ class Till:
     def __init__(self, max_spend: float | None, prices: Mapping[str, float], totals: Totals) -> None:
         self._ledger = Ledger(max_spend, prices, totals)
         self._line: dict[asyncio.Future[float], str] = {}
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit."""
+        return self._ledger.limit is not None
 
     @property
     def dollars(self) -> float | None:
@@ -250,7 +256,7 @@ class Till:
 
 
 def _check(what: str, dollars: float) -> None:
-    require(math.isfinite(dollars) and dollars >= 0, what, dollars)
+    require(0 <= dollars <= _MOST, what, dollars)
 
 
 def _exact(dollars: float) -> int:

@@ -87,16 +87,17 @@ class Feed:
         return [self._choose(entry, rows.get(entry.job.custom_id or "")) for entry in block]
 
     def _choose(self, entry: Entry, row: Row | None) -> Choice | Problem:
-        only = self._retrying == "only"
         if row is None:
-            return "leave" if only else "run"
+            return "leave" if self._retrying == "only" else "run"
         if row.state == "failed" and self._retrying != "no":
             return "run"  # perhaps its line was corrected: nothing stands that the old one has made
         if (reason := _difference(entry, row)) is not None:
             return Problem(entry.line, reason)
         if row.state == "failed" or (row.state == "done" and _stand(self._folder, row)):
             return row.state
-        return "leave" if only else _AGAIN.get(row.state, "run")
+        if row.state == "done" and self._retrying == "only":
+            return "leave"
+        return _AGAIN.get(row.state, "run")  # a retry that was cut, too
 
     def _take(self, choice: Choice | Problem) -> bool:
         """Count a choice; return whether the entry is run."""

@@ -90,6 +90,7 @@ class Gate:
         self._health.set_out(custom_id, out=True)
         if not self._pauses:
             return
+        self._free(custom_id)  # it may come again without having tried
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line[waiter] = custom_id
         self._look()

@@ -58,6 +58,10 @@ class JobRun:
                     if not await self._again(error, pauses):
                         self._give_up(error)
                         raise
+                except Exception as error:
+                    unexpected = ProdiaError(f"{type(error).__name__}: {error}")
+                    self._give_up(unexpected)
+                    raise unexpected from error
         finally:
             gate.leave(self._id)
             self._batch.tally.left(self._id)
@@ -67,6 +71,7 @@ class JobRun:
             job=self._entry.job,
             target=Target(accept=None, single=False, sink=self._sink),
             timeout=self._batch.timeout,
+            patient=True,
             price=self._batch.price,
             bounded=False,
             before_send=self._before_send,
@@ -87,14 +92,17 @@ class JobRun:
         try:
             self._refuse_if_stopping()
             await self._rooms.journal.sent(self._entry, self._reserved)
+            self._refuse_if_stopping(written=True)
         except BaseException:
             self._rooms.till.release(kind, self._take_reserved())
             raise
         self._was_sent = True
         self._batch.tally.sent(self._id)
 
-    def _refuse_if_stopping(self) -> None:
+    def _refuse_if_stopping(self, *, written: bool = False) -> None:
         if self._batch.stopping:
+            if written:
+                self._waits(None)
             raise StoppedError("the batch ended before this job was sent")
 
     def _take_reserved(self) -> float:
@@ -108,13 +116,13 @@ class JobRun:
         self._heard = attempt
         self._rooms.gate.attempt_ended(self._id, attempt)
         self._batch.tally.attempt_ended(self._id, attempt)
-        if kind in ("shed", "retried") and self._reserved is not None:
+        # The last one of a call, too: nobody knows how long a second chance is waited for.
+        if (kind in ("shed", "retried") or attempt.verdict in AGAINST) and self._reserved is not None:
             self._waits(self._lost(attempt))
 
     def _waits(self, uncertain: float | None) -> None:
         """Write down that the job waits, with what is reckoned for its last attempt."""
-        with self._batch.writing():
-            self._rooms.journal.waiting(self._id, uncertain=uncertain)
+        self._batch.write(self._rooms.journal.waiting, self._id, uncertain=uncertain)
 
     def _lost(self, attempt: Attempt) -> float | None:
         """Settle an attempt without a result; return what is reckoned for it, None if it cost nothing."""
@@ -129,6 +137,8 @@ class JobRun:
         if self._batch.stopping or self._ended:
             return False
         attempts = error.attempts
+        if attempts and attempts[-1].verdict == "unknown" and not self._rooms.client.retry.resend_unknown:
+            return False
         if isinstance(error, ProdiaTimeoutError) and not error.may_have_run:
             again = self._rooms.gate.pauses != pauses or self._rooms.gate.paused is not None
         else:
@@ -149,10 +159,11 @@ class JobRun:
             if output.path is not None
         ]
         reported = None if result.price is None else result.price.dollars
-        dollars = self._rooms.till.settle(self._entry.job.type, self._take_reserved(), reported)
-        with self._batch.writing():
-            record = done_record(self._entry, result, self._rooms.folder)
-            self._rooms.journal.done(self._id, record, outputs, dollars)
+        reserved = self._take_reserved()
+        dollars = self._rooms.till.settle(self._entry.job.type, reserved, reported)
+        uncertain = reserved if dollars is None and self._rooms.till.is_limited else None
+        record = done_record(self._entry, result, self._rooms.folder)
+        self._batch.write(self._rooms.journal.done, self._id, record, outputs, dollars, uncertain=uncertain)
         self._rooms.gate.stored()
         self._batch.tally.add_done()
 
@@ -169,11 +180,11 @@ class JobRun:
                 self._waits(dollars if uncertain is None else uncertain)
             return
         self._ended = True
-        with self._batch.writing():
-            if not self._was_sent:
-                self._rooms.journal.unsent(self._entry)
-            record = failed_record(self._entry, error, self._rooms.folder)
-            self._rooms.journal.failed(self._id, record, [], dollars, uncertain=uncertain)
+        journal, write = self._rooms.journal, self._batch.write
+        if not self._was_sent:
+            write(journal.unsent, self._entry)
+        record = failed_record(self._entry, error, self._rooms.folder)
+        write(journal.failed, self._id, record, [], dollars, uncertain=uncertain)
         self._batch.tally.add_failed()
 
     def _settle(self, error: ProdiaError, last: Attempt | None) -> tuple[float | None, float | None]:

@@ -130,10 +130,19 @@ class Journal:
         return self._put(schema.WAITING, (custom_id, uncertain), _ROW)
 
     def done(
-        self, custom_id: str, record: bytes, outputs: Sequence[tuple[str, int]], dollars: float | None
+        self,
+        custom_id: str,
+        record: bytes,
+        outputs: Sequence[tuple[str, int]],
+        dollars: float | None,
+        *,
+        uncertain: float | None = None,
     ) -> Awaitable[None]:
-        """Write down a job that is done: its line of results.jsonl, outputs (path, bytes) and price."""
-        return self._ended("done", custom_id, record, outputs, dollars, None)
+        """Write down a job that is done: its line of results.jsonl, outputs (path, bytes) and price.
+
+        `uncertain`: the dollars reckoned for it where it has no price.
+        """
+        return self._ended("done", custom_id, record, outputs, dollars, uncertain)
 
     def failed(
         self,

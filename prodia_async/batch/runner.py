@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from prodia_async._client import connection
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, OutputError
 from prodia_async._files.hops import hop
 from prodia_async._loops import OnExit
 from prodia_async._settings import require
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from prodia_async.batch.feed import Retrying
     from prodia_async.batch.manifest import Problem, Source
     from prodia_async.batch.report import BatchReport, Progress
+
+log = logging.getLogger("prodia_async")
+
+_LONGEST_RETRY_AFTER = 3600.0
+"""Seconds that a job of a batch waits as it is told to, even where a single call would rather fail."""
 
 
 async def run_batch(
@@ -67,11 +73,12 @@ async def run_batch(
 
     `out` gets journal.sqlite, outputs/<first byte of the SHA-256 of the custom_id>/<custom_id>.<ext>, and in
     the end results.jsonl with a line for each job. A job that is done is not run again while its outputs
-    stand; one that failed is with `retry_failed`, and nothing else with `only_failed`.
+    stand; one that failed is with `retry_failed`, and with `only_failed` nothing but these and those that
+    were cut.
 
     `price`: ask for prices; default: as the client does. `max_spend`: dollars for all runs of this batch: the
     attempt that might exceed it is not sent, and the batch ends. `prices`: dollars by job type, where they
-    are known beforehand. `timeout`: seconds for each job, without the batch's pauses. `resend_unknown`: how
+    are known beforehand. `timeout`: seconds for each job, from its first attempt on. `resend_unknown`: how
     often a job is sent again after an attempt that may have run and been billed.
 
     A service that is gone, and a full disk, pause the batch; `give_up_after` seconds of that end it; default:
@@ -88,7 +95,12 @@ async def run_batch(
     require(resend_unknown >= 0, "resend_unknown", resend_unknown)
     folder, problems = Path(out), Problems(on_problem)
     engine, client = await connection(prodia)
-    client = replace(client, retry=replace(client.retry, resend_unknown=resend_unknown))
+    retry = replace(
+        client.retry,
+        resend_unknown=resend_unknown,
+        max_retry_after=max(client.retry.max_retry_after, _LONGEST_RETRY_AFTER),
+    )
+    client = replace(client, retry=retry)
     gate = Gate(client.clock, engine.random, give_up_after=give_up_after)
     lines = Manifest(
         manifest,
@@ -101,7 +113,7 @@ async def run_batch(
         await lines.open()
         await hop(_refuse_foreign, folder)
         journal = await Journal.open(folder, wall=client.clock.wall, on_full=gate.disk_full)
-        async with OnExit(partial(_finish, journal, folder)):
+        async with OnExit(partial(_finish, journal, folder, gate)):
             outputs = Outputs(folder, engine.budget, gate.wait_for_room)
             if journal.totals.sent:
                 await hop(outputs.sweep)
@@ -118,11 +130,16 @@ async def run_batch(
     return batch.report()
 
 
-async def _finish(journal: Journal, folder: Path) -> None:
+async def _finish(journal: Journal, folder: Path, gate: Gate) -> None:
     """Close the journal and write results.jsonl from it, whatever has ended the batch but the journal."""
-    await journal.aclose()
-    if not journal.is_broken:
-        await hop(write_results, folder)
+    try:
+        await journal.aclose()
+        if not journal.is_broken:
+            await hop(write_results, folder)
+    except OutputError as error:
+        if gate.gave_up is None:
+            raise
+        log.error("%s", error.message)  # noqa: TRY400 - the batch has ended for want of room, as it will tell
 
 
 def _refuse_foreign(folder: Path) -> None:

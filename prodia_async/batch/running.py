@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 from msgspec.structs import replace
@@ -26,7 +25,7 @@ from prodia_async.batch.sampling import Sampler
 from prodia_async.batch.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from prodia_async import _call
@@ -128,18 +127,16 @@ class Running:
         await stop.wait()
         self._stop("stopped", None)
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """End the batch, and raise nothing, where the journal cannot be written any more."""
+    def write(self, put: Callable[..., object], *values: Any, **options: Any) -> None:
+        """Tell the journal; where it cannot be written any more, end the batch and raise nothing."""
         try:
-            yield
+            put(*values, **options)
         except OutputError as error:
             self.ends_with(error)
 
     def keep(self, sample: Sample) -> None:
         """Keep a sample of the progress."""
-        with self.writing():
-            self.rooms.journal.sample(sample)
+        self.write(self.rooms.journal.sample, sample)
 
     def _look(self) -> Progress:
         """Return this run's own counts, and tell how far the batch is: a pause may change nothing else."""

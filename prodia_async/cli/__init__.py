@@ -6,7 +6,9 @@ take 200 ms. `--help` loads neither the HTTP client nor rich.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 
 _EXTRAS = {"click": "cli", "rich": "cli", "PIL": "emulator"}
@@ -14,6 +16,7 @@ _EXTRAS = {"click": "cli", "rich": "cli", "PIL": "emulator"}
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    _open_standard_descriptors()
     try:
         importlib.import_module("prodia_async.cli.group").command(prog_name="prodia-async")
     except ModuleNotFoundError as error:
@@ -21,3 +24,12 @@ def main() -> None:
         if extra is None:
             raise
         sys.exit(f"{error.name} is not installed: pip install 'prodia-async[{extra}]'")
+
+
+def _open_standard_descriptors() -> None:
+    """Put the null device where standard input, output or error is closed, lest a file of ours land there."""
+    for descriptor in range(3):
+        with contextlib.suppress(OSError):
+            os.fstat(descriptor)
+            continue
+        os.open(os.devnull, os.O_RDWR)  # takes the lowest free number

@@ -43,7 +43,7 @@ Example: prodia-async batch jobs.jsonl --out results
 @_running(
     "--max-concurrency", type=click.IntRange(min=1), metavar="N", help="The most jobs at once; default: 256."
 )
-@options.timeout("each job", _running)
+@options.timeout("each job, from its first attempt on", _running)
 @_running(
     "--give-up-after",
     type=options.seconds,
@@ -51,7 +51,7 @@ Example: prodia-async batch jobs.jsonl --out results
     help="End the batch when nothing could be done for so long: 90, 30m, 3h; default: never.",
 )
 @_again("--retry-failed", is_flag=True, help="Run the jobs that failed again, too.")
-@_again("--only-failed", is_flag=True, help="Run the jobs that failed again, and no others.")
+@_again("--only-failed", is_flag=True, help="Run only the jobs that failed, or were cut, again.")
 @_money(
     "--max-spend",
     type=options.dollars,

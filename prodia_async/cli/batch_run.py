@@ -80,7 +80,8 @@ class BatchRun:
         """Say what the second signal has cut."""
         if self._writing is None:
             jobs = count(self._state.in_flight, "job was", "jobs were")
-            say(f"stopped: {jobs} in flight: they may have run and been billed")
+            billed = ": they may have run and been billed" if self._state.in_flight else ""
+            say(f"stopped: {jobs} in flight{billed}")
             say("to go on: the same command again")
 
     async def _run(self, prodia: Prodia, stop: asyncio.Event) -> BatchReport:

@@ -75,7 +75,7 @@ def type_price(text: str) -> tuple[str, float]:
 
 def timeout(what: str, option: Callable[..., Decorate] = click.option) -> Decorate:
     """Return the option `--timeout` for `what`."""
-    text = f"Time for {what}, waiting included: 90, 30m, 3h; default: no limit."
+    text = f"Time for {what}: 90, 30m, 3h; default: no limit."
     return option("--timeout", type=seconds, metavar="SECONDS", help=text)
 
 

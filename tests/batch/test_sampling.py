@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from support.fake_clock import START, FakeClock
 
 from prodia_async.batch.journal import Sample
@@ -31,7 +33,7 @@ async def test_samples_grow_apart_with_the_length_of_the_run():
     clock, kept = FakeClock(), []
     async with Sampler(clock, lambda: Progress(requests=1), kept.append):
         clock.advance(10_000)
-    gaps = [after.at - before.at for before, after in zip(kept, kept[1:], strict=False)]
+    gaps = [after.at - before.at for before, after in pairwise(kept)]
     assert gaps[0] == 1
     assert 8 < gaps[-2] < 11
     assert clock.next_due is None

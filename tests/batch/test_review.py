@@ -1,0 +1,189 @@
+"""What money, time limits, stops and repeats must not do to a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+from datetime import datetime, timezone
+
+import pytest
+from batch.helpers import echo
+from support.fake_clock import FakeClock
+
+from prodia_async import Prodia, Retry
+from prodia_async._models import Attempt
+from prodia_async.batch import run_batch
+from prodia_async.batch.budget import Ledger
+from prodia_async.batch.gate import Gate
+from prodia_async.batch.journal import Totals
+
+TYPE = "emulator.bytes.v1"
+
+
+@pytest.fixture
+async def hasty(emulator):
+    """A client that gives a job up at its first failure."""
+    retry = Retry(max_errors=0, backoff=0.01)
+    async with Prodia(
+        base_url=emulator.base_url, token=emulator.token, max_concurrency=4, retry=retry
+    ) as client:
+        yield client
+
+
+def states(out) -> dict[str, str]:
+    with contextlib.closing(sqlite3.connect(out / "journal.sqlite")) as journal:
+        return dict(journal.execute("select custom_id, state from jobs"))
+
+
+@pytest.mark.parametrize("prices", [None, {TYPE: 1.0}])
+async def test_jobs_that_fail_together_hold_no_money_that_others_wait_for(
+    hasty, write_manifest, tmp_path, prices
+):
+    manifest = write_manifest(*[echo(str(n), status=500) for n in range(3)])
+    running = run_batch(manifest, tmp_path / "out", prodia=hasty, max_spend=2.0, prices=prices)
+    report = await asyncio.wait_for(running, 20)
+    assert (report.ending, report.done, report.failed) == ("complete", 0, 3)
+    assert report.uncertain_attempts == 0
+
+
+async def test_an_attempt_that_was_answered_is_not_in_flight_when_the_batch_is_cut(
+    hasty, emulator, write_manifest, tmp_path
+):
+    manifest = write_manifest(echo("bad", status=500), echo("slow", latency=30))
+    running = asyncio.create_task(run_batch(manifest, tmp_path / "out", prodia=hasty))
+    while emulator.stats().failed < 1:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert states(tmp_path / "out") == {"bad": "waiting", "slow": "sent"}
+
+
+async def test_a_job_in_line_for_its_turn_has_not_begun_its_time(emulator, write_manifest, tmp_path):
+    async with Prodia(base_url=emulator.base_url, token=emulator.token, max_concurrency=1) as prodia:
+        manifest = write_manifest(*[echo(str(n), latency=0.4) for n in range(5)])
+        report = await run_batch(manifest, tmp_path / "out", prodia=prodia, timeout=1.0)
+    assert (report.done, report.failed) == (5, 0)
+
+
+async def test_only_failed_goes_on_where_it_was_cut(prodia, write_manifest, tmp_path):
+    lines = [echo(str(n), status=400, times=1, key=str(n), latency=0.3) for n in range(6)]
+    manifest, out = write_manifest(*lines), tmp_path / "out"
+    assert (await run_batch(manifest, out, prodia=prodia)).failed == 6
+    running = asyncio.create_task(run_batch(manifest, out, prodia=prodia, only_failed=True))
+    while "sent" not in states(out).values():
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await run_batch(manifest, out, prodia=prodia, only_failed=True)
+    assert set(states(out).values()) == {"done"}
+
+
+async def test_one_stop_lets_what_is_sent_finish(prodia, write_manifest, tmp_path):
+    """A stop the moment that a row is committed: its request is not begun, or it ends."""
+    manifest = write_manifest(echo("job", latency=0.1))
+
+    async def stop_at_commit(out, stop: asyncio.Event) -> None:
+        while not (out / "journal.sqlite").exists():
+            await asyncio.sleep(0)
+        with contextlib.closing(sqlite3.connect(out / "journal.sqlite", timeout=0)) as journal:
+            row = None
+            while row is None:
+                with contextlib.suppress(sqlite3.OperationalError):  # its tables are not there yet
+                    row = journal.execute("select 1 from jobs where state = 'sent'").fetchone()
+                await asyncio.sleep(0)
+        stop.set()
+
+    cut = []
+    for run in range(20):
+        stop, out = asyncio.Event(), tmp_path / str(run)
+        stopping = asyncio.create_task(stop_at_commit(out, stop))
+        await asyncio.wait_for(run_batch(manifest, out, prodia=prodia, stop=stop), 20)
+        stopping.cancel()
+        cut += [run for state in states(out).values() if state == "sent"]
+    assert cut == []
+
+
+async def test_what_is_reckoned_for_jobs_without_a_price_is_not_forgotten(prodia, write_manifest, tmp_path):
+    lines = [echo("priced", price=0.5), *[echo(str(n), price=None) for n in range(6)]]
+    manifest = write_manifest(*lines)
+    first = await run_batch(manifest, tmp_path / "out", prodia=prodia, max_spend=2.0)
+    assert first.uncertain > 0
+    stop = asyncio.Event()
+    stop.set()
+    second = await run_batch(manifest, tmp_path / "out", prodia=prodia, max_spend=2.0, stop=stop)
+    assert second.requests == 0
+    assert second.uncertain == pytest.approx(first.uncertain)
+    assert second.uncertain_attempts == first.uncertain_attempts
+
+
+async def test_a_trial_that_comes_back_without_having_tried_does_not_block_the_gate():
+    clock = FakeClock()
+    gate = Gate(clock, random.Random(1), give_up_after=None)
+
+    def refused() -> Attempt:
+        begun = datetime.fromtimestamp(clock.wall(), timezone.utc)
+        return Attempt(1, begun, 0.0, 0.1, "not_sent", may_have_run=False, reason="refused")
+
+    for number in range(20):
+        gate.begin(str(number))
+        await gate.enter(str(number))
+        gate.attempt_ended(str(number), refused())
+    assert gate.paused is not None
+    gate.begin("trial")
+    gate.begin("other")
+    trial = asyncio.create_task(gate.enter("trial"))
+    other = asyncio.create_task(gate.enter("other"))
+    await asyncio.sleep(0)
+    clock.advance(2)
+    await trial
+    again = asyncio.create_task(gate.enter("trial"))  # its time ran out while it waited for the journal
+    await asyncio.sleep(0)
+    clock.advance(300)
+    await asyncio.sleep(0)
+    assert other.done() or again.done()
+    for task in (other, again):
+        task.cancel()
+
+
+def test_a_price_beyond_all_reason_is_counted_or_refused_but_no_accident():
+    ledger = Ledger(None, {}, Totals())
+    ledger.settle(TYPE, 0.0, 1e300)
+
+
+async def test_what_may_have_run_is_not_sent_again_where_that_is_forbidden(
+    emulator, write_manifest, tmp_path
+):
+    manifest = write_manifest(*[echo(str(n), drop="before", key=str(n)) for n in range(3)])
+    async with Prodia(base_url=emulator.base_url, token=emulator.token, max_concurrency=4) as prodia:
+        report = await run_batch(manifest, tmp_path / "out", prodia=prodia, resend_unknown=0)
+    assert (report.done, report.failed, report.requests) == (0, 3, 3)
+    assert emulator.stats().billed == 3
+
+
+async def test_a_hook_of_the_client_that_breaks_a_job_fails_that_job_alone(
+    emulator, write_manifest, tmp_path
+):
+    """Whatever is raised inside a job's run becomes its own record."""
+
+    class Broken:
+        async def send(self, request, progress):
+            raise RuntimeError("a transport of the user's own")
+
+        async def aclose(self):
+            pass
+
+        def close_dead(self):
+            pass
+
+        def abandon(self):
+            pass
+
+    async with Prodia(base_url=emulator.base_url, token=emulator.token, transport=Broken) as prodia:
+        report = await run_batch(write_manifest(echo("a"), echo("b")), tmp_path / "out", prodia=prodia)
+    assert (report.ending, report.done, report.failed) == ("complete", 0, 2)
+    assert set(states(tmp_path / "out").values()) == {"failed"}
