@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--accept", metavar="TYPE", help="The media type wanted for the first output: image/png.")
 @click.option("--price", is_flag=True, help="Ask what the job costs.")
-@timeout_option("the job")
+@timeout_option("the job, waiting included")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--emulator", is_flag=True, help="Run the job on a local emulator instead of the service.")
 @debug_option
