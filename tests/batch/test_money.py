@@ -15,6 +15,8 @@ from prodia_async import Prodia
 from prodia_async.batch import run_batch
 from prodia_async.emulator import Emulator, background_emulator
 
+pytestmark = pytest.mark.newest
+
 
 def priced(custom_id: str, dollars: float | None, **orders) -> dict:
     return echo(custom_id, price=dollars, **orders)
@@ -90,7 +92,6 @@ async def test_sheds_and_refusals_cost_nothing(prodia, emulator, write_manifest,
     assert (report.uncertain, report.overrun) == (0, 0)
 
 
-@pytest.mark.newest
 def test_a_kill_in_between_forgets_no_money(tmp_path):
     chance = random.Random(3)
     lines = [priced(str(n), chance.choice([0.01, 0.03, 0.1]), latency=0.05) for n in range(300)]

@@ -13,6 +13,8 @@ from prodia_async import Prodia
 from prodia_async.batch import Progress, run_batch
 from prodia_async.emulator import Emulator
 
+pytestmark = pytest.mark.newest
+
 HOURS = 3 * 3600.0
 
 
@@ -47,7 +49,7 @@ class Outage:
         return back
 
 
-@pytest.mark.parametrize("jobs", [300, pytest.param(2000, marks=pytest.mark.newest)])
+@pytest.mark.parametrize("jobs", [300, 2000])
 async def test_an_outage_of_hours_fails_no_job(write_manifest, tmp_path, jobs):
     manifest = write_manifest(*[echo(f"job-{number}") for number in range(jobs)])
     clock = FakeClock()

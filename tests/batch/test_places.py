@@ -20,6 +20,8 @@ from batch.helpers import echo, read_results
 from prodia_async import InputError, OutputError
 from prodia_async.batch import Progress, run_batch
 
+pytestmark = pytest.mark.newest
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:

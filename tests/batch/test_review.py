@@ -19,6 +19,8 @@ from prodia_async.batch.budget import Ledger
 from prodia_async.batch.gate import Gate
 from prodia_async.batch.journal import Totals
 
+pytestmark = pytest.mark.newest
+
 TYPE = "emulator.bytes.v1"
 
 

@@ -9,6 +9,8 @@ import pty
 import pytest
 from cli.helpers import echo
 
+pytestmark = pytest.mark.newest
+
 HOSTILE = '\x1b[31mred\x9b2J\u202e, "quoted"\nsecond line'
 
 

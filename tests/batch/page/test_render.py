@@ -14,6 +14,8 @@ from prodia_async.batch.page.contents import gather
 from prodia_async.batch.page.render import json_for_script, render
 from prodia_async.batch.page.timeline import timeline
 
+pytestmark = pytest.mark.newest
+
 
 class Parsed(HTMLParser):
     """A page as a browser's first step sees it: tags with their attributes, and the text of each element."""

@@ -14,6 +14,8 @@ from batch.page.test_timeline import sample
 from prodia_async import InputError, OutputError
 from prodia_async.batch.page import write_report
 
+pytestmark = pytest.mark.newest
+
 
 def with_pictures(folder, count):
     records = []
