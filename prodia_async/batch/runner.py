@@ -102,12 +102,8 @@ async def run_batch(
     )
     client = replace(client, retry=retry)
     gate = Gate(client.clock, engine.random, give_up_after=give_up_after)
-    lines = Manifest(
-        manifest,
-        problems.add,
-        defaults=Defaults(type, config or {}, accept),
-        shard=_shard(shard),
-        allow_outside=allow_outside,
+    lines = _lines(
+        manifest, problems, Defaults(type, config or {}, accept), shard, allow_outside=allow_outside
     )
     async with OnExit(lines.aclose):
         await lines.open()
@@ -167,12 +163,8 @@ async def check_manifest(
     """
     problems = Problems(on_problem)
     by_type: dict[str, int] = {}
-    lines = Manifest(
-        manifest,
-        problems.add,
-        defaults=Defaults(type, config or {}, accept),
-        shard=_shard(shard),
-        allow_outside=allow_outside,
+    lines = _lines(
+        manifest, problems, Defaults(type, config or {}, accept), shard, allow_outside=allow_outside
     )
     async with OnExit(lines.aclose):
         await lines.open()
@@ -182,5 +174,13 @@ async def check_manifest(
     return ManifestCheck(sum(by_type.values()), by_type, problems.count, tuple(problems.first))
 
 
-def _shard(given: str | Shard | None) -> Shard | None:
-    return Shard.parse(given) if isinstance(given, str) else given
+def _lines(
+    manifest: Source,
+    problems: Problems,
+    defaults: Defaults,
+    shard: str | Shard | None,
+    *,
+    allow_outside: bool,
+) -> Manifest:
+    part = Shard.parse(shard) if isinstance(shard, str) else shard
+    return Manifest(manifest, problems.add, defaults=defaults, shard=part, allow_outside=allow_outside)
