@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,12 +17,11 @@ from prodia_async._files.targets import Folders, Target
 from prodia_async._http.exchange import Exchange
 from prodia_async._http.payload import JsonBody, MultipartBody
 from prodia_async._http.received import NotKeptError, Received
-from prodia_async._http.transport import Request, Transport
+from prodia_async._http.transport import Body, Request, Transport
 from prodia_async._loops import OnExit
 from prodia_async._models import Attempt, Event, EventKind, Job, JobResult, Stats, Verdict
 from prodia_async._pacing.attempts import Attempts, BeforeSend, Notify
 from prodia_async._pacing.clock import Clock, Deadline
-from prodia_async._pacing.retry import Course
 from prodia_async._settings import Limits, Retry, Timeouts, require
 from prodia_async._wire import encode
 from prodia_async._wire.accept import accept_header
@@ -113,40 +112,31 @@ class Call(Struct, frozen=True, kw_only=True):
     notify: Notify | None = None
 
 
-async def run(engine: Engine, options: Options, call: Call) -> JobResult:
-    """Run the job and return its result with its outputs stored. Raises ProdiaError."""
+def run(engine: Engine, options: Options, call: Call) -> Coroutine[Any, Any, JobResult]:
+    """Await it: run the job and return its result with its outputs stored. Raises ProdiaError."""
     require(call.timeout is None or call.timeout > 0, "timeout", call.timeout)
-    return await _Run(engine, options, call).result()
+    return _Run(engine, options, call).result()
 
 
 def _subject(job: Job) -> str:
     return job.type if job.custom_id is None else f"{job.type} (custom_id {job.custom_id!r})"
 
 
-class _Teller:
-    """Tells of a job's events: the log, whoever follows the call, and the client's hook."""
-
-    def __init__(self, options: Options, call: Call) -> None:
-        self._options = options
-        self._call = call
-
-    def notify(self, kind: EventKind, attempt: Attempt | None) -> None:
-        job = self._call.job
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s %s %s", kind, _subject(job), attempt or "")
-        if self._call.notify is not None:
-            self._call.notify(kind, attempt)
-        if self._options.on_event is None:
-            return
-        now = datetime.fromtimestamp(self._options.clock.wall(), timezone.utc)
-        try:
-            self._options.on_event(Event(kind, job, now, attempt))
-        except Exception:
-            log.exception("on_event raised")
-
-
 class _Run:
     # Nothing here refers back to its owner: a run that is over is freed at once, and not by the collector.
+    # Thousands may wait in line: what only an attempt needs is made with the attempt.
+
+    __slots__ = (
+        "_accept",
+        "_attempts",
+        "_body",
+        "_call",
+        "_deadline",
+        "_engine",
+        "_job",
+        "_options",
+        "_received",
+    )
 
     def __init__(self, engine: Engine, options: Options, call: Call) -> None:
         self._engine = engine
@@ -155,19 +145,13 @@ class _Run:
         self._job = call.job
         self._received: Received | None = None
         self._deadline: Deadline | None = None
-        self._notify = _Teller(options, call).notify
-        self._attempts = Attempts(
-            course=Course(options.retry, engine.random),
-            clock=options.clock,
-            notify=self._notify,
-            before_send=call.before_send,
-        )
+        self._attempts = Attempts(options.retry, engine.random, options.clock)
 
     async def result(self) -> JobResult:
         self._engine.tally.jobs += 1
         self._notify("queued", None)
         try:
-            verdict = await self._verdict_in_time()
+            verdict = await self._verdict()
             if verdict.kind != "done":
                 raise error_for(verdict, _subject(self._job), self._attempts.log)
             result = await self._commit(verdict)
@@ -195,13 +179,29 @@ class _Run:
     def _last_attempt(self) -> Attempt | None:
         return self._attempts.log[-1] if self._attempts.log else None
 
-    async def _verdict_in_time(self) -> Verdict:
-        timeout, clock = self._call.timeout, self._options.clock
-        if timeout is None:
-            return await self._verdict()
+    def _notify(self, kind: EventKind, attempt: Attempt | None) -> None:
+        """Tell of an event: the log, whoever follows the call, and the client's hook."""
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s %s", kind, _subject(self._job), attempt or "")
+        if self._call.notify is not None:
+            self._call.notify(kind, attempt)
+        if self._options.on_event is None:
+            return
+        now = datetime.fromtimestamp(self._options.clock.wall(), timezone.utc)
+        try:
+            self._options.on_event(Event(kind, self._job, now, attempt))
+        except Exception:
+            log.exception("on_event raised")
+
+    def _verdict(self) -> Awaitable[Verdict]:
+        timeout = self._call.timeout
+        return self._at_any_time() if timeout is None else self._in_time(timeout)
+
+    async def _in_time(self, timeout: float) -> Verdict:
+        clock = self._options.clock
         self._deadline = Deadline(clock, math.inf if self._call.patient else clock.monotonic() + timeout)
         with self._deadline:
-            return await self._verdict()
+            return await self._at_any_time()
         where = "was under way" if self._attempts.log else "had not been sent"
         raise ProdiaTimeoutError(
             f"{_subject(self._job)}: not done within timeout={timeout:g} s; it {where}. "
@@ -209,34 +209,35 @@ class _Run:
             attempts=self._attempts.log,
         )
 
-    async def _verdict(self) -> Verdict:
+    def _at_any_time(self) -> Awaitable[Verdict]:
         job_json = encode.job_json(self._job)
-        accept = accept_header(self._job.accept or self._call.target.accept)
-        given = self._job.inputs
-        inputs = [] if given == () else await files.prepare(given, spool=self._call.spool)
+        self._accept = accept_header(self._job.accept or self._call.target.accept)
+        return self._pace(JsonBody(job_json)) if self._job.inputs == () else self._with_inputs(job_json)
 
+    async def _with_inputs(self, job_json: bytes) -> Verdict:
+        inputs = await files.prepare(self._job.inputs, spool=self._call.spool)
         async with OnExit(lambda: _close_all(inputs) if inputs else None):
-            request = self._request(job_json, accept, inputs)
+            return await self._pace(self._body_of(job_json, inputs))
 
-            async def send(permit: Permit) -> Verdict:
-                return await self._send(request, permit)
-
-            with self._engine.pool.join(
-                self._job.type, self._job.priority, bounded=self._call.bounded
-            ) as turn:
-                return await self._attempts.run(turn, send)
-
-    def _request(self, job_json: bytes, accept: str, inputs: list[files.Source]) -> Request:
-        price = self._options.price if self._call.price is None else self._call.price
-        url = self._options.url + ("?price=true" if price else "")
-        headers = {**self._options.headers, "Accept": accept}
+    def _body_of(self, job_json: bytes, inputs: list[files.Source]) -> Body:
         if not inputs:
-            return Request(url, headers, JsonBody(job_json))
+            return JsonBody(job_json)
         heads = [encode.PartHead(source.filename, source.content_type, source.size) for source in inputs]
         plan = encode.plan(job_json, heads, encode.new_boundary(self._engine.random.randbytes))
-        return Request(url, headers, MultipartBody(plan, inputs))
+        return MultipartBody(plan, inputs)
 
-    async def _send(self, request: Request, permit: Permit) -> Verdict:
+    def _pace(self, body: Body) -> Awaitable[Verdict]:
+        """Join the line, and send until a verdict is final."""
+        self._body = body
+        turn = self._engine.pool.join(self._job.type, self._job.priority, bounded=self._call.bounded)
+        return self._attempts.run(turn, self._send, self._notify, self._call.before_send)
+
+    def _request(self) -> Request:
+        price = self._options.price if self._call.price is None else self._call.price
+        url = self._options.url + ("?price=true" if price else "")
+        return Request(url, {**self._options.headers, "Accept": self._accept}, self._body)
+
+    async def _send(self, permit: Permit) -> Verdict:
         options, tally = self._options, self._engine.tally
         if self._deadline is not None and self._deadline.when == math.inf:
             self._deadline.move(options.clock.monotonic() + (self._call.timeout or 0.0))
@@ -249,7 +250,7 @@ class _Run:
             return Verdict("bad_input", False, f"its sink could not be made: {error}", cause=error)
         received = Received(sink, options.limits)
         tally.requests += 1
-        verdict = await exchange.run(request, self._job, received, permit, self._call.timeout or 0.0)
+        verdict = await exchange.run(self._request(), self._job, received, permit, self._call.timeout or 0.0)
         tally.shed += verdict.kind == "shed"
         tally.stale += verdict.stale
         self._received = received

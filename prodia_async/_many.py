@@ -162,22 +162,22 @@ class AsCompleted:
         """Run a job, then wait for another, until the block's end cancels this task."""
         loop = asyncio.get_running_loop()
         while True:
-            self._done.append(await _outcome(run, job))
-            self._news.set()
+            try:
+                self._hand_out(Outcome(job, result=await run(job)))
+            except ProdiaError as error:
+                self._hand_out(Outcome(job, error=error))
+            except Exception as error:  # noqa: BLE001 - one job's failure never sinks the rest
+                unexpected = ProdiaError(f"{job.type}: {type(error).__name__}: {error}")
+                unexpected.__cause__ = error
+                self._hand_out(Outcome(job, error=unexpected))
+                del unexpected
             following: asyncio.Future[Job] = loop.create_future()
             self._idle.append(following)
             job = await following
 
-
-async def _outcome(run: Run, job: Job) -> Outcome:
-    try:
-        return Outcome(job, result=await run(job))
-    except ProdiaError as error:
-        return Outcome(job, error=error)
-    except Exception as error:  # noqa: BLE001 - one job's failure never sinks the rest
-        unexpected = ProdiaError(f"{job.type}: {type(error).__name__}: {error}")
-        unexpected.__cause__ = error
-        return Outcome(job, error=unexpected)
+    def _hand_out(self, outcome: Outcome) -> None:
+        self._done.append(outcome)
+        self._news.set()
 
 
 def _check(job: object) -> None:

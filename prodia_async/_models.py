@@ -46,21 +46,21 @@ class JobState(Struct, frozen=True):
     history: Any = None
 
 
-class Metrics(Struct, frozen=True):
+class Metrics(Struct, frozen=True, gc=False):
     """The `metrics` of a job result: inference time in seconds, iterations per second; `raw` has the rest."""
 
     elapsed: float | None = None
     ips: float | None = None
 
 
-class Price(Struct, frozen=True):
+class Price(Struct, frozen=True, gc=False):
     """What a job cost, in US dollars; reported only when it was asked for with `price=True`."""
 
     dollars: float
     product: str | None = None
 
 
-class OutputInfo(Struct, frozen=True):
+class OutputInfo(Struct, frozen=True, gc=False):
     """What is known of an output before its bytes: its place in the reply, the service's name, its type."""
 
     index: int
@@ -116,7 +116,7 @@ VerdictKind: TypeAlias = Literal[
 ]
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, gc=False):
     """One attempt of a job: when, how long it waited before and took, and what came of it.
 
     `waited` and `elapsed` are seconds. `may_have_run` tells whether the service may have run, and

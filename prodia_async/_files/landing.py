@@ -56,9 +56,9 @@ class Place:
     """Where a job's outputs land: in a folder, or the first in one exact file and the others beside it."""
 
     def __init__(self, path: AnyPath, *, exact: bool) -> None:
-        self._path = path
+        self._path = os.fspath(path)
         self._file: Path | None = None
-        self._folder = None if exact else os.fspath(path)
+        self._folder = None if exact else self._path
 
     def folder(self) -> str:
         """Return the folder of all files, temporary ones too; an exact path may turn out to be a folder."""
@@ -71,8 +71,8 @@ class Place:
                 self._folder = str(self._file.parent)
         return self._folder
 
-    def settle(self, temporary: str, suffix: str, stem: str, number: int) -> tuple[Path, int]:
-        """Give a complete temporary file its name; return it and its number, at least `number`.
+    def settle(self, temporary: str, suffix: str, stem: str, number: int) -> tuple[str, int]:
+        """Give a complete temporary file its name; return its path and its number, at least `number`.
 
         Number 1 of an exact file replaces what is there. Anything else takes the next free name.
         """
@@ -81,11 +81,11 @@ class Place:
             if number == 1:
                 refuse_special(self._file)
                 os.replace(temporary, self._file)
-                return Path(self._path), number
+                return self._path, number
             stem = self._file.stem
         while not add(temporary, target := f"{folder}{os.sep}{name_of(stem, suffix, number)}"):
             number += 1
-        return Path(target), number
+        return target, number
 
 
 class _NewFile:
@@ -113,7 +113,7 @@ class _NewFile:
 
 
 class Part:
-    """One output on its way to disk. `path` is set once it has landed.
+    """One output on its way to disk. `location`, its path as text, is set once it has landed.
 
     `lost`: earlier blocks may be lost, so that writing the last one again would not make it whole.
     """
@@ -121,7 +121,7 @@ class Part:
     def __init__(
         self, place: Place, suffix: str, *, create: Callable[[str], io.FileIO | _NewFile] = _NewFile
     ) -> None:
-        self.path: Path | None = None
+        self.location: str | None = None
         self.lost = False
         self._place = place
         self._suffix = suffix
@@ -131,6 +131,11 @@ class Part:
         self._size = 0
         self._dropped = False
         self._lock = threading.Lock()  # a part may be dropped while a block is being written
+
+    @property
+    def path(self) -> Path | None:
+        """Where it has landed."""
+        return None if self.location is None else Path(self.location)
 
     def write(self, block: bytes | bytearray, *, last: bool = False) -> None:
         """Append a block to the temporary file; `last` closes it. A block that fails leaves nothing of it."""
@@ -155,7 +160,7 @@ class Part:
         with self._lock:
             if self._temporary is None:
                 raise AssertionError("a part is written before it lands, and not dropped meanwhile")
-            self.path, number = self._place.settle(self._temporary, self._suffix, stem, number)
+            self.location, number = self._place.settle(self._temporary, self._suffix, stem, number)
             self._temporary = None
             return number
 
@@ -228,12 +233,12 @@ class Landing:
         for part, rest in parts:
             if self.dead:
                 return
-            if rest is not None and part.path is None:
+            if rest is not None and part.location is None:
                 part.write(rest, last=True)
         if self.dead:
             return
         for part, _ in parts:
-            if part.path is None:
+            if part.location is None:
                 self._number = part.land(stem, self._number + 1)
 
 

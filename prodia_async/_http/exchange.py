@@ -163,8 +163,7 @@ class Exchange(Struct, frozen=True):
             watch.reading()
             piece = await reply.read()
             watch.storing()
-            for event in decoder.feed(piece) if piece else decoder.close():
-                await received.take(event)
+            await received.take(decoder.feed(piece) if piece else decoder.close())
 
     async def _refusal(self, reply: Reply, job: Job, permit: Permit, watch: Watch) -> Verdict:
         """Read an answer that is no result; a 429 that came during the upload ends the upload, unread."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prodia_async._errors import OutputError
 from prodia_async._models import Output, OutputInfo
@@ -11,7 +11,7 @@ from prodia_async._wire.decode import Event, JobPart, OutputEnd, OutputStart
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Awaitable
+    from collections.abc import Iterable
 
     from prodia_async._files.sinks import Sink, Writer
     from prodia_async._models import JobResult
@@ -39,29 +39,38 @@ class Received:
         self._writers: list[Writer] = []
         self._sizes: list[int] = []
 
-    async def take(self, event: Event) -> None:
-        """Deal with one event of the decoder. Raises NotKeptError."""
-        if isinstance(event, bytes):
-            await self._write(event)
-        elif isinstance(event, OutputStart):
-            info = OutputInfo(len(self._infos), event.filename, event.content_type)
-            self._infos.append(info)
-            self._sizes.append(0)
-            self._writers.append(await _kept(self._sink.open(info)))
-        elif isinstance(event, OutputEnd):
-            await _kept(self._writers[-1].close())
-        elif isinstance(event, JobPart):
-            self.job_part = event.body
+    async def take(self, events: Iterable[Event]) -> None:
+        """Deal with what the decoder made of a piece of the reply, in order. Raises NotKeptError."""
+        try:
+            for event in events:
+                if isinstance(event, bytes):
+                    self._count(len(event))
+                    await self._writers[-1].write(event)
+                elif isinstance(event, OutputStart):
+                    info = OutputInfo(len(self._infos), event.filename, event.content_type)
+                    self._infos.append(info)
+                    self._sizes.append(0)
+                    self._writers.append(await self._sink.open(info))
+                elif isinstance(event, OutputEnd):
+                    await self._writers[-1].close()
+                elif isinstance(event, JobPart):
+                    self.job_part = event.body
+        except NotKeptError:
+            raise
+        except Exception as error:
+            raise _not_kept(error) from error
 
-    async def _write(self, data: bytes) -> None:
-        self._sizes[-1] += len(data)
+    def _count(self, size: int) -> None:
+        self._sizes[-1] += size
         if self._max_bytes is not None and sum(self._sizes) > self._max_bytes:
             raise NotKeptError(None, f"its outputs are larger than Limits.max_output_bytes={self._max_bytes}")
-        await _kept(self._writers[-1].write(data))
 
     async def commit(self, result: JobResult) -> None:
         """Keep the outputs. Raises NotKeptError."""
-        await _kept(self._sink.commit(result))
+        try:
+            await self._sink.commit(result)
+        except Exception as error:
+            raise _not_kept(error) from error
 
     async def discard(self) -> None:
         """Drop what was received. A sink that cannot even do that is told of in the log only."""
@@ -73,14 +82,16 @@ class Received:
     def outputs(self) -> tuple[Output, ...]:
         """Describe the outputs; where they lie is known once they are committed."""
         return tuple(
-            Output(
-                filename=info.filename,
-                content_type=info.content_type,
-                size=size,
-                path=getattr(writer, "path", None),
-                data=getattr(writer, "data", None),
-            )
-            for info, size, writer in zip(self._infos, self._sizes, self._writers, strict=True)
+            [
+                Output(
+                    info.filename,
+                    info.content_type,
+                    size,
+                    getattr(writer, "path", None),
+                    getattr(writer, "data", None),
+                )
+                for info, size, writer in zip(self._infos, self._sizes, self._writers, strict=True)
+            ]
         )
 
     def written(self) -> tuple[pathlib.Path, ...]:
@@ -88,10 +99,7 @@ class Received:
         return tuple(output.path for output in self.outputs() if output.path is not None)
 
 
-async def _kept(action: Awaitable[Any]) -> Any:
-    """Await what a sink does; whatever it raises means that the output was not kept."""
-    try:
-        return await action
-    except Exception as error:
-        what = str(error) if isinstance(error, OutputError) else f"the sink failed: {error!r}"
-        raise NotKeptError(error, what) from error
+def _not_kept(error: Exception) -> NotKeptError:
+    """Whatever a sink raises means that the outputs are not kept."""
+    what = str(error) if isinstance(error, OutputError) else f"the sink failed: {error!r}"
+    return NotKeptError(error, what)

@@ -10,12 +10,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeAlias
 
 from prodia_async._models import Attempt, Verdict
+from prodia_async._pacing.retry import Course
 
 if TYPE_CHECKING:
+    from random import Random
+
     from prodia_async._models import EventKind
     from prodia_async._pacing.clock import Clock
-    from prodia_async._pacing.retry import Course
     from prodia_async._pacing.turns import Permit, Turn
+    from prodia_async._settings import Retry
 
 Send: TypeAlias = "Callable[[Permit], Awaitable[Verdict]]"
 BeforeSend: TypeAlias = Callable[[int], Awaitable[None]]
@@ -25,40 +28,51 @@ Notify: TypeAlias = "Callable[[EventKind, Attempt | None], None]"
 class Attempts:
     """One job's attempts: runs them until a verdict is final and keeps the record of each in `log`."""
 
-    def __init__(
-        self, *, course: Course, clock: Clock, notify: Notify, before_send: BeforeSend | None = None
-    ) -> None:
+    __slots__ = ("_chance", "_clock", "_course", "_retry", "log")
+
+    def __init__(self, retry: Retry, chance: Random, clock: Clock) -> None:
         self.log: list[Attempt] = []
-        self._course = course
+        self._retry = retry
+        self._chance = chance
         self._clock = clock
-        self._notify = notify
-        self._before_send = before_send
+        self._course: Course | None = None
 
-    async def run(self, turn: Turn, send: Send) -> Verdict:
-        """Return the final verdict. `before_send` is awaited after each permit, before its first byte."""
+    async def run(
+        self, turn: Turn, send: Send, notify: Notify, before_send: BeforeSend | None = None
+    ) -> Verdict:
+        """Return the final verdict, and give the turn up.
+
+        `before_send` is awaited after each permit, before its first byte; `notify` must not raise.
+        """
         waiting_since = self._clock.monotonic()
-        while True:
-            permit = await turn.permit()
-            await self._announce(permit)
-            verdict = await self._attempt(permit, send, waiting_since)
-            waiting_since = self._clock.monotonic()
-            if verdict.kind == "done":
-                return verdict
-            pause = self._course.wait_after(verdict, waiting_since)
-            if verdict.kind == "shed":
-                self._notify("shed", self.log[-1])
-            if pause is None:
-                return verdict
-            if verdict.kind != "shed":
-                self._notify("retried", self.log[-1])
-                await self._clock.sleep(pause)
+        with turn:
+            while True:
+                permit = await turn.permit()
+                await self._announce(permit, notify, before_send)
+                verdict = await self._attempt(permit, send, waiting_since)
+                waiting_since = self._clock.monotonic()
+                if verdict.kind == "done":
+                    return verdict
+                pause = self._wait_after(verdict, waiting_since)
+                if verdict.kind == "shed":
+                    notify("shed", self.log[-1])
+                if pause is None:
+                    return verdict
+                if verdict.kind != "shed":
+                    notify("retried", self.log[-1])
+                    await self._clock.sleep(pause)
 
-    async def _announce(self, permit: Permit) -> None:
+    def _wait_after(self, verdict: Verdict, now: float) -> float | None:
+        if self._course is None:  # most jobs never need one
+            self._course = Course(self._retry, self._chance)
+        return self._course.wait_after(verdict, now)
+
+    async def _announce(self, permit: Permit, notify: Notify, before_send: BeforeSend | None) -> None:
         try:
-            if self._before_send is not None:
-                await self._before_send(len(self.log) + 1)
+            if before_send is not None:
+                await before_send(len(self.log) + 1)
                 permit.begins()
-            self._notify("sent", None)
+            notify("sent", None)
         except BaseException:
             permit.ignore()
             raise

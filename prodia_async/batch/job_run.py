@@ -13,7 +13,8 @@ from prodia_async.batch.health import AGAINST
 from prodia_async.batch.records import done_record, failed_record, relative
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
 
     from prodia_async._files.sinks import Sink
     from prodia_async._models import Attempt, EventKind, Job, JobResult
@@ -66,7 +67,7 @@ class JobRun:
             gate.leave(self._id)
             self._batch.tally.left(self._id)
 
-    async def _call(self) -> JobResult:
+    def _call(self) -> Coroutine[Any, Any, JobResult]:
         call = _call.Call(
             job=self._entry.job,
             target=Target(accept=None, single=False, sink=self._sink),
@@ -77,7 +78,7 @@ class JobRun:
             before_send=self._before_send,
             notify=self._hear,
         )
-        return await _call.run(self._rooms.engine, self._rooms.client, call)
+        return _call.run(self._rooms.engine, self._rooms.client, call)
 
     def _sink(self, job: Job) -> Sink:
         return self._rooms.outputs.sink(job, self._landed)
@@ -149,20 +150,18 @@ class JobRun:
             self._earlier = [*self._earlier, *attempts][-_MOST_ATTEMPTS:]
         return again
 
-    def _landed(self, result: JobResult) -> None:
+    def _landed(self, result: JobResult, paths: Sequence[str]) -> None:
         """Write a job down as done: its outputs stand."""
         self._ended = True
-        result = replace(result, attempts=self._all(result.attempts))
-        outputs = [
-            (relative(output.path, self._rooms.folder), output.size)
-            for output in result.outputs
-            if output.path is not None
-        ]
+        if self._earlier or len(result.attempts) > _MOST_ATTEMPTS:
+            result = replace(result, attempts=self._all(result.attempts))
+        names = [relative(path, self._rooms.folder) for path in paths]
+        outputs = [(name, output.size) for name, output in zip(names, result.outputs, strict=True)]
         reported = None if result.price is None else result.price.dollars
         reserved = self._take_reserved()
         dollars = self._rooms.till.settle(self._entry.job.type, reserved, reported)
         uncertain = reserved if dollars is None and self._rooms.till.is_limited else None
-        record = done_record(self._entry, result, self._rooms.folder)
+        record = done_record(self._entry, result, names)
         self._batch.write(self._rooms.journal.done, self._id, record, outputs, dollars, uncertain=uncertain)
         self._rooms.gate.stored()
         self._batch.tally.add_done()

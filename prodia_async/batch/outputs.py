@@ -6,18 +6,17 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING, TypeAlias
 
-from msgspec.structs import replace
-
 from prodia_async._files.sinks import FolderSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from prodia_async._files.sinks import Budget, WaitForRoom, Writer
-    from prodia_async._models import Job, JobResult, OutputInfo
+    from prodia_async._files.sinks import Budget, WaitForRoom
+    from prodia_async._models import Job, JobResult
 
-OnLanded: TypeAlias = "Callable[[JobResult], object]"
+OnLanded: TypeAlias = "Callable[[JobResult, Sequence[str]], object]"
+"""Hears of the result and the paths of its outputs, as text: a pathlib.Path costs as much as a file."""
 
 
 class Outputs:
@@ -29,18 +28,18 @@ class Outputs:
 
     def __init__(self, out: Path, budget: Budget, wait_for_room: WaitForRoom) -> None:
         self._folder = out / "outputs"
-        self._folders = {f"{byte:02x}": self._folder / f"{byte:02x}" for byte in range(256)}
+        self._folders = {f"{byte:02x}": str(self._folder / f"{byte:02x}") for byte in range(256)}
         self._budget = budget
         self._wait_for_room = wait_for_room
 
     def sink(self, job: Job, on_landed: OnLanded) -> LandingSink:
-        """Return the sink for one attempt of a job; `on_landed` gets the result whose outputs stand."""
+        """Return the sink for one attempt of a job; `on_landed` hears when its outputs stand."""
         custom_id = job.custom_id or ""
         digest = hashlib.sha256(custom_id.encode("utf-8", "surrogatepass")).hexdigest()
-        folder = FolderSink(
-            self._folders[digest[:2]], custom_id, self._budget, wait_for_room=self._wait_for_room
+        folder = self._folders[digest[:2]]
+        return LandingSink(
+            folder, custom_id, self._budget, wait_for_room=self._wait_for_room, on_landed=on_landed
         )
-        return LandingSink(folder, on_landed)
 
     def sweep(self) -> None:
         """Remove the temporary files that a killed run has left. Blocks."""
@@ -49,31 +48,28 @@ class Outputs:
                 path.unlink()
 
 
-class LandingSink:
+class LandingSink(FolderSink):
     """A FolderSink that tells of its outputs the moment they stand: a cancellation may come next."""
 
-    def __init__(self, folder: FolderSink, on_landed: OnLanded) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: str,
+        custom_id: str,
+        budget: Budget,
+        *,
+        wait_for_room: WaitForRoom,
+        on_landed: OnLanded,
+    ) -> None:
+        super().__init__(folder, custom_id, budget, wait_for_room=wait_for_room)
         self._on_landed = on_landed
-        self._writers: list[Writer] = []
-
-    async def open(self, output: OutputInfo) -> Writer:
-        """Begin an output."""
-        writer = await self._folder.open(output)
-        self._writers.append(writer)
-        return writer
 
     async def commit(self, result: JobResult) -> None:
         """Make the outputs stand, and tell."""
+        writers = self._writers
         try:
-            await self._folder.commit(result)
+            await super().commit(result)
         finally:
-            paths = [getattr(writer, "path", None) for writer in self._writers]
-            if None not in paths:
-                pairs = zip(result.outputs, paths, strict=True)
-                outputs = tuple(replace(output, path=path) for output, path in pairs)
-                self._on_landed(replace(result, outputs=outputs))
-
-    async def discard(self) -> None:
-        """Leave nothing."""
-        await self._folder.discard()
+            paths = [writer.part.location for writer in writers]
+            landed = [path for path in paths if path is not None]
+            if len(landed) == len(paths):
+                self._on_landed(result, landed)

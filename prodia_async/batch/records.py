@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
@@ -10,11 +11,11 @@ import msgspec
 from prodia_async._errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from prodia_async._errors import ProdiaError
-    from prodia_async._models import Job, JobResult, Output
+    from prodia_async._models import Job, JobResult
     from prodia_async.batch.manifest import Entry
 
 
@@ -51,9 +52,9 @@ class Record(TypedDict):
     attempts: list[dict[str, Any]]
 
 
-def done_record(entry: Entry, result: JobResult, folder: Path) -> bytes:
-    """Return the line, without its newline, of a job that is done; its outputs lie in `folder`."""
-    return _encode(done(entry.job.custom_id, result, folder), entry.job)
+def done_record(entry: Entry, result: JobResult, names: Sequence[str | None]) -> bytes:
+    """Return the line, without its newline, of a job that is done; `names` are its outputs' paths."""
+    return _encode(_done(entry.job.custom_id, result, names), entry.job)
 
 
 def failed_record(entry: Entry, error: ProdiaError, folder: Path) -> bytes:
@@ -61,13 +62,21 @@ def failed_record(entry: Entry, error: ProdiaError, folder: Path) -> bytes:
     return _encode(failed(entry.job.custom_id, error, folder), entry.job)
 
 
-def done(custom_id: str | None, result: JobResult, folder: Path | None = None) -> dict[str, Any]:
-    """Return the record of a job that is done; paths are relative to `folder`, where it is given."""
+def done(custom_id: str | None, result: JobResult) -> dict[str, Any]:
+    """Return the record of a job that is done, with its outputs' paths as they are."""
+    names = [None if output.path is None else str(output.path) for output in result.outputs]
+    return _done(custom_id, result, names)
+
+
+def _done(custom_id: str | None, result: JobResult, names: Sequence[str | None]) -> dict[str, Any]:
     return {
         "custom_id": custom_id,
         "status": "done",
         "job": result.raw,
-        "outputs": [_output(output, folder) for output in result.outputs],
+        "outputs": [
+            {"path": name, "content_type": output.content_type, "bytes": output.size}
+            for name, output in zip(names, result.outputs, strict=True)
+        ],
         "error": None,
         "attempts": result.attempts,
     }
@@ -113,18 +122,13 @@ def _legible(value: Any) -> Any:
     return value
 
 
-def _output(output: Output, folder: Path | None) -> dict[str, Any]:
-    path = None if output.path is None else _name(output.path, folder)
-    return {"path": path, "content_type": output.content_type, "bytes": output.size}
-
-
 def _name(path: Path, folder: Path | None) -> str:
-    return str(path) if folder is None else relative(path, folder)
+    return str(path) if folder is None else relative(str(path), folder)
 
 
-def relative(path: Path, folder: Path) -> str:
+def relative(path: str, folder: Path) -> str:
     """Return the path of an output as journal and results have it: relative to the folder that it lies in."""
-    text, head = str(path), f"{folder}{os.sep}"
-    if not text.startswith(head):
-        return path.relative_to(folder).as_posix()
-    return text[len(head) :].replace(os.sep, "/")  # 50 times as quick, and a batch asks for each output
+    head = f"{folder}{os.sep}"
+    if not path.startswith(head):
+        return PurePath(path).relative_to(folder).as_posix()
+    return path[len(head) :].replace(os.sep, "/")  # 50 times as quick, and a batch asks for each output

@@ -37,13 +37,13 @@ ATTEMPT_AS_JSON = {
 }
 
 
-def test_a_record_of_a_job_that_is_done(tmp_path):
+def test_a_record_of_a_job_that_is_done():
     outputs = (
-        Output("x", "image/png", 3, path=tmp_path / "outputs" / "aa" / "x.png"),
+        Output("x", "image/png", 3),
         Output("y", "text/plain", 4, data=b"text"),
     )
     result = JobResult("t", {}, outputs=outputs, attempts=(ATTEMPT,), raw={"type": "t", "new": [1]})
-    assert json.loads(done_record(an_entry("x"), result, tmp_path)) == {
+    assert json.loads(done_record(an_entry("x"), result, ["outputs/aa/x.png", None])) == {
         "custom_id": "x",
         "status": "done",
         "job": {"type": "t", "new": [1]},
@@ -56,8 +56,8 @@ def test_a_record_of_a_job_that_is_done(tmp_path):
     }
 
 
-def test_a_result_without_a_job_part_has_the_job_as_it_was_asked_for(tmp_path):
-    record = json.loads(done_record(an_entry("x"), JobResult("t", {}), tmp_path))
+def test_a_result_without_a_job_part_has_the_job_as_it_was_asked_for():
+    record = json.loads(done_record(an_entry("x"), JobResult("t", {}), []))
     assert record["job"] == {"type": KIND, "config": {"prompt": "a cat"}}
 
 

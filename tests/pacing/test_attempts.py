@@ -12,7 +12,6 @@ from support.fake_clock import START
 
 from prodia_async._models import Verdict
 from prodia_async._pacing.attempts import Attempts
-from prodia_async._pacing.retry import Course
 from prodia_async._settings import Retry
 
 DONE = Verdict("done", may_have_run=True, status=200, request_id="r-9")
@@ -34,12 +33,9 @@ class Job:
         self.permits = []
         self.script = list(script)
         self.took = took
-        self.attempts = Attempts(
-            course=Course(Retry(**retry), random.Random(3)),
-            clock=bench.clock,
-            notify=notify or (lambda kind, attempt: self.events.append((kind, attempt and attempt.number))),
-            before_send=before_send,
-        )
+        self.notify = notify or (lambda kind, attempt: self.events.append((kind, attempt and attempt.number)))
+        self.before_send = before_send
+        self.attempts = Attempts(Retry(**retry), random.Random(3), bench.clock)
 
     async def send(self, permit):
         self.permits.append(permit)
@@ -53,8 +49,8 @@ class Job:
         return verdict
 
     async def run(self):
-        with self.bench.pool.join("a") as turn:
-            return await self.attempts.run(turn, self.send)
+        turn = self.bench.pool.join("a")
+        return await self.attempts.run(turn, self.send, self.notify, self.before_send)
 
     async def finish(self):
         """Run to the end, moving the clock to whatever is due next."""

@@ -11,7 +11,6 @@ from pacing.bench import Bench, settle
 
 from prodia_async._models import Verdict
 from prodia_async._pacing.attempts import Attempts
-from prodia_async._pacing.retry import Course
 from prodia_async._pacing.turns import LINGER
 from prodia_async._settings import Retry
 
@@ -67,12 +66,13 @@ class Soak:
 
     async def job(self, number):
         await self.bench.clock.sleep(self.chance.uniform(0.0, 120.0))
-        course = Course(Retry(max_errors=2, resend_unknown=1, backoff=2.0), self.chance)
-        attempts = Attempts(course=course, clock=self.bench.clock, notify=lambda kind, attempt: None)
+        retry = Retry(max_errors=2, resend_unknown=1, backoff=2.0)
+        attempts = Attempts(retry, self.chance, self.bench.clock)
         self.attempts.append(attempts)
         name = f"type{number % TYPES}", number
-        with self.bench.pool.join(name[0], number % 3) as turn:
-            return (await attempts.run(turn, lambda permit: self.send(name, permit))).kind
+        turn = self.bench.pool.join(name[0], number % 3)
+        verdict = await attempts.run(turn, lambda permit: self.send(name, permit), lambda kind, attempt: None)
+        return verdict.kind
 
     async def run(self):
         clock = self.bench.clock
