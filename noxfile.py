@@ -152,5 +152,5 @@ def sockets(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def batches(session: nox.Session) -> None:
     """Print what a batch of a million lines costs, and run one through a minute without a network."""
-    session.install(".[cli,emulator]")
+    session.install(".[cli,emulator,fast]")
     session.run("python", "benchmarks/batches", *session.posargs)

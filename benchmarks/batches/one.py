@@ -1,8 +1,7 @@
-"""Run one batch in a process of its own and print what it cost: one.py MANIFEST OUT."""
+"""Run one batch as the command does, in a process of its own, and print its cost: one.py MANIFEST OUT."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import resource
 import sys
@@ -12,9 +11,11 @@ from null import NullTransport
 
 from prodia_async import Prodia
 from prodia_async.batch import run_batch
+from prodia_async.cli import loop
+from prodia_async.cli.terminal import Exit
 
 
-async def main(manifest: str, out: str) -> None:
+async def main(manifest: str, out: str) -> Exit:
     async with Prodia(token="none", base_url="http://127.0.0.1:1", transport=NullTransport) as prodia:
         started, busy = time.perf_counter(), time.process_time()
         report = await run_batch(manifest, out, prodia=prodia, price=True)
@@ -22,7 +23,8 @@ async def main(manifest: str, out: str) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     cost = {"seconds": seconds, "cpu": busy, "run": report.seconds, "peak": peak}
     print(json.dumps(cost | {"done": report.done, "failed": report.failed, "requests": report.requests}))
+    return Exit.DONE
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    sys.exit(loop.run(lambda _: main(*sys.argv[1:]), debug=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
@@ -34,6 +35,7 @@ def guard(work: Callable[[], Exit], *, debug: bool) -> Exit:
     """Do a command's work and return the exit code; errors of ours become one line on stderr."""
     debug = terminal.wants_debug(debug)
     terminal.set_up_logging(debug)
+    _collect_seldom()
     try:
         return work()
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -72,6 +74,15 @@ async def _with_signals(
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, on_signal)
     return await main(stop)
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector look at less, and less often: this process is the command's own.
+
+    Jobs leave next to no cycles behind; looking for them was an eighth of a large batch's time.
+    """
+    gc.freeze()  # what is loaded by now lives until the end
+    gc.set_threshold(20_000, 50, 50)
 
 
 def _runner() -> Callable[[Coroutine[Any, Any, Exit]], Exit]:
