@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-SESSIONS = json.loads(pathlib.Path(os.environ["NOX_REPORT"]).read_text())["sessions"]
+REPORTS = map(pathlib.Path, os.environ["NOX_REPORTS"].split(":"))
+SESSIONS = [session for report in REPORTS for session in json.loads(report.read_text())["sessions"]]
 
 
 def installed(minor: str) -> bool:

@@ -8,7 +8,8 @@ import os
 import sqlite3
 import tempfile
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -17,7 +18,7 @@ from prodia_async.batch import schema
 from prodia_async.batch.schema import Row, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 _BUSY = 60.0
@@ -27,6 +28,10 @@ _MOST_SAMPLES = 4096
 _IDS_A_SELECT = 500
 _PROBE = 64 * 1024
 _outputs = msgspec.json.Decoder(tuple[tuple[str, int], ...])
+
+
+Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
+"""What a statement's placeholders stand for, by place or by name."""
 
 
 class ReplacedError(Exception):
@@ -43,7 +48,7 @@ class Database:
         connection.execute(f"pragma busy_timeout = {_BUSY * 1000:.0f}")
         self._files = [(name, found) for name in (path, beside(path, "-wal")) if (found := _identity(name))]
 
-    def write(self, operations: Iterable[tuple[str, Sequence[Any]]]) -> None:
+    def write(self, operations: Iterable[tuple[str, Values]]) -> None:
         """Write all of it in one transaction, on disk when it returns, or none of it.
 
         Raises sqlite3.Error, ReplacedError, and LookupError for a job that is not in the journal.
@@ -55,7 +60,8 @@ class Database:
             sampled = False
             for statement, values in operations:
                 if execute(statement, values).rowcount != 1:
-                    raise LookupError(f"no row for custom_id {values[0]!r}")
+                    name = values["custom_id"] if isinstance(values, Mapping) else values[0]
+                    raise LookupError(f"no row for custom_id {name!r}")
                 sampled |= statement is schema.SAMPLE
             if sampled:
                 self._thin()

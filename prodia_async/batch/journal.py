@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
     from pathlib import Path
 
-    from prodia_async.batch.database import Database
+    from prodia_async.batch.database import Database, Values
     from prodia_async.batch.manifest import Entry
 
 __all__ = ["Journal", "Row", "Sample", "Totals"]
@@ -127,7 +127,7 @@ class Journal:
 
         `uncertain`: None if it did not run (shed, not sent), else the dollars reckoned for it.
         """
-        return self._put(schema.WAITING, (custom_id, uncertain), _ROW)
+        return self._put(schema.WAITING, {"custom_id": custom_id, "uncertain": uncertain}, _ROW)
 
     def done(
         self,
@@ -142,7 +142,7 @@ class Journal:
 
         `uncertain`: the dollars reckoned for it where it has no price.
         """
-        return self._ended("done", custom_id, record, outputs, dollars, uncertain)
+        return self._ended("done", custom_id, record, outputs, dollars=dollars, uncertain=uncertain)
 
     def failed(
         self,
@@ -154,7 +154,7 @@ class Journal:
         uncertain: float | None,
     ) -> Awaitable[None]:
         """Write down a job that failed; `uncertain` as for `waiting`."""
-        return self._ended("failed", custom_id, record, outputs, dollars, uncertain)
+        return self._ended("failed", custom_id, record, outputs, dollars=dollars, uncertain=uncertain)
 
     def sample(self, sample: Sample) -> Awaitable[None]:
         """Keep a sample for the report's charts; at most 4,096 are kept, evenly spread over the time."""
@@ -185,11 +185,27 @@ class Journal:
             self._told = True
             raise self._writer.failure.error()
 
-    def _ended(self, state: str, custom_id: str, record: bytes, outputs: Any, *money: Any) -> Awaitable[None]:
-        paths = msgspec.json.encode(outputs).decode()
-        return self._put(schema.ENDED, (custom_id, state, record, paths, *money), _ROW + len(record))
+    def _ended(
+        self,
+        state: str,
+        custom_id: str,
+        record: bytes,
+        outputs: Any,
+        *,
+        dollars: float | None,
+        uncertain: float | None,
+    ) -> Awaitable[None]:
+        values = {
+            "state": state,
+            "custom_id": custom_id,
+            "record": record,
+            "outputs": msgspec.json.encode(outputs).decode(),
+            "dollars": dollars,
+            "uncertain": uncertain,
+        }
+        return self._put(schema.ENDED, values, _ROW + len(record))
 
-    def _put(self, statement: str, values: Sequence[Any], size: int) -> Awaitable[None]:
+    def _put(self, statement: str, values: Values, size: int) -> Awaitable[None]:
         self._check()
         self._writer.put(statement, values, None, size)
         return _Room(self)

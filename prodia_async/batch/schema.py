@@ -78,16 +78,17 @@ NOT_SENT = """
     update jobs set state = 'waiting', attempts = attempts - 1, reserved = null where custom_id = ?
 """
 WAITING = """
-    update jobs set state = 'waiting', reserved = null, uncertain = uncertain + coalesce(?2, 0),
-        uncertain_attempts = uncertain_attempts + (?2 is not null)
-    where custom_id = ?1
+    update jobs set state = 'waiting', reserved = null, uncertain = uncertain + coalesce(:uncertain, 0),
+        uncertain_attempts = uncertain_attempts + (:uncertain is not null)
+    where custom_id = :custom_id
 """
 ENDED = """
-    update jobs set state = ?2, record = ?3, outputs = ?4, reserved = null,
-        dollars = coalesce(dollars + ?5, ?5, dollars),
-        dearest = coalesce(max(coalesce(dearest, ?5), ?5), dearest),
-        uncertain = uncertain + coalesce(?6, 0), uncertain_attempts = uncertain_attempts + (?6 is not null)
-    where custom_id = ?1
+    update jobs set state = :state, record = :record, outputs = :outputs, reserved = null,
+        dollars = coalesce(dollars + :dollars, :dollars, dollars),
+        dearest = coalesce(max(coalesce(dearest, :dollars), :dollars), dearest),
+        uncertain = uncertain + coalesce(:uncertain, 0),
+        uncertain_attempts = uncertain_attempts + (:uncertain is not null)
+    where custom_id = :custom_id
 """
 SETTLE = """
     update jobs set uncertain = uncertain + reserved, uncertain_attempts = uncertain_attempts + 1,

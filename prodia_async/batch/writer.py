@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from prodia_async.batch.database import Database
+    from prodia_async.batch.database import Database, Values
 
 log = logging.getLogger("prodia_async")
 
@@ -50,7 +50,7 @@ class Operation(NamedTuple):
     """A statement (None: nothing to write) and its values, who waits for its commit, its bytes, roughly."""
 
     statement: str | None
-    values: Sequence[Any]
+    values: Values
     waiter: asyncio.Future[None] | None
     size: int
 
@@ -99,7 +99,7 @@ class Writer:
         return self._put_bytes - self._written_bytes
 
     def put(
-        self, statement: str | None, values: Sequence[Any], waiter: asyncio.Future[None] | None, size: int
+        self, statement: str | None, values: Values, waiter: asyncio.Future[None] | None, size: int
     ) -> None:
         """Write it soon, after all that was put before."""
         self._put_bytes += size
@@ -154,7 +154,7 @@ class Writer:
         if waiters := [operation.waiter for operation in operations if operation.waiter is not None]:
             self._call(_release, waiters, self.failure)
 
-    def _write(self, writes: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    def _write(self, writes: Sequence[tuple[str, Values]]) -> None:
         """Write, and try again while the disk is full."""
         paused, tries = False, 0
         while True:
