@@ -40,7 +40,7 @@ def hold(folder: Path) -> None:
     """Open the journal, say so, and wait to be killed."""
 
     async def run() -> None:
-        await opened(folder)
+        _journal = await opened(folder)  # one that is dropped would let go of the folder
         os.write(1, b"held\n")
         await asyncio.sleep(60)
 
