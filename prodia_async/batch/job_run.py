@@ -60,7 +60,8 @@ class JobRun:
                         self._give_up(error)
                         raise
                 except Exception as error:
-                    unexpected = ProdiaError(f"{type(error).__name__}: {error}")
+                    reason = self._rooms.client.redact(str(error))
+                    unexpected = ProdiaError(f"{type(error).__name__}: {reason}")
                     self._give_up(unexpected)
                     raise unexpected from error
         finally:
@@ -188,8 +189,10 @@ class JobRun:
 
     def _settle(self, error: ProdiaError, last: Attempt | None) -> tuple[float | None, float | None]:
         """Settle the last attempt's money: what was reported for it, or what is reckoned for it."""
-        if self._reserved is None or last is None:
+        if self._reserved is None:
             return None, None
+        if last is None:  # it broke in a way that no attempt tells of: others wait for its money
+            return None, self._rooms.till.lose(self._entry.job.type, self._take_reserved())
         result: JobResult | None = getattr(error, "result", None)
         if result is not None and result.price is not None:
             till, kind = self._rooms.till, self._entry.job.type

@@ -167,14 +167,13 @@ async def test_what_may_have_run_is_not_sent_again_where_that_is_forbidden(
     assert emulator.stats().billed == 3
 
 
-async def test_a_hook_of_the_client_that_breaks_a_job_fails_that_job_alone(
-    emulator, write_manifest, tmp_path
-):
+@pytest.mark.parametrize("max_spend", [None, 5.0])
+async def test_what_breaks_a_job_fails_that_job_alone(emulator, write_manifest, tmp_path, max_spend):
     """Whatever is raised inside a job's run becomes its own record."""
 
     class Broken:
         async def send(self, request, progress):
-            raise RuntimeError("a transport of the user's own")
+            raise RuntimeError(f"a transport of the user's own, {emulator.token}")
 
         async def aclose(self):
             pass
@@ -186,6 +185,8 @@ async def test_a_hook_of_the_client_that_breaks_a_job_fails_that_job_alone(
             pass
 
     async with Prodia(base_url=emulator.base_url, token=emulator.token, transport=Broken) as prodia:
-        report = await run_batch(write_manifest(echo("a"), echo("b")), tmp_path / "out", prodia=prodia)
+        manifest, out = write_manifest(echo("a"), echo("b")), tmp_path / "out"
+        report = await asyncio.wait_for(run_batch(manifest, out, prodia=prodia, max_spend=max_spend), 20)
     assert (report.ending, report.done, report.failed) == ("complete", 0, 2)
+    assert emulator.token not in (out / "results.jsonl").read_text()
     assert set(states(tmp_path / "out").values()) == {"failed"}
