@@ -1,8 +1,8 @@
 """A local server that behaves like the service: `async with Emulator(capacity=8) as emulator`.
 
-It answers `POST /v2/job` as the API reference says, sheds load by true idle capacity, and returns real
-pictures. It needs the extra `prodia-async[emulator]` and shares no code with the client. Names load on
-first use, so that importing the package costs neither aiohttp nor Pillow.
+It answers `POST /v2/job` and the asynchronous API as the API reference says, sheds load by true idle
+capacity, and returns real pictures and films. It needs the extra `prodia-async[emulator]` and shares no code
+with the client. Names load on first use, so that importing the package costs neither aiohttp nor Pillow.
 """
 
 from __future__ import annotations

@@ -11,13 +11,17 @@ from datetime import datetime, timezone
 class EmulatorStats:
     """A snapshot of the emulator's account.
 
-    `requests` to `/v2/job` came in; of these `completed` ran to their end, `failed` ran and failed or were
-    answered 5xx, `shed` were answered 429, `refused` any other status. `disconnected` clients left before
-    their answer was sent; a job that was running then is completed and billed all the same. `billed` jobs
-    cost `dollars`, whether their prices were asked for or not. `repeated` of the completed jobs had been
-    completed before: the same job and inputs, or the same `config.emulator.key`; the newest 100,000 are
-    known. `bytes_in` and `bytes_out` count bodies of `/v2/job`. `busy_seconds` is the time of slots in use,
-    added up; `peak_busy` the most slots in use at once.
+    `requests` to run a job came in, on `/v2/job` or `/v2/job/async`; of these `completed` ran to their end,
+    `failed` ran and failed or were answered 5xx, `shed` were answered 429, `refused` any other status.
+    `disconnected` clients left before their answer was sent; a job that was running then is completed and
+    billed all the same. `billed` jobs cost `dollars`, whether their prices were asked for or not. `repeated`
+    of the completed jobs had been completed before: the same job and inputs, or the same
+    `config.emulator.key`; the newest 100,000 are known. `bytes_in` and `bytes_out` count the bodies of both
+    routes, and of what is asked about asynchronous jobs. `busy_seconds` is the time of slots in use, added
+    up; `peak_busy` the most slots in use at once.
+
+    `submitted` asynchronous jobs were taken; of these `async_jobs` are kept now and `expired` are gone. Their
+    states were asked for `polls` times, and `downloads` of their outputs were sent to the last byte.
     """
 
     requests: int
@@ -31,6 +35,11 @@ class EmulatorStats:
     repeated: int
     bytes_in: int
     bytes_out: int
+    submitted: int
+    polls: int
+    downloads: int
+    async_jobs: int
+    expired: int
     busy: int
     capacity: int
     peak_busy: int
@@ -57,6 +66,9 @@ class Account:
     repeated: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    submitted: int = 0
+    polls: int = 0
+    downloads: int = 0
     started_at: str = field(default_factory=_now)
 
     def answered(self, status: int) -> None:
@@ -67,6 +79,10 @@ class Account:
             self.failed += 1
         else:
             self.refused += 1
+
+    def downloaded(self) -> None:
+        """Count an output of an asynchronous job that is sent."""
+        self.downloads += 1
 
     def ran(self, dollars: float | None, time: int) -> None:
         """Count a job that ran to its end, for the first `time` or again, and bill it."""

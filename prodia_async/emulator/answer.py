@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from http import HTTPStatus
 from http.client import responses
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from prodia_async.emulator.orders import RetryAfter
-
-LIFETIME = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -115,12 +113,3 @@ def timestamp(moment: datetime) -> str:
     text = moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f"{moment.microsecond // 1000:03}".rstrip("0")
     return f"{text}.{fraction}Z" if fraction else f"{text}Z"
-
-
-def job_times(created: datetime) -> dict[str, str]:
-    """Return `created_at`, `updated_at` (now) and `expires_at` of a job result."""
-    return {
-        "created_at": timestamp(created),
-        "updated_at": timestamp(datetime.now(timezone.utc)),
-        "expires_at": timestamp(created + LIFETIME),
-    }

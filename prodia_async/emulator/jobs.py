@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from prodia_async.emulator import checks
+from prodia_async.emulator.films import encode_film
 from prodia_async.emulator.pattern import pattern_blocks
-from prodia_async.emulator.pictures import SUFFIXES, Studio, encode
+from prodia_async.emulator.pictures import FORMATS, SUFFIXES, Studio, encode
 from prodia_async.emulator.request import BadRequestError, JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from PIL import Image
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 16 * 1024**3
 _MOST_SEED = 2**63 - 1
+FRAME_RATE = 24
+"""Frames a second of a film."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,15 @@ class OutputFile:
 class Plan:
     """A job whose configuration is in order, ready to run.
 
-    `config` has its defaults filled in. `media_types` has the type of each output; where `is_picture`,
-    the first can be any of `pictures.FORMATS`. `make(media_type)` is called in a worker thread with the
-    type of the first output.
+    `config` has its defaults filled in. `media_types` has the type of each output; `choices` those that a
+    client may choose from for the first, where there is a choice. `make(media_type)` is called in a worker
+    thread with the type of the first output.
     """
 
     config: dict[str, Any]
     make: Make
     media_types: tuple[str, ...]
-    is_picture: bool = False
+    choices: Collection[str] = ()
     sized: bool = True
 
 
@@ -64,6 +67,8 @@ class Workshop:
             "nano-banana": self._nano_banana,
             "txt2img": self._txt2img,
             "img2img": self._img2img,
+            "txt2vid": self._txt2vid,
+            "img2vid": self._img2vid,
             "upscale": self._upscale,
             "segment": self._segment,
             "ping": self._ping,
@@ -119,6 +124,16 @@ class Workshop:
         source = received.image()
         return _picture(received.config, lambda: self.studio.segment(source))
 
+    def _txt2vid(self, received: ReceivedJob, seed: int) -> Plan:
+        config = _with_film(_with_seed(received.config, seed))
+        prompt = checks.text(config, "prompt", None)
+        return _video(config, lambda *film: self.studio.film(prompt, config["seed"], *film))
+
+    def _img2vid(self, received: ReceivedJob, seed: int) -> Plan:
+        source = received.image()
+        config = _with_film(_with_seed(received.config, seed))
+        return _video(config, lambda *film: self.studio.film_of(source, config["seed"], *film))
+
     def _nano_banana(self, received: ReceivedJob, seed: int) -> Plan:
         """Plan a picture and, unless `include_messages` is false, a message beside it."""
         plan = self._img2img(received, seed) if received.inputs else self._txt2img(received, seed)
@@ -132,14 +147,24 @@ class Workshop:
 
         config = plan.config | {"output_message_count": int(messages), "output_image_count": 1}
         types = ("image/png", "text/plain") if messages else ("image/png",)
-        return Plan(config, make, types, is_picture=True)
+        return Plan(config, make, types, FORMATS)
 
 
 def _picture(config: dict[str, Any], draw: Callable[[], Image.Image]) -> Plan:
     def make(media_type: str) -> list[OutputFile]:
         return [_whole(str(uuid4()), media_type, encode(draw(), media_type))]
 
-    return Plan(config, make, ("image/jpeg",), is_picture=True)
+    return Plan(config, make, ("image/jpeg",), FORMATS)
+
+
+def _video(config: dict[str, Any], frames: Callable[[tuple[int, int], int], Iterator[Image.Image]]) -> Plan:
+    """Plan a film; `frames` gets its size and how many frames it has."""
+    size, count = (config["width"], config["height"]), round(config["seconds"] * FRAME_RATE)
+
+    def make(media_type: str) -> list[OutputFile]:
+        return [_whole("video.mp4", media_type, encode_film(frames(size, count), size, FRAME_RATE))]
+
+    return Plan(config, make, ("video/mp4",), ("video/mp4",))
 
 
 def _whole(filename: str, media_type: str, content: bytes) -> OutputFile:
@@ -166,3 +191,12 @@ def _with_steps(config: dict[str, Any]) -> dict[str, Any]:
 
 def _side(config: dict[str, Any], name: str) -> int:
     return checks.integer(config, name, 512, 64, 4096)
+
+
+def _with_film(config: dict[str, Any]) -> dict[str, Any]:
+    """Fill in the measures of a film; its sides are even, since its colours are kept at half the size."""
+    sides = {name: checks.integer(config, name, 256, 64, 1024) for name in ("width", "height")}
+    for name, side in sides.items():
+        if side % 2:
+            raise JobError(f"config.{name}: must be even")
+    return config | sides | {"seconds": checks.number(config, "seconds", 2, 0.25, 5)}

@@ -36,9 +36,9 @@ def read_accept(header: str) -> Accept:
     answer is multipart, in which nothing is lost.
     """
     kind, parameters = split_media_type(header.partition(",")[0])
+    wished = next((name for name in parameters if "/" in name), None)
     if kind in ("", "*/*", MULTIPART):
-        wished = next((name for name in parameters if "/" in name), None)
         return Accept("multipart", wished)
     if kind == JSON:
-        return Accept("json")
+        return Accept("json", wished)
     return Accept("direct", None if kind.endswith("/*") else kind)

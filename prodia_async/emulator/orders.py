@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 RetryAfter: TypeAlias = "float | str | None"
 
 _NAMES = {
-    "drop", "fail", "fail_200", "job_part", "key", "latency", "price", "retry_after", "shed", "status",
-    "times",
+    "async", "drop", "fail", "fail_200", "job_part", "key", "latency", "lifetime", "poll_status",
+    "poll_times", "price", "retry_after", "shed", "state", "status", "times",
 }  # fmt: skip
 _ALWAYS = 1_000_000_000
 _MOST_DOLLARS = 1_000_000
@@ -33,6 +33,11 @@ class Orders:
     when half of the body was sent. `times`: only the first so many requests, those shed included, get
     `status`, `fail` or `drop`. `retry_after` and `price`, in dollars, are in place of the emulator's; null is
     none. Requests are told apart by `key` (see ReceivedJob.key).
+
+    Of an asynchronous job, `drop` closes the connection "before" the answer to its submission, or "during"
+    the first `times` downloads. `asynchronous` (written `async`): false refuses its submission. `lifetime`:
+    seconds, in place of the emulator's. `poll_status`: answer with this status to the first `poll_times`
+    requests about it. `state`: what its state is said to be while it is processing, exactly.
     """
 
     latency: float | None
@@ -45,6 +50,11 @@ class Orders:
     drop: str | None
     times: int
     price: float | None
+    asynchronous: bool
+    lifetime: float | None
+    poll_status: int | None
+    poll_times: int
+    state: str | None
 
 
 def read_orders(config: dict[str, Any], retry_after: RetryAfter, price: float | None) -> Orders:
@@ -56,17 +66,30 @@ def read_orders(config: dict[str, Any], retry_after: RetryAfter, price: float | 
     if wait is not None and not isinstance(wait, int | float | str):
         raise JobError(f"{_WHERE}.retry_after: must be a number, a string or null")
     return Orders(
-        latency=number(orders, "latency", 0, 0, 86400, where=_WHERE) if "latency" in orders else None,
+        latency=_seconds(orders, "latency"),
         retry_after=wait,
         job_part=_choice(orders, "job_part", "first", "last") or "first",
         shed=integer(orders, "shed", 0, 0, _ALWAYS, where=_WHERE),
-        status=integer(orders, "status", 0, 300, 599, where=_WHERE) if "status" in orders else None,
+        status=_status(orders, "status"),
         fail=text(orders, "fail", None, where=_WHERE) if "fail" in orders else None,
         fail_200=flag(orders, "fail_200", False, where=_WHERE),
         drop=_choice(orders, "drop", "before", "during"),
         times=integer(orders, "times", _ALWAYS, 0, _ALWAYS, where=_WHERE),
         price=_price(orders, price),
+        asynchronous=flag(orders, "async", True, where=_WHERE),
+        lifetime=_seconds(orders, "lifetime"),
+        poll_status=_status(orders, "poll_status"),
+        poll_times=integer(orders, "poll_times", _ALWAYS, 0, _ALWAYS, where=_WHERE),
+        state=text(orders, "state", None, where=_WHERE) if "state" in orders else None,
     )
+
+
+def _seconds(orders: dict[str, Any], name: str) -> float | None:
+    return number(orders, name, 0, 0, 86400, where=_WHERE) if name in orders else None
+
+
+def _status(orders: dict[str, Any], name: str) -> int | None:
+    return integer(orders, name, 0, 300, 599, where=_WHERE) if name in orders else None
 
 
 def _choice(orders: dict[str, Any], name: str, *choices: str) -> str | None:

@@ -9,11 +9,14 @@ from PIL import Image, ImageFilter, ImageOps
 
 from prodia_async.emulator.cache import PictureCache
 from prodia_async.emulator.captions import Caption
+from prodia_async.emulator.films import moving_view
 from prodia_async.emulator.request import JobError
 from prodia_async.emulator.scenes import paint
 from prodia_async.emulator.styles import prepare, restyled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from prodia_async.emulator.request import ReceivedInput
 
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
@@ -25,6 +28,8 @@ _SAVE_OPTIONS: dict[str, dict[str, int]] = {
     "WEBP": {"quality": 80, "method": 0},
 }
 LONGEST_SIDE = 1024
+# A scene is painted larger than the film that shows parts of it.
+_FILM_SCALE = 1.5
 MOST_PIXELS = 8192 * 8192
 # Not all that Pillow knows: some of its readers start other programs.
 _READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -66,6 +71,24 @@ class Studio:
         picture = restyled(prepared, prompt, seed)
         Caption(prompt, seed, picture.size, share=0.25).draw_on(picture)
         return picture
+
+    def film(self, prompt: str, seed: int, size: tuple[int, int], frames: int) -> Iterator[Image.Image]:
+        """Return the frames of a film: a scene over which a camera moves, above a caption that stands."""
+        caption = Caption(prompt, seed, size, share=0.4)
+        width, height = size[0], size[1] - caption.height
+        scene = paint(prompt, seed, (round(width * _FILM_SCALE), round(height * _FILM_SCALE)))
+        for view in moving_view(scene, (width, height), frames, seed):
+            picture = Image.new("RGB", size)
+            picture.paste(view)
+            caption.draw_on(picture)
+            yield picture
+
+    def film_of(
+        self, source: ReceivedInput, seed: int, size: tuple[int, int], frames: int
+    ) -> Iterator[Image.Image]:
+        """Return the frames of a film: a camera moves over the picture that was sent."""
+        picture = read_picture(source, round(max(size) * _FILM_SCALE * 2))
+        return moving_view(picture, size, frames, seed)
 
     def upscale(self, source: ReceivedInput, factor: float) -> Image.Image:
         """Return the picture that was sent, `factor` times as wide and as high."""

@@ -76,6 +76,10 @@ class ReceivedJob:
         parts = [json.dumps(self.job, sort_keys=True), *(item.sha256 for item in self.inputs)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    def described(self, attempt: int) -> dict[str, Any]:
+        """Return what a job result tells of the request as it was read."""
+        return {"inputs": [item.described() for item in self.inputs], "attempt": attempt}
+
     def image(self) -> ReceivedInput:
         """Return the input that `config.image` or `config.images` names first, or else the first input."""
         names = named_images(self.config)

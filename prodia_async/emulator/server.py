@@ -8,11 +8,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
+from prodia_async.emulator.account import Account, EmulatorStats
+from prodia_async.emulator.asynchronous import AsynchronousRoute
 from prodia_async.emulator.capacity import Slots
-from prodia_async.emulator.service import Service
+from prodia_async.emulator.runner import Runner
 from prodia_async.emulator.settings import Settings
+from prodia_async.emulator.synchronous import SynchronousRoute
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
     from typing_extensions import Self
 
-    from prodia_async.emulator.account import EmulatorStats
     from prodia_async.emulator.orders import RetryAfter
     from prodia_async.emulator.settings import FreeAt, Prices
 
@@ -45,6 +48,7 @@ class Emulator:
     `token`: the only token that is accepted; `forbidden` tokens are answered 403, as are job types that
     contain `forbidden`. `port=0` takes a free one. `seed` makes latencies and filled-in seeds repeatable.
     `ssl` serves TLS. `price`: dollars for a job, or a mapping from job type to dollars; None for no price.
+    At most `async_limit` asynchronous jobs are kept, each for `async_lifetime` seconds after its end.
 
     Belongs to the event loop in which it is started, and can be started once.
     """
@@ -64,6 +68,8 @@ class Emulator:
         seed: int = 0,
         ssl: ssl_module.SSLContext | None = None,
         price: Prices = 0.0025,
+        async_limit: int = 1000,
+        async_lifetime: float = 300.0,
     ) -> None:
         settings = Settings(
             latency=latency,
@@ -73,14 +79,18 @@ class Emulator:
             token=token,
             forbidden=frozenset(forbidden),
             price=price,
+            async_limit=async_limit,
+            async_lifetime=async_lifetime,
         )
         self.token = token
         self._place = (host, port)
         self._ssl = ssl
         self._slots = Slots(capacity)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="emulator")
-        self._service = Service(settings, self._slots, self._workers, seed)
-        self._jobs: set[asyncio.Task[object]] = set()
+        self._account = Account()
+        runner = Runner(settings, self._slots, self._account, self._workers, seed)
+        self._synchronous, self._asynchronous = SynchronousRoute(runner), AsynchronousRoute(runner)
+        self._handlers: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
 
     def __repr__(self) -> str:
@@ -117,7 +127,15 @@ class Emulator:
 
     def stats(self) -> EmulatorStats:
         """Return a snapshot of the account, as `GET /stats` gives it."""
-        return self._service.stats()
+        return EmulatorStats(
+            **vars(self._account),
+            async_jobs=len(self._asynchronous.store),
+            expired=self._asynchronous.store.expired,
+            busy=self._slots.busy,
+            capacity=self._slots.capacity,
+            peak_busy=self._slots.peak,
+            busy_seconds=self._slots.busy_seconds,
+        )
 
     async def start(self) -> None:
         """Listen. Raises OSError where the address is taken, RuntimeError at a second start."""
@@ -138,27 +156,44 @@ class Emulator:
         """Stop: running jobs are cancelled, connections closed, threads ended. Calling it again is fine."""
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._asynchronous.aclose()
         await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[_errors_as_json])
         application.on_response_prepare.append(self._add_request_id)
-        application.on_shutdown.append(self._cancel_jobs)
-        application.router.add_post("/v2/job", self._post_job, expect_handler=self._service.expect)
-        application.router.add_get("/stats", self._get_stats)
-        application.router.add_get("/health", _get_health)
+        application.on_shutdown.append(self._cancel_handlers)
+        router = application.router
+        for path, route in (("/v2/job", self._synchronous), ("/v2/job/async", self._asynchronous)):
+            router.add_post(path, self._tracked(route.post), expect_handler=route.expect)
+        for path, handler in (
+            ("job.state.current", self._asynchronous.get_state),
+            ("job.json", self._asynchronous.get_result),
+            ("output", self._asynchronous.get_names),
+            ("output/{filename:(?s:.+)}", self._asynchronous.get_output),
+        ):
+            router.add_get(f"/v2/job/async/{{id}}/{path}", self._tracked(handler), allow_head=False)
+        router.add_get("/stats", self._get_stats)
+        router.add_get("/health", _get_health)
         return application
 
-    async def _post_job(self, request: web.Request) -> web.StreamResponse:
-        # Tracked by us: aiohttp forgets the handlers of connections that were lost.
-        job = asyncio.current_task()
-        if job is None:
-            raise AssertionError("a handler runs in a task")
-        self._jobs.add(job)
-        try:
-            return await self._service.post_job(request)
-        finally:
-            self._jobs.discard(job)
+    def _tracked(self, handler: Handler) -> Handler:
+        """Return a handler that we can cancel: aiohttp forgets those of connections that were lost."""
+
+        async def tracked(request: web.Request) -> web.StreamResponse:
+            task = asyncio.current_task()
+            if task is None:
+                raise AssertionError("a handler runs in a task")
+            self._handlers.add(task)
+            try:
+                return await handler(request)
+            except (ConnectionError, ClientPayloadError, HttpProcessingError):
+                self._account.disconnected += 1
+                return web.Response(status=499)  # for nobody: the client left
+            finally:
+                self._handlers.discard(task)
+
+        return tracked
 
     async def _get_stats(self, _request: web.Request) -> web.Response:
         return web.json_response(asdict(self.stats()))
@@ -166,11 +201,11 @@ class Emulator:
     async def _add_request_id(self, _request: web.Request, response: web.StreamResponse) -> None:
         response.headers["x-request-id"] = str(uuid4())
 
-    async def _cancel_jobs(self, _application: web.Application) -> None:
-        for job in self._jobs:
-            job.cancel()
-        if self._jobs:
-            await asyncio.wait(self._jobs)
+    async def _cancel_handlers(self, _application: web.Application) -> None:
+        for handler in self._handlers:
+            handler.cancel()
+        if self._handlers:
+            await asyncio.wait(self._handlers)
 
 
 async def _get_health(_request: web.Request) -> web.Response:

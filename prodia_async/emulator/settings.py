@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FreeAt: TypeAlias = Literal["headers", "end"]
 Prices: TypeAlias = float | Mapping[str, float] | None
 
+_MOST = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,10 +29,12 @@ class Settings:
     token: str
     forbidden: frozenset[str]
     price: Prices
+    async_limit: int
+    async_lifetime: float
 
     def __post_init__(self) -> None:
-        for name in ("latency", "latency_sigma"):
-            if not 0 <= getattr(self, name) < math.inf:
+        for name in ("latency", "latency_sigma", "async_limit", "async_lifetime"):
+            if not 0 <= getattr(self, name) <= _MOST:
                 raise ValueError(f"{name} cannot be {getattr(self, name)!r}")
         if self.free_at not in ("headers", "end"):
             raise ValueError(f"free_at cannot be {self.free_at!r}: headers or end")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import anyio
 from PIL import Image
+from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +110,24 @@ class Client:
     async def run(self, job_type: str, config: Any = None, query: str = "", **headers: Any) -> Reply:
         job = {"type": job_type, "config": config or {}}
         return await self.send(as_json(job), "application/json", query, **headers)
+
+    async def submit(self, job_type: str, config: Any = None, query: str = "", **headers: Any) -> Reply:
+        return await self.run(job_type, config, "/async" + query, **headers)
+
+    async def ask(self, job_id: str, path: str, token: str | None = None) -> Reply:
+        """GET something of an asynchronous job; the path goes out as it stands."""
+        url = URL(f"{self.url}/async/{job_id}/{path}", encoded=True)
+        async with self.session.get(url, headers=self.headers(None, token)) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def ended(self, reply: Reply) -> str:
+        """Wait, at most 5 s, until a submitted job has ended; return its id."""
+        assert reply.status == 201, reply.body
+        job_id = reply.json()["id"]
+        with anyio.fail_after(5):
+            while (await self.ask(job_id, "job.state.current")).body not in (b"processed", b"failed"):
+                await asyncio.sleep(0.005)
+        return str(job_id)
 
     async def run_form(
         self,

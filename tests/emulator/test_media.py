@@ -42,6 +42,8 @@ def make_settings(**options):
         "token": "t",
         "forbidden": frozenset(),
         "price": None,
+        "async_limit": 1,
+        "async_lifetime": 1.0,
     }
     return Settings(**(defaults | options))
 
@@ -56,7 +58,15 @@ def test_latency_is_constant_without_sigma_and_lognormal_around_its_mean_with_it
 
 
 @pytest.mark.parametrize(
-    "options", [{"latency": -1}, {"latency_sigma": float("nan")}, {"latency": float("inf")}, {"free_at": "x"}]
+    "options",
+    [
+        {"latency": -1},
+        {"latency_sigma": float("nan")},
+        {"latency": float("inf")},
+        {"free_at": "x"},
+        {"async_limit": -1},
+        {"async_lifetime": float("inf")},
+    ],
 )
 def test_senseless_settings_are_refused(options):
     with pytest.raises(ValueError, match="cannot be"):

@@ -13,8 +13,8 @@ BYTES = "emulator.bytes.v1"
 @pytest.mark.parametrize(
     ("orders", "said"),
     [
-        ([], ": must be an object with keys of drop, fail,"),
-        ({"speed": 1}, ": must be an object with keys of drop, fail,"),
+        ([], ": must be an object with keys of async, drop, fail,"),
+        ({"speed": 1}, ": must be an object with keys of async, drop, fail,"),
         ({"job_part": "middle"}, ".job_part: must be first or last"),
         ({"job_part": None}, ".job_part: must be first or last"),
         ({"drop": "after"}, ".drop: must be before or during"),
@@ -23,6 +23,11 @@ BYTES = "emulator.bytes.v1"
         ({"price": -0.01}, ".price: must be a number from 0 to 1e+06"),
         ({"price": True}, ".price: must be a number from 0 to 1e+06"),
         ({"retry_after": []}, ".retry_after: must be a number, a string or null"),
+        ({"async": 0}, ".async: must be true or false"),
+        ({"lifetime": -1}, ".lifetime: must be a number from 0 to 86400"),
+        ({"poll_status": 200}, ".poll_status: must be a whole number from 300 to 599"),
+        ({"poll_times": 0.5}, ".poll_times: must be a whole number from 0 to 1000000000"),
+        ({"state": ""}, ".state: must be a string of 1 to 32768 characters"),
     ],
 )
 async def test_senseless_orders_are_refused(client, orders, said):

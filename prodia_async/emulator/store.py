@@ -1,0 +1,102 @@
+"""The asynchronous jobs that are kept, until they expire."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from prodia_async.emulator.jobs import OutputFile
+    from prodia_async.emulator.orders import Orders
+
+
+@dataclass
+class StoredJob:
+    """An asynchronous job as it is now; its inputs are not kept.
+
+    `price` is what its result tells once it is processed, to any client where `priced`. `requests` about it
+    and `downloads` of its outputs are counted.
+    """
+
+    result: dict[str, Any]
+    orders: Orders
+    price: dict[str, Any]
+    priced: bool
+    sized: bool
+    outputs: Mapping[str, OutputFile] = field(default_factory=dict)
+    requests: int = 0
+    downloads: int = 0
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return str(self.result["id"])
+
+    @property
+    def state(self) -> str:
+        """`processing`, `processed` or `failed`."""
+        return str(self.result["state"]["current"])
+
+    def told(self, *, priced: bool) -> dict[str, Any]:
+        """Return the job result, with the price of a processed job where it is asked for."""
+        shown = self.state == "processed" and (priced or self.priced)
+        return self.result | self.price if shown else self.result
+
+
+class Store:
+    """Keeps at most `limit` jobs. One that has ended expires; until then it stays, however long it runs."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._jobs: dict[str, StoredJob] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.expired = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def full(self) -> bool:
+        """Whether no job can be added."""
+        return len(self._jobs) >= self._limit
+
+    def add(self, job: StoredJob) -> None:
+        """Keep a job."""
+        self._jobs[job.id] = job
+
+    def find(self, job_id: str) -> StoredJob | None:
+        """Return the job of this id; None where it is unknown or has expired."""
+        return self._jobs.get(job_id)
+
+    def expire_in(self, job_id: str, seconds: float) -> None:
+        """Remove a job that has ended after so many seconds."""
+        loop = asyncio.get_running_loop()
+        self._timers[job_id] = loop.call_later(seconds, self._expire, job_id)
+
+    def clear(self) -> None:
+        """Remove all jobs."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._jobs.clear()
+
+    def _expire(self, job_id: str) -> None:
+        del self._timers[job_id], self._jobs[job_id]
+        self.expired += 1
+
+
+def by_name(outputs: Iterable[OutputFile]) -> dict[str, OutputFile]:
+    """Return outputs by the names under which they can be asked for.
+
+    Where a name is missing, or was given before, a UUID stands for it: each output can be reached.
+    """
+    named: dict[str, OutputFile] = {}
+    for output in outputs:
+        # As it is written in JSON, which cannot carry half of a surrogate pair.
+        name = (output.filename or "").encode("utf-8", "replace").decode()
+        named[name if name and name not in named else str(uuid4())] = output
+    return named
