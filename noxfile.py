@@ -75,7 +75,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests on the built wheel: everything with coverage on the newest Python, the rest elsewhere."""
-    install_wheel(session, "cli,emulator,fast")
+    install_wheel(session, "cli,emulator,fast,otel")
     session.install(*GROUPS["test"])
     # From another folder: here, `python -c` in a test would import the tree instead of the wheel.
     root = Path.cwd()
@@ -94,7 +94,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def nightly(session: nox.Session) -> None:
     """Run the tests that take minutes, and those that look at the report in headless Chromium."""
-    install_wheel(session, "cli,emulator,fast")
+    install_wheel(session, "cli,emulator,fast,otel")
     session.install(*GROUPS["test"])
     root = Path.cwd()
     with session.chdir(session.create_tmp()):
@@ -115,14 +115,14 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
     """Check types, strictly, with the types of the public face asserted in tests/typing."""
-    session.install(".[cli,emulator,fast]", "nox", "pytest", *GROUPS["types"])
+    session.install(".[cli,emulator,fast,otel]", "nox", "pytest", *GROUPS["types"])
     session.run("mypy")
 
 
 @nox.session(python=NEWEST)
 def contracts(session: nox.Session) -> None:
     """Check that imports run one way through the rooms."""
-    session.install("-e", ".[cli,emulator]", *GROUPS["contracts"])
+    session.install("-e", ".[cli,emulator,otel]", *GROUPS["contracts"])
     session.run("lint-imports")
 
 

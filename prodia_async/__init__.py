@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from prodia_async._client import Prodia
+    from prodia_async._engine import Outcome
     from prodia_async._errors import (
         APIError,
         AuthenticationError,
         BadRequestError,
         BudgetExceededError,
         CapacityError,
+        ClientClosedError,
         InputError,
         JobFailedError,
         NotFoundError,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     )
     from prodia_async._files.sinks import FileSink, FolderSink, MemorySink, Sink, Writer
     from prodia_async._files.targets import File, Folder
-    from prodia_async._many import Outcome
+    from prodia_async._handles import Handle
     from prodia_async._models import (
         Attempt,
         Event,
@@ -47,18 +49,21 @@ if TYPE_CHECKING:
         Stats,
         TypeStats,
     )
-    from prodia_async._settings import Adaptive, Fixed, Limits, Retry, Timeouts
+    from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Timeouts
+    from prodia_async._stream import Stream, StreamedOutput
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "_client": ["Prodia"],
+    "_engine": ["Outcome"],
     "_errors": [
         "APIError",
         "AuthenticationError",
         "BadRequestError",
         "BudgetExceededError",
         "CapacityError",
+        "ClientClosedError",
         "InputError",
         "JobFailedError",
         "NotFoundError",
@@ -73,7 +78,7 @@ _HOMES = {
     ],
     "_files.sinks": ["FileSink", "FolderSink", "MemorySink", "Sink", "Writer"],
     "_files.targets": ["File", "Folder"],
-    "_many": ["Outcome"],
+    "_handles": ["Handle"],
     "_models": [
         "Attempt",
         "Event",
@@ -87,7 +92,8 @@ _HOMES = {
         "Stats",
         "TypeStats",
     ],
-    "_settings": ["Adaptive", "Fixed", "Limits", "Retry", "Timeouts"],
+    "_settings": ["Adaptive", "Fixed", "Limits", "Polling", "Retry", "Timeouts"],
+    "_stream": ["Stream", "StreamedOutput"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -99,12 +105,14 @@ __all__ = [
     "BadRequestError",
     "BudgetExceededError",
     "CapacityError",
+    "ClientClosedError",
     "Event",
     "File",
     "FileSink",
     "Fixed",
     "Folder",
     "FolderSink",
+    "Handle",
     "InputError",
     "Job",
     "JobFailedError",
@@ -119,6 +127,7 @@ __all__ = [
     "OutputError",
     "OutputInfo",
     "PermissionDeniedError",
+    "Polling",
     "Price",
     "Prodia",
     "ProdiaError",
@@ -129,6 +138,8 @@ __all__ = [
     "ServerError",
     "Sink",
     "Stats",
+    "Stream",
+    "StreamedOutput",
     "Timeouts",
     "TransportError",
     "TypeStats",

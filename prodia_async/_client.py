@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import platform
@@ -10,19 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from prodia_async import __version__, _call
+from prodia_async import __version__, _handles, _log
+from prodia_async._call import Asynchronous, Call
+from prodia_async._engine import Engine, Options, Outcome
 from prodia_async._errors import InputError
+from prodia_async._events import Hook
 from prodia_async._files import targets
+from prodia_async._files.hops import start
 from prodia_async._files.sinks import Budget
+from prodia_async._handles import Handle
 from prodia_async._http.descriptors import allowed_concurrency
 from prodia_async._http.proxies import proxy_for
 from prodia_async._http.sessions import AiohttpTransport, ConnectionSettings
-from prodia_async._loops import PerLoop
+from prodia_async._loops import OnExit, PerLoop
 from prodia_async._many import AsCompleted, Jobs, Work
-from prodia_async._models import Event, Input, Job, JobResult, Stats
+from prodia_async._models import Event, Input, Job, JobResult, Mode, Stats
 from prodia_async._pacing.clock import Clock, SystemClock
 from prodia_async._pacing.limiter import Learned, Pool
-from prodia_async._settings import Adaptive, Fixed, Limits, Retry, Timeouts, Token
+from prodia_async._run import run
+from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Timeouts, Token, require
+from prodia_async._stream import Stream
 from prodia_async._wire import address
 
 if TYPE_CHECKING:
@@ -34,6 +42,9 @@ if TYPE_CHECKING:
     from prodia_async._http.transport import Transport
 
 log = logging.getLogger("prodia_async")
+
+_TELL = 5.0
+"""Seconds that `on_event` may take to hear of the last events when the client is closed."""
 
 _OWN_HEADERS = {"authorization", "accept", "accept-encoding", "content-type", "content-length", "user-agent"}
 
@@ -48,10 +59,11 @@ class Prodia:
     - `limiter`: `Adaptive(...)`, the default, learns the service's capacity; `Fixed(n)` is told it.
     - `max_concurrency`: the most jobs in flight, short for `limiter=Adaptive(max_concurrency=...)`;
       default 256, or fewer where the process may open too few files.
-    - `retry`, `timeouts`, `limits`: see `Retry`, `Timeouts` and `Limits`.
+    - `retry`, `timeouts`, `polling`, `limits`: see `Retry`, `Timeouts`, `Polling` and `Limits`.
     - `price`: ask for each job's price; default False.
     - `headers`, `user_agent`: sent with each request.
-    - `on_event`: called with each `Event` of each job; what it raises is logged.
+    - `on_event`: called with each `Event` of each job, in order, in a thread of its own within the job's
+      contextvars; what it raises is logged, and no job waits for it.
     - `allow_insecure`: allow `http://` to another computer; default: whether PRODIA_ALLOW_INSECURE is 1.
     - `pickle_token`: allow a client with an explicit token to be pickled, token included; default False.
     - `ssl_context`: for TLS; default: the system's certificates.
@@ -74,6 +86,7 @@ class Prodia:
         limiter: Adaptive | Fixed | None = None,
         retry: Retry | None = None,
         timeouts: Timeouts | None = None,
+        polling: Polling | None = None,
         limits: Limits | None = None,
         price: bool = False,
         headers: Mapping[str, str] | None = None,
@@ -92,26 +105,28 @@ class Prodia:
         del token  # a traceback may show the variables of its frames
         if isinstance(checked, InputError):
             raise checked
+        _log.set_up()
         self._token = checked
         self._address = _address(base_url, allow_insecure)
         self._arguments["base_url"] = self._address.url
         self._limiter = _limiter(limiter, max_concurrency)
         self._arguments |= {"limiter": self._limiter, "max_concurrency": None}
         self._clock: Clock = clock if clock is not None else SystemClock()
-        self._options = _call.Options(
+        self._options = Options(
             url=f"{self._address.url}/v2/job",
             headers=_headers(headers),
             redact=self._token.redact,
             clock=self._clock,
             retry=retry if retry is not None else Retry(),
             timeouts=timeouts if timeouts is not None else Timeouts(),
+            polling=polling if polling is not None else Polling(),
             limits=limits if limits is not None else Limits(),
             price=price,
-            on_event=on_event,
+            hook=_hook(on_event),
         )
         self._learned: Learned = {}
         self._proxy = proxy_for(self._address)
-        self._engines: PerLoop[_call.Engine] = PerLoop(self._make_engine)
+        self._engines: PerLoop[Engine] = PerLoop(self._make_engine)
         self._owns_engines = True
 
     async def run(
@@ -124,16 +139,21 @@ class Prodia:
         accept: str | None = None,
         custom_id: str | None = None,
         priority: int | None = None,
+        mode: Mode | None = None,
         price: bool | None = None,
         timeout: float | None = None,
         spool: bool = False,
+        expect_continue: bool | int | None = None,
     ) -> JobResult:
         """Run one job and return its result, with its outputs stored as `to` says.
 
         `job` is a job type, with `config` and `inputs`, or a `Job`. `to`: None keeps outputs in memory; a
         path to a file or into a folder; `File(...)`, `Folder(...)`; or a factory of sinks, `Callable[[Job],
-        Sink]`. `accept`: the media type wanted for the first output. `timeout`: seconds for all of it,
-        waiting included; default none. `spool`: keep one-shot inputs so that they can be sent again.
+        Sink]`. `accept`: the media type wanted for the first output. `mode`: "async" runs it through the
+        asynchronous API, for jobs of minutes. `timeout`: seconds for all of it, waiting included; default
+        none. `spool`: keep one-shot inputs so that they can be sent again. `expect_continue`: ask the server
+        whether it wants the inputs before they are sent, so that a shed job costs none of them; by default
+        for one-shot inputs, with a number for bodies of so many bytes, with True or False for all or none.
 
         Raises InputError before anything is sent for a job that cannot work, and another ProdiaError when
         the job did not bring its outputs; `error.may_have_run` tells whether it may have been billed.
@@ -145,12 +165,106 @@ class Prodia:
             accept=accept,
             custom_id=custom_id,
             priority=priority,
+            mode=mode,
         )
         engine = await self._engines.get()
         target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
         target = await targets.prepare_target(target, engine.folders)
-        call = _call.Call(job=whole, target=target, timeout=timeout, price=price, spool=spool)
-        return await _call.run(engine, self._options, call)
+        call = Call(
+            job=whole,
+            target=target,
+            timeout=timeout,
+            price=price,
+            spool=spool,
+            expect_continue=expect_continue,
+            asynchronous=self._asynchronous(whole),
+        )
+        return await run(engine, self._options, call)
+
+    def stream(
+        self,
+        job: str | Job,
+        config: Mapping[str, Any] | None = None,
+        *,
+        inputs: Sequence[Input] | None = None,
+        accept: str | None = None,
+        custom_id: str | None = None,
+        priority: int | None = None,
+        price: bool | None = None,
+        timeout: float | None = None,
+        spool: bool = False,
+        expect_continue: bool | int | None = None,
+    ) -> Stream:
+        """Run one job and hand its outputs out while they arrive: see `Stream`.
+
+            async with prodia.stream("inference.flux-fast.schnell.txt2img.v2", {"prompt": "a cat"}) as reply:
+                async for output in reply:
+                    async for chunk in output:
+                        ...
+
+        The arguments are those of `run`; `timeout`, in seconds, counts until the block is entered.
+        """
+        whole = _job(job, config=config, inputs=inputs, accept=accept, custom_id=custom_id, priority=priority)
+        if whole.mode == "async":
+            raise InputError("an asynchronous job cannot be streamed: use submit(), or run(mode='async')")
+        call = Call(
+            job=whole,
+            target=targets.NOWHERE,
+            timeout=timeout,
+            price=price,
+            spool=spool,
+            expect_continue=expect_continue,
+        )
+        return Stream(self._connect, call)
+
+    async def submit(
+        self,
+        job: str | Job,
+        config: Mapping[str, Any] | None = None,
+        *,
+        inputs: Sequence[Input] | None = None,
+        accept: str | None = None,
+        custom_id: str | None = None,
+        priority: int | None = None,
+        price: bool | None = None,
+        timeout: float | None = None,
+        spool: bool = False,
+        expect_continue: bool | int | None = None,
+    ) -> Handle:
+        """Have the service take a job, through its asynchronous API, and return its handle.
+
+        The arguments are those of `run`; `timeout`, in seconds, counts until the service has the job. A
+        submitted job keeps its place in `max_concurrency` until its result is stored or its handle is
+        dropped: to run many, submit and collect each in one task, or say `run(mode="async")`.
+        """
+        whole = _job(
+            job,
+            config=config,
+            inputs=inputs,
+            accept=accept,
+            custom_id=custom_id,
+            priority=priority,
+            mode="async",
+        )
+        call = Call(
+            job=whole,
+            target=targets.NOWHERE,
+            timeout=timeout,
+            price=price,
+            spool=spool,
+            expect_continue=expect_continue,
+        )
+        return await _handles.submit(self._connect, call)
+
+    def handle(self, job_id: str, *, custom_id: str | None = None) -> Handle:
+        """Return the handle of a job that was submitted before, perhaps by another process.
+
+        Nothing is sent. `custom_id` names its outputs in a folder. Raises InputError for what is no id.
+        """
+        given: object = job_id  # what a caller without a type checker gave
+        if not isinstance(given, str) or not given.strip():
+            raise InputError(f"a job's id is text, not {job_id!r}: pass the `id` of a handle")
+        return Handle(self._connect, job_id, wanted=Job("", custom_id=custom_id, mode="async"))
 
     def as_completed(
         self,
@@ -183,13 +297,19 @@ class Prodia:
             target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
             target = await targets.prepare_target(target, engine.folders)
 
-            async def run(job: Job) -> JobResult:
-                call = _call.Call(
-                    job=job, target=target, timeout=timeout, price=price, spool=spool, bounded=False
+            async def run_one(job: Job) -> JobResult:
+                call = Call(
+                    job=job,
+                    target=target,
+                    timeout=timeout,
+                    price=price,
+                    spool=spool,
+                    bounded=False,
+                    asynchronous=self._asynchronous(job),
                 )
-                return await _call.run(engine, self._options, call)
+                return await run(engine, self._options, call)
 
-            return Work(run, engine.pool.expect_more)
+            return Work(run_one, engine.pool.expect_more)
 
         return AsCompleted(jobs, begin, ahead or 4 * self._limiter.max_concurrency)
 
@@ -198,6 +318,7 @@ class Prodia:
         *,
         retry: Retry | None = None,
         timeouts: Timeouts | None = None,
+        polling: Polling | None = None,
         limits: Limits | None = None,
         price: bool | None = None,
         headers: Mapping[str, str] | None = None,
@@ -210,6 +331,8 @@ class Prodia:
         if headers is not None:
             given["headers"] = {**self._options.headers, **_headers(headers)}
         copy._arguments = {**self._arguments, **given}
+        if on_event is not None:
+            given["hook"] = _hook(given.pop("on_event"))
         copy._options = replace(self._options, **given)
         copy._owns_engines = False
         return copy
@@ -222,13 +345,26 @@ class Prodia:
             engine = None
         return engine.stats() if engine is not None else Stats()
 
-    async def aclose(self) -> None:
-        """Close this event loop's connections; jobs that wait or run fail. Using the client again reopens.
+    async def aclose(self, *, drain: float = 0.0) -> tuple[Outcome, ...]:
+        """Close this event loop's connections, and return the jobs that did not finish.
 
-        A copy made by `with_options` closes nothing.
+        No job begins any more, and those that wait are sent away; those in flight have `drain` seconds to
+        finish before they are cut. Each that did not is in what is returned, and its own call raises the same
+        ClientClosedError, whose `may_have_run` tells whether the service may have run it.
+
+        Using the client again reopens it. A copy made by `with_options` closes nothing.
         """
-        if self._owns_engines:
-            await self._engines.aclose()
+        require(drain >= 0, "drain", drain)
+        if not self._owns_engines:
+            return ()
+        engine = self._engines.peek()
+        async with OnExit(self._close):
+            return () if engine is None else await engine.drain(self._clock, drain)
+
+    async def _close(self) -> None:
+        await self._engines.aclose()
+        if self._options.hook is not None:
+            await start(self._options.hook.wait, _TELL, apart=True).settled()
 
     async def __aenter__(self) -> Prodia:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self
@@ -255,13 +391,19 @@ class Prodia:
         # A client is its settings. The token's plain text gets no variable here: a traceback may show them.
         self.__init__(**{**state, "token": _plain(state["token"])})  # type: ignore[misc]
 
-    def _make_engine(self) -> _call.Engine:
+    async def _connect(self) -> tuple[Engine, Options]:
+        return await self._engines.get(), self._options
+
+    def _asynchronous(self, job: Job) -> Asynchronous:
+        return Asynchronous(handle=lambda job_id: Handle(self._connect, job_id, wanted=job))
+
+    def _make_engine(self) -> Engine:
         limiter = self._limiter
         limit = allowed_concurrency(limiter.max_concurrency, told=limiter != Adaptive())
         make_transport: Callable[[], Transport] = self._arguments["transport"] or self._make_transport
         chance = random.Random()  # noqa: S311 - jitter and boundaries, not secrets
         pool = Pool(limiter, self._clock, chance, limit=limit, learned=self._learned)
-        return _call.Engine(make_transport(), pool, Budget(self._options.limits.collect), chance)
+        return Engine(make_transport(), pool, Budget(self._options.limits.collect), chance)
 
     def _make_transport(self) -> Transport:
         agent = (
@@ -279,9 +421,15 @@ class Prodia:
         )
 
 
-async def connection(prodia: Prodia) -> tuple[_call.Engine, _call.Options]:
+async def connection(prodia: Prodia) -> tuple[Engine, Options]:
     """Return what runs a client's calls in the running event loop, for rooms that make their own."""
-    return await prodia._engines.get(), prodia._options  # noqa: SLF001 - the class's own module
+    return await prodia._connect()  # noqa: SLF001 - the class's own module
+
+
+def _hook(on_event: Callable[[Event], object] | None) -> Hook | None:
+    if inspect.iscoroutinefunction(on_event):
+        raise InputError("on_event must be a plain function: a coroutine would never be awaited")
+    return None if on_event is None else Hook(on_event)
 
 
 def _token(given: str | None) -> Token | InputError:

@@ -15,6 +15,7 @@ Every message says what happened, to which job, where, and what to do next; none
     |- ProtocolError
     |- OutputError (OSError)
     |- QueueFullError
+    |- ClientClosedError
     `- BudgetExceededError
 """
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Sequence
 
+    from prodia_async._handles import Handle
     from prodia_async._models import Attempt, JobResult, Verdict
 
 
@@ -117,7 +119,12 @@ class TransportError(ProdiaError):
 
 
 class ProdiaTimeoutError(TransportError, TimeoutError):
-    """A time limit of ours passed; the job may still be running, and is never sent again by itself."""
+    """A time limit of ours passed; the job may still be running, and is never sent again by itself.
+
+    `handle` is an asynchronous job's, once the service has it: its result can still be waited for.
+    """
+
+    handle: Handle | None = None
 
 
 class ProtocolError(ProdiaError):
@@ -137,6 +144,10 @@ class OutputError(ProdiaError, OSError):
 
 class QueueFullError(ProdiaError):
     """The client's own waiting line is full: nothing was sent."""
+
+
+class ClientClosedError(ProdiaError):
+    """The client was closed before the job was done: run it again with a client that is open."""
 
 
 class BudgetExceededError(ProdiaError):
@@ -168,6 +179,7 @@ _KIND_ADVICE = {
     "malformed": "The job may have run and been billed; check the base URL and any proxy in between.",
     "timed_out": "Allow more time with Timeouts(...) or timeout=.",
     "bad_input": "Correct the input and run the job again.",
+    "lost": "Collect results before they expire; if it was never collected, run the job again.",
     "not_kept": "The job ran and was billed: make room or another place for its output.",
 }
 
@@ -175,7 +187,7 @@ _KIND_ADVICE = {
 def error_for(verdict: Verdict, subject: str, attempts: Sequence[Attempt]) -> ProdiaError:
     """Return the error that a final verdict means for the job described by `subject`."""
     message = _message(verdict, subject, len(attempts))
-    if verdict.kind in ("refused", "server_error", "shed"):
+    if verdict.kind in ("refused", "server_error", "shed", "lost"):
         return _api_error(verdict, message, attempts)
     error = _PLAIN[verdict.kind](message, attempts=attempts)
     if isinstance(error, JobFailedError | OutputError):
@@ -218,6 +230,7 @@ def _message(verdict: Verdict, subject: str, tries: int) -> str:
     where += [f"request id {verdict.request_id}"] if verdict.request_id else []
     where += [f"{tries} attempts"] if tries > 1 else []
     place = f" ({', '.join(where)})" if where else ""
-    advice = _ADVICE.get(verdict.status or 0) or _KIND_ADVICE.get(verdict.kind, "")
+    advice = "" if verdict.kind == "lost" else _ADVICE.get(verdict.status or 0, "")
+    advice = advice or _KIND_ADVICE.get(verdict.kind, "")
     reason = verdict.reason.strip().rstrip(".") or verdict.kind.replace("_", " ")
     return f"{subject}: {reason}{place}. {advice}".rstrip()

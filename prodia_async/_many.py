@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 from msgspec import Struct
 
+from prodia_async._engine import Outcome
 from prodia_async._errors import InputError, ProdiaError
 from prodia_async._models import Job, JobResult
 
@@ -23,14 +24,6 @@ Run: TypeAlias = Callable[[Job], Awaitable[JobResult]]
 
 _AT_ONCE = 32
 """How many jobs are started before the event loop has a turn."""
-
-
-class Outcome(Struct, frozen=True):
-    """What became of one job: exactly one of `result` and `error` is set."""
-
-    job: Job
-    result: JobResult | None = None
-    error: ProdiaError | None = None
 
 
 class Work(Struct, frozen=True):

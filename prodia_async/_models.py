@@ -18,12 +18,17 @@ Input: TypeAlias = str | Content | tuple[str, Content] | tuple[str, Content, str
 """An input: a path, some content, or (file name, content[, media type])."""
 
 
+Mode: TypeAlias = Literal["sync", "async"]
+"""Which API runs a job: the one that answers with its outputs, or the one that is polled."""
+
+
 class Job(Struct, frozen=True):
     """One job to run: its type, its configuration and its input files (API reference, Job Configuration).
 
     `config` is sent as JSON and names the inputs by their file names. `accept` is the media type
     wanted for the first output, such as `image/png`. `custom_id` is yours: it names outputs in a
-    folder and appears in errors. A smaller `priority` is served first.
+    folder and appears in errors. A smaller `priority` is served first. `mode="async"` runs it through the
+    asynchronous API, which suits jobs of minutes: it is sent, asked for, and its outputs are fetched.
     """
 
     type: str
@@ -32,6 +37,7 @@ class Job(Struct, frozen=True):
     accept: str | None = None
     custom_id: str | None = None
     priority: int = 0
+    mode: Mode = "sync"
 
     def __repr__(self) -> str:
         named = f", custom_id={self.custom_id!r}" if self.custom_id is not None else ""
@@ -101,6 +107,7 @@ class Output(Struct, frozen=True):
 
 
 VerdictKind: TypeAlias = Literal[
+    "submitted",  # the service has the job, and will run it
     "done",  # the service ran the job; its outputs are whole
     "failed",  # the service says that the job failed
     "shed",  # 429: not run, not billed
@@ -112,6 +119,7 @@ VerdictKind: TypeAlias = Literal[
     "refused",  # any other answer: sending the same again cannot help
     "bad_input",  # a source failed or changed while it was sent
     "not_kept",  # the job ran; the sink failed
+    "lost",  # the service no longer knows an asynchronous job: expired, or never known
     "cancelled",  # the caller left
 ]
 
@@ -179,6 +187,8 @@ class Verdict(Struct, frozen=True):
     cause: Exception | None = None
     written: tuple[pathlib.Path, ...] = ()
     stale: bool = False
+    is_final: bool = False
+    """Whether nothing may follow, because a reader has seen a part of it."""
 
 
 class TypeStats(Struct, frozen=True):
@@ -196,13 +206,15 @@ class TypeStats(Struct, frozen=True):
 class Stats(Struct, frozen=True):
     """A client's counts since it was made, and its limiter's state, in the running loop.
 
-    `jobs` were started, of which `completed` brought a result and `failed` an error; `requests` were sent, of
-    which `shed` were answered 429. `stale` counts resets of a reused connection before any answer.
+    `jobs` were started, of which `completed` brought a result, `failed` an error, and `cancelled` ended
+    because their caller left; `requests` were sent, of which `shed` were answered 429 (polls and downloads of
+    asynchronous jobs are not among them). `stale` counts resets of a reused connection before any answer.
     """
 
     jobs: int = 0
     completed: int = 0
     failed: int = 0
+    cancelled: int = 0
     requests: int = 0
     shed: int = 0
     stale: int = 0
@@ -211,13 +223,22 @@ class Stats(Struct, frozen=True):
     by_type: Mapping[str, TypeStats] = field(default_factory=dict)
 
 
-EventKind: TypeAlias = Literal["queued", "sent", "shed", "retried", "completed", "failed"]
+EventKind: TypeAlias = Literal["queued", "sent", "shed", "retried", "completed", "failed", "cancelled"]
 
 
 class Event(Struct, frozen=True):
-    """Something that happened to a job, for `on_event=`. `attempt` is set once an attempt has ended."""
+    """Something that happened to a job, for `on_event=`.
+
+    `run` tells runs apart, also those of one and the same job: a number, unique in its process. `attempt` is
+    set once an attempt has ended; `error` says why a job failed; `job_id` and `dollars` are what the service
+    said of one that is over.
+    """
 
     kind: EventKind
     job: Job
     at: datetime
     attempt: Attempt | None = None
+    run: int = 0
+    error: Exception | None = None
+    job_id: str | None = None
+    dollars: float | None = None

@@ -63,6 +63,24 @@ class Timeouts(Struct, frozen=True, kw_only=True):
             require(value > 0 and not math.isnan(value), f"Timeouts.{name}", value)
 
 
+class Polling(Struct, frozen=True, kw_only=True):
+    """How often the service is asked for an asynchronous job, in seconds.
+
+    The first wait is `interval`; each is `growth` times the one before, at most `max_interval`, and shortened
+    by up to a fifth at random, so that many jobs do not ask at once. A 429 or 5xx is waited out, at least its
+    Retry-After.
+    """
+
+    interval: float = 1.0
+    max_interval: float = 10.0
+    growth: float = 1.5
+
+    def __post_init__(self) -> None:
+        require(0 < self.interval < math.inf, "Polling.interval", self.interval)
+        require(self.interval <= self.max_interval < math.inf, "Polling.max_interval", self.max_interval)
+        require(1 <= self.growth < math.inf, "Polling.growth", self.growth)
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """What a reply may cost, in bytes and counts.
 

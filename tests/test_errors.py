@@ -33,6 +33,7 @@ TREE = {
     "ProtocolError": ["ProdiaError"],
     "OutputError": ["ProdiaError", OSError],
     "QueueFullError": ["ProdiaError"],
+    "ClientClosedError": ["ProdiaError"],
     "BudgetExceededError": ["ProdiaError"],
 }
 

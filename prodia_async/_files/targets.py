@@ -49,6 +49,10 @@ class Target(Struct, frozen=True):
     path: Path | None = None
 
 
+NOWHERE = Target(accept=None, single=False, sink=lambda _: MemorySink(0))
+"""For jobs whose outputs are not stored by this call."""
+
+
 def resolve(to: To, *, limits: Limits, budget: Budget) -> Target:
     """Return what `to` means. Looks at nothing on disk: see `prepare_target`.
 

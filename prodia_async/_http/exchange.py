@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from prodia_async._errors import InputError
+from prodia_async._http.answers import error_body, refuse_encoding, what_it_says
 from prodia_async._http.received import NotKeptError, Received
-from prodia_async._http.transport import Fault, Reply, Request, Transport
+from prodia_async._http.transport import CONTINUE, Fault, Reply, Request, Transport
 from prodia_async._loops import OnExit
 from prodia_async._models import Verdict
 from prodia_async._pacing.clock import Clock, Deadline
@@ -21,7 +23,6 @@ from prodia_async._settings import Limits, Timeouts
 from prodia_async._wire import reply as replies
 from prodia_async._wire import retry_after, status
 from prodia_async._wire.decode import MalformedReplyError, decoder_for
-from prodia_async._wire.media import split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,18 +30,19 @@ if TYPE_CHECKING:
     from prodia_async._models import Job, JobResult, Output, VerdictKind
     from prodia_async._pacing.turns import Permit
 
-_MAX_ERROR_BODY = 64 * 1024
-"""Bytes of an error's body that are read for its reason."""
-
-_ERROR_BODY_TIME = 5.0
-"""Seconds that an error's body may take: its status and headers say the most."""
+_OK = 200
+_ACCEPTED = (200, 201, 202)
+_EXPECTATION_FAILED = 417
 
 
 class Watch:
     """How far one attempt has come, and by when the server must have done the next thing."""
 
-    def __init__(self, clock: Clock, timeouts: Timeouts, permit: Permit, first_byte: float) -> None:
-        self.deadline = Deadline(clock, clock.monotonic() + timeouts.connect)
+    def __init__(
+        self, clock: Clock, timeouts: Timeouts, permit: Permit, first_byte: float, *, expects: bool = False
+    ) -> None:
+        connect = timeouts.connect + (CONTINUE if expects else 0.0)
+        self.deadline = Deadline(clock, clock.monotonic() + connect)
         self.phase = "connect"
         self._clock = clock
         self._idle = timeouts.idle
@@ -94,7 +96,7 @@ class Exchange(Struct, frozen=True):
 
         `received` holds the outputs when the verdict is "done", and was discarded otherwise.
         """
-        watch = Watch(self.clock, self.timeouts, permit, first_byte)
+        watch = Watch(self.clock, self.timeouts, permit, first_byte, expects=request.expects)
         verdict: Verdict | None = None
 
         def discard_unless_done() -> Awaitable[None] | None:
@@ -107,21 +109,32 @@ class Exchange(Struct, frozen=True):
                 verdict = _timed_out(watch, self.timeouts, permit)
         return verdict
 
+    async def submit(self, request: Request, job: Job, permit: Permit, first_byte: float = 0.0) -> Verdict:
+        """Send an asynchronous job once: "submitted" says that the service has it, under `result.id`."""
+        watch = Watch(self.clock, self.timeouts, permit, first_byte, expects=request.expects)
+        with watch.deadline:
+            return await self._converse(request, job, None, permit, watch)
+        return _timed_out(watch, self.timeouts, permit)
+
     async def _converse(
-        self, request: Request, job: Job, received: Received, permit: Permit, watch: Watch
+        self, request: Request, job: Job, received: Received | None, permit: Permit, watch: Watch
     ) -> Verdict:
+        """Send and deal with the answer; `received` None is for a job that is only submitted."""
         try:
-            reply = await self.transport.send(request, watch)
+            reply = await self._answer(request, permit, watch)
             closed = False
 
             def close() -> Awaitable[None] | None:
                 return None if closed else reply.aclose()
 
             async with OnExit(close):
-                if reply.status != 200:  # noqa: PLR2004 - the one status that carries a result
+                if received is None and reply.status in _ACCEPTED:
+                    verdict = await self._submitted(reply, job, watch)
+                elif received is None or reply.status != _OK:
                     return await self._refusal(reply, job, permit, watch)
-                permit.headers()
-                verdict = await self._receive(reply, job, received, watch)
+                else:
+                    permit.headers()
+                    verdict = await self._receive(reply, job, received, watch)
                 await reply.aclose()
                 closed = True
                 return verdict
@@ -129,6 +142,35 @@ class Exchange(Struct, frozen=True):
             return self._broken(fault, permit)
         except InputError as error:
             return Verdict("bad_input", may_have_run=False, reason=str(error), cause=error)
+
+    async def _answer(self, request: Request, permit: Permit, watch: Watch) -> Reply:
+        """Send; a server that cannot say whether it wants the body is sent it without asking."""
+        reply = await self.transport.send(request, watch)
+        if reply.status != _EXPECTATION_FAILED or not request.expects or permit.was_sent:
+            return reply
+        await reply.aclose()
+        return await self.transport.send(replace(request, expects=False), watch)
+
+    async def _submitted(self, reply: Reply, job: Job, watch: Watch) -> Verdict:
+        """Read what the service says of a job that it has taken; without an id it cannot be asked for."""
+        body = await self._submission(reply, watch)
+        content_type = reply.headers.get("Content-Type")
+        raw = replies.failed_result(content_type, body)
+        request_id = self._request_id(reply)
+        result = None if raw is None else _result(raw, job, request_id)
+        if result is None or result.id is None:
+            said = self.redact(replies.reason(content_type, body))
+            reason = "the service took the job, and did not say its id" + (f": {said}" if said else "")
+            return Verdict("malformed", True, reason, status=reply.status, request_id=request_id)
+        return Verdict("submitted", True, status=reply.status, request_id=request_id, result=result)
+
+    async def _submission(self, reply: Reply, watch: Watch) -> bytes:
+        body = b""
+        watch.reading()
+        while len(body) <= self.limits.max_job_part and (piece := await reply.read()):
+            body += piece
+            watch.reading()
+        return body
 
     async def _receive(self, reply: Reply, job: Job, received: Received, watch: Watch) -> Verdict:
         request_id = self._request_id(reply)
@@ -156,7 +198,7 @@ class Exchange(Struct, frozen=True):
 
     async def _feed(self, reply: Reply, received: Received, watch: Watch) -> None:
         """Drive the decoder: each piece is stored before the next is asked for."""
-        _refuse_encoding(reply.headers.get("Content-Encoding"))
+        refuse_encoding(reply.headers.get("Content-Encoding"))
         decoder = decoder_for(reply.headers.get("Content-Type"), self.limits)
         piece = b"-"
         while piece:
@@ -171,29 +213,19 @@ class Exchange(Struct, frozen=True):
         watch.storing()
         kind = status.kind_of(reply.status)
         unread = kind == "shed" and not permit.was_sent
-        body = b"" if unread else self._redacted(await self._error_body(reply))
+        body = b"" if unread else self._redacted(await error_body(reply, self.clock))
         content_type = reply.headers.get("Content-Type")
         raw = replies.failed_result(content_type, body)
         request_id = self._request_id(reply)
         return Verdict(
             kind,
             may_have_run=status.may_have_run(reply.status),
-            reason=self.redact(_reason(reply, content_type, body)),
+            reason=what_it_says(reply, content_type, body, self.redact),
             status=reply.status,
             request_id=request_id,
             retry_after=wait,
             result=None if raw is None else _result(raw, job, request_id),
         )
-
-    async def _error_body(self, reply: Reply) -> bytes:
-        body = b""
-        with Deadline(self.clock, self.clock.monotonic() + _ERROR_BODY_TIME):
-            try:
-                while len(body) < _MAX_ERROR_BODY and (piece := await reply.read()):
-                    body += piece
-            except Fault:
-                pass  # what was read so far has to do
-        return body[:_MAX_ERROR_BODY]
 
     def _request_id(self, reply: Reply) -> str | None:
         request_id = reply.headers.get("x-request-id")
@@ -224,11 +256,6 @@ def _timed_out(watch: Watch, timeouts: Timeouts, permit: Permit) -> Verdict:
     return Verdict("timed_out", permit.was_sent, what)
 
 
-def _refuse_encoding(encoding: str | None) -> None:
-    if encoding and encoding.strip().lower() != "identity":
-        raise MalformedReplyError(f"it is encoded as {encoding[:40]!r}, which was not asked for")
-
-
 def _result(
     raw: Mapping[str, Any] | None, job: Job, request_id: str | None, outputs: tuple[Output, ...] = ()
 ) -> JobResult:
@@ -243,12 +270,3 @@ def _failure_of(result: JobResult) -> str:
         if state == "failed"
         else f"the job ended in the unknown state {state!r}{said}"
     )
-
-
-def _reason(reply: Reply, content_type: str | None, body: bytes) -> str:
-    if 300 <= reply.status < 400:  # noqa: PLR2004 - the class of redirects
-        place = reply.headers.get("Location", "")[:200]
-        return f"the server answered with a redirect to {place!r}, which is not followed"
-    said = replies.reason(content_type, body)
-    kind = split(content_type or "")[0]
-    return said or f"the server answered {reply.status}" + (f" with {kind}" if body and kind else "")

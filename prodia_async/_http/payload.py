@@ -24,6 +24,7 @@ class JsonBody:
     """A job without inputs."""
 
     content_type = "application/json"
+    replayable = True
 
     def __init__(self, job: bytes) -> None:
         self.size: int | None = len(job)
@@ -40,6 +41,7 @@ class MultipartBody:
     def __init__(self, plan: Plan, sources: Sequence[Source]) -> None:
         self.content_type = plan.content_type
         self.size = plan.size
+        self.replayable = all(source.replayable for source in sources)
         self._plan = plan
         self._sources = sources
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from prodia_async._errors import OutputError
 from prodia_async._models import Output, OutputInfo
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("prodia_async")
 
+JobPartHook: TypeAlias = Callable[[bytes], None]
+"""Hears of a reply's job part as soon as it has come."""
+
 
 class NotKeptError(Exception):
     """The sink failed, or the outputs broke a limit of ours: the job ran, but its outputs are not kept."""
@@ -31,8 +35,9 @@ class NotKeptError(Exception):
 class Received:
     """What one attempt has brought so far. `commit` or `discard` ends it."""
 
-    def __init__(self, sink: Sink, limits: Limits) -> None:
+    def __init__(self, sink: Sink, limits: Limits, hook: JobPartHook | None = None) -> None:
         self.job_part: bytes | None = None
+        self._hook = hook
         self._sink = sink
         self._max_bytes = limits.max_output_bytes
         self._infos: list[OutputInfo] = []
@@ -55,6 +60,8 @@ class Received:
                     await self._writers[-1].close()
                 elif isinstance(event, JobPart):
                     self.job_part = event.body
+                    if self._hook is not None:
+                        self._hook(event.body)
         except NotKeptError:
             raise
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -10,18 +11,16 @@ import ssl
 import sys
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from msgspec import Struct, field
+from yarl import URL
 
 from prodia_async._http.payload import BodyPayload
-from prodia_async._http.transport import Fault, FaultKind, Progress, Reply, Request
+from prodia_async._http.transport import CONTINUE, Fault, FaultKind, Progress, Reply, Request
 from prodia_async._loops import OnExit
 from prodia_async._settings import Token
-
-if TYPE_CHECKING:
-    import asyncio
 
 _NOTSENT_LOWAT = 128 * 1024
 """Bytes of unsent body that the kernel may hold: few, so that "handed over" means nearly sent."""
@@ -29,6 +28,21 @@ _NOTSENT_LOWAT = 128 * 1024
 _QUOTE = re.compile(r"[:'\"\n]")
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that waits for a 100 only so long."""
+
+    def __init__(self, *args: Any, continue100: asyncio.Future[bool] | None = None, **options: Any) -> None:
+        super().__init__(*args, continue100=continue100, **options)
+        if continue100 is not None:
+            timer = asyncio.get_running_loop().call_later(CONTINUE, _go_on, continue100)
+            continue100.add_done_callback(lambda _: timer.cancel())
+
+
+def _go_on(continue100: asyncio.Future[bool]) -> None:
+    if not continue100.done():
+        continue100.set_result(True)
 
 
 class ConnectionSettings(Struct, frozen=True):
@@ -68,6 +82,7 @@ class AiohttpTransport:
             "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             "auto_decompress": False,
             "trust_env": False,
+            "response_class": _Response,
         }
         return aiohttp.ClientSession(**(options | dict(self._settings.session_options)))
 
@@ -82,37 +97,58 @@ class AiohttpTransport:
 
     async def send(self, request: Request, progress: Progress) -> Reply:
         """Send the request and return the reply once its headers are there. Raises Fault or InputError."""
-        if self._session.closed:
-            raise Fault("connect", "the client was closed")
         payload = BodyPayload(request.body, progress)
         response = None
-        failure: Exception | None = None
 
         async def settle_unanswered() -> None:
             if response is None:
                 await payload.settled()
 
         async with OnExit(settle_unanswered):
-            try:
-                response = await self._session.post(
-                    request.url,
-                    data=payload,
-                    headers={**request.headers, "Authorization": self._settings.token.authorization()},
-                    allow_redirects=False,
-                    proxy=self._settings.proxy,
-                )
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                failure = self._failure(error, payload)
-        if (
-            response is None
-        ):  # raised here, so that aiohttp's error, whose repr shows the token, is no context
-            raise failure or AssertionError("no response and no failure")
+            response = await self._ask(
+                "POST",
+                request.url,
+                request.headers,
+                payload=payload,
+                expect100=request.expects,
+            )
         if payload.connection is not None:
             self._used.add(payload.connection)
         return AiohttpReply(response, payload)
 
-    def _failure(self, error: Exception, payload: BodyPayload) -> Exception:
+    async def get(self, url: str, headers: Mapping[str, str]) -> Reply:
+        """Ask for `url`, whose path is encoded already, and return the reply. Raises Fault."""
+        return AiohttpReply(await self._ask("GET", URL(url, encoded=True), headers), None)
+
+    async def _ask(
+        self,
+        method: str,
+        url: str | URL,
+        headers: Mapping[str, str],
+        *,
+        payload: BodyPayload | None = None,
+        expect100: bool = False,
+    ) -> aiohttp.ClientResponse:
+        if self._session.closed:
+            raise Fault("connect", "the client was closed")
+        try:
+            return await self._session.request(
+                method,
+                url,
+                data=payload,
+                headers={**headers, "Authorization": self._settings.token.authorization()},
+                allow_redirects=False,
+                proxy=self._settings.proxy,
+                expect100=expect100,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure = self._failure(error, payload)
+        raise failure  # outside the handler: aiohttp's error, whose repr shows the token, must be no context
+
+    def _failure(self, error: Exception, payload: BodyPayload | None) -> Exception:
         """Say what went wrong, without aiohttp's own error: its repr carries the request's headers."""
+        if payload is None:
+            return Fault(_kind_of(error), _describe(error))
         if payload.error is not None:
             return payload.error
         _mark_closed(payload.connection)
@@ -140,7 +176,7 @@ class AiohttpTransport:
 class AiohttpReply:
     """A reply whose body is read as it arrives."""
 
-    def __init__(self, response: aiohttp.ClientResponse, payload: BodyPayload) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, payload: BodyPayload | None) -> None:
         self._response = response
         self._payload = payload
         self.status = response.status
@@ -151,17 +187,21 @@ class AiohttpReply:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = self._payload.error or Fault(_kind_of(error), _describe(error))
+            bad_input = None if self._payload is None else self._payload.error
+            failure = bad_input or Fault(_kind_of(error), _describe(error))
         raise failure  # outside the handler: aiohttp's error may show the token and must be no context
 
     async def aclose(self) -> None:
-        """Keep the connection if the body was read to its end; drop it otherwise."""
-        if self._response.content.at_eof():
+        """Keep the connection if the body was read to its end; drop it otherwise. Twice is well."""
+        whole = self._response.content.at_eof()
+        if whole:
             self._response.release()
         else:
             self._response.close()
-            _mark_closed(self._payload.connection)
-        await self._payload.settled()
+        if self._payload is not None:
+            if not whole:
+                _mark_closed(self._payload.connection)
+            await self._payload.settled()
 
 
 def _mark_closed(connection: asyncio.BaseTransport | None) -> None:

@@ -16,6 +16,7 @@ class Body(Protocol):
     content_type: str
     size: int | None
     """Bytes, or None where an input's size is unknown; the body is then sent chunked."""
+    replayable: bool
 
     async def write(self, emit: Emit) -> None:
         """Hand the whole body to `emit`, block by block."""
@@ -38,11 +39,19 @@ class Progress(Protocol):
 
 
 class Request(Struct, frozen=True):
-    """One attempt's request: always a POST."""
+    """One attempt's request: always a POST.
+
+    `expects` has the server say whether it wants the body before it is sent (RFC 9110, section 10.1.1).
+    """
 
     url: str
     headers: Mapping[str, str]
     body: Body
+    expects: bool = False
+
+
+CONTINUE = 1.0
+"""Seconds for which a server may say whether it wants a body, as with curl; then it gets it unasked."""
 
 
 class Reply(Protocol):
@@ -60,7 +69,7 @@ class Reply(Protocol):
         """Return the next piece of the body, b"" at its end. Raises Fault."""
 
     async def aclose(self) -> None:
-        """Give the connection back if the body was read to its end; drop it otherwise."""
+        """Give the connection back if the body was read to its end; drop it otherwise. Twice is well."""
 
 
 FaultKind: TypeAlias = Literal["connect", "lost", "protocol", "descriptors"]
@@ -79,7 +88,13 @@ class Transport(Protocol):
     """What carries requests. `Prodia(transport=...)` takes one, for tests and simulations."""
 
     async def send(self, request: Request, progress: Progress) -> Reply:
-        """Send the request and return the reply once its headers are there. Raises Fault."""
+        """Send the request and return the reply once its headers are there. Raises Fault.
+
+        With `Request.expects` the body goes once the server has said 100, or has said nothing for a second.
+        """
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> Reply:
+        """Ask for `url`, whose path is encoded already, and return the reply. Raises Fault."""
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -5,7 +5,7 @@ It knows no HTTP: `send` is any coroutine that turns a permit into a `Verdict`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,8 +30,8 @@ class Attempts:
 
     __slots__ = ("_chance", "_clock", "_course", "_retry", "log")
 
-    def __init__(self, retry: Retry, chance: Random, clock: Clock) -> None:
-        self.log: list[Attempt] = []
+    def __init__(self, retry: Retry, chance: Random, clock: Clock, earlier: Sequence[Attempt] = ()) -> None:
+        self.log: list[Attempt] = list(earlier)
         self._retry = retry
         self._chance = chance
         self._clock = clock
@@ -40,7 +40,7 @@ class Attempts:
     async def run(
         self, turn: Turn, send: Send, notify: Notify, before_send: BeforeSend | None = None
     ) -> Verdict:
-        """Return the final verdict, and give the turn up.
+        """Return the final verdict, and give the turn up; "submitted" is final, and leaves the permit open.
 
         `before_send` is awaited after each permit, before its first byte; `notify` must not raise.
         """
@@ -51,7 +51,7 @@ class Attempts:
                 await self._announce(permit, notify, before_send)
                 verdict = await self._attempt(permit, send, waiting_since)
                 waiting_since = self._clock.monotonic()
-                if verdict.kind == "done":
+                if verdict.kind in ("done", "submitted"):
                     return verdict
                 pause = self._wait_after(verdict, waiting_since)
                 if verdict.kind == "shed":
@@ -105,7 +105,12 @@ class Attempts:
 
 
 def _end(permit: Permit, verdict: Verdict) -> None:
-    """End the permit as the limiter must hear it: only a 429 is a shed, only a finished job a success."""
+    """End the permit as the limiter must hear it: only a 429 is a shed, only a finished job a success.
+
+    A job that was submitted keeps its permit: whoever has the job's handle ends it.
+    """
+    if verdict.kind == "submitted":
+        return
     if verdict.kind == "shed":
         permit.shed(verdict.retry_after)
     elif verdict.kind in ("done", "failed", "not_kept"):

@@ -31,11 +31,13 @@ class Course:
 
         0 after a shed: the limiter itself holds the job's turn until its Retry-After has passed.
         """
+        if verdict.is_final:
+            return None
         if verdict.kind == "shed":
             return self._after_shed(verdict.retry_after or 0.0, now)
         if verdict.kind in ("not_sent", "server_error"):
             return self._after_error(verdict.retry_after or 0.0)
-        if verdict.kind in ("unknown", "malformed") and self._resends < self._retry.resend_unknown:
+        if verdict.kind in ("unknown", "malformed", "lost") and self._resends < self._retry.resend_unknown:
             self._resends += 1
             return backoff(self._resends - 1, self._retry, self._chance)
         return None

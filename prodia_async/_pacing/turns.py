@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from prodia_async._errors import ProdiaError
+from prodia_async._errors import ClientClosedError
 from prodia_async._pacing.capacity import DEFAULT_RETRY_AFTER, Ticket
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Waiter(Protocol):
 class Permit:
     """The right to send one attempt. It ends exactly once: success, shed, answered or ignore."""
 
-    __slots__ = ("_line", "_lingering", "_open", "_ticket", "_turn", "was_sent")
+    __slots__ = ("_answered", "_line", "_lingering", "_open", "_ticket", "_turn", "was_sent")
 
     def __init__(self, turn: Turn, ticket: Ticket) -> None:
         self.was_sent = False
@@ -46,6 +46,7 @@ class Permit:
         self._ticket = ticket
         self._open = True
         self._lingering = False
+        self._answered = False
 
     def begins(self) -> None:
         """Say that the attempt begins now: what was waited for since the permit was given is no latency."""
@@ -65,13 +66,17 @@ class Permit:
         """
         pool = self._line.pool
         now = pool.clock.monotonic()
+        self._answered = True
         self._line.capacity.headers(self._ticket, now)
         pool.end_later(self, now + LINGER)
 
     def success(self) -> None:
-        """End: the service ran the job."""
-        self._line.completed += 1
-        self._end(self._line.capacity.success)
+        """End: the service ran the job; an asynchronous one has taken all the time since it was sent."""
+        line = self._line
+        line.completed += 1
+        if self._open and not self._answered:
+            line.capacity.headers(self._ticket, line.pool.clock.monotonic())
+        self._end(line.capacity.success)
 
     def answered(self) -> None:
         """End: the service took the request and answered something else than 200 or 429."""
@@ -195,5 +200,5 @@ class Turn:
         self.leave()
 
 
-def closed_error() -> ProdiaError:
-    return ProdiaError("the client was closed while this job waited: run it with a client that is open")
+def closed_error() -> ClientClosedError:
+    return ClientClosedError("the client was closed while this job waited: run it with a client that is open")

@@ -118,6 +118,12 @@ class Ledger:
             "batch again with a higher max_spend: what is done is not paid again."
         )
 
+    def adopt(self, reserved: float) -> None:
+        """Count what was reckoned for a job of an earlier run as reserved: it is about to be settled."""
+        self._uncertain -= _exact(reserved)
+        self.uncertain_attempts -= 1
+        self.reserved += _exact(reserved)
+
     def release(self, job_type: str, reserved: float) -> None:
         """Free the reservation of an attempt that did not run."""
         self._free(job_type, reserved)
@@ -215,6 +221,11 @@ class Till:
                 self._ledger.release(job_type, waiter.result())
             self._serve()
             raise
+
+    def adopt(self, reserved: float) -> float:
+        """Take over what is reckoned for a job that an earlier run submitted, and return it as reserved."""
+        self._ledger.adopt(reserved)
+        return reserved
 
     def release(self, job_type: str, reserved: float) -> None:
         """Free the reservation of an attempt that did not run."""

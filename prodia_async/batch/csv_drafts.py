@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from prodia_async._errors import InputError
+from prodia_async._models import Mode
 from prodia_async.batch.csv_records import Record, RecordReader
 from prodia_async.batch.drafts import Draft
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from prodia_async.batch.drafts import Numbered
     from prodia_async.batch.lines import LineReader
 
-_PLAIN = ("custom_id", "type", "input", "inputs", "accept", "priority")
-_KNOWN = "custom_id, type, prompt, input, inputs, accept, priority and config.<key>"
+_PLAIN = ("custom_id", "type", "input", "inputs", "accept", "priority", "mode")
+_KNOWN = "custom_id, type, prompt, input, inputs, accept, priority, mode and config.<key>"
 
 
 class CsvDrafts:
@@ -93,6 +94,7 @@ class _Columns:
             accept=plain["accept"].strip() if "accept" in plain else None,
             custom_id=plain.get("custom_id"),
             priority=_priority(plain.get("priority", "0")),
+            mode=_mode(plain["mode"].strip()) if "mode" in plain else None,
         )
 
     def _config(self, cells: Sequence[str]) -> dict[str, Any]:
@@ -114,6 +116,14 @@ def _priority(cell: str) -> int:
         return int(cell)
     except ValueError:
         raise InputError(f"`priority` is {cell!r}, not a whole number") from None
+
+
+def _mode(cell: str) -> Mode:
+    try:
+        mode: Mode = msgspec.convert(cell, Mode)
+    except msgspec.ValidationError:
+        raise InputError(f"`mode` is {cell!r}, not sync or async") from None
+    return mode
 
 
 def _value(cell: str, column: str) -> Any:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from prodia_async._errors import InputError
+from prodia_async._models import Mode
 
 if TYPE_CHECKING:
     from prodia_async.batch.lines import LineReader
@@ -24,6 +25,7 @@ class Draft(Struct, forbid_unknown_fields=True):
     accept: str | None = None
     custom_id: str | None = None
     priority: int = 0
+    mode: Mode | None = None
 
 
 Numbered: TypeAlias = tuple[int, Draft | InputError]

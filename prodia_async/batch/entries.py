@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from prodia_async._errors import InputError
-from prodia_async._models import Job
+from prodia_async._models import Job, Mode
 from prodia_async._wire import encode
 from prodia_async._wire.accept import accept_header
 from prodia_async.batch.ids import Namer, SeenIds
@@ -26,6 +26,13 @@ _SURELY_SHALLOW = 100
 """So many brackets never nest too deeply, which is all that can be wrong with what JSON could say."""
 
 
+class Submitted(Struct, frozen=True):
+    """A job that the service has from an earlier run: its id there, and the dollars reserved for it."""
+
+    job_id: str
+    reserved: float
+
+
 class Entry(Struct, frozen=True):
     """A job of a manifest: its line, from 1, and the job, with a custom_id and absolute paths of inputs.
 
@@ -37,6 +44,7 @@ class Entry(Struct, frozen=True):
     job: Job
     fingerprint: bytes
     inputs_mark: bytes
+    submitted: Submitted | None = None
 
 
 class Defaults(Struct, frozen=True):
@@ -45,6 +53,7 @@ class Defaults(Struct, frozen=True):
     type: str | None = None
     config: Mapping[str, Any] = {}
     accept: str | None = None
+    mode: Mode = "sync"
 
 
 class _Sent(Struct, omit_defaults=True):
@@ -94,6 +103,7 @@ class Parser:
             accept=sent.accept,
             custom_id=custom_id,
             priority=draft.priority,
+            mode=self._defaults.mode if draft.mode is None else draft.mode,
         )
         if text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW:
             encode.job_json(job)

@@ -6,7 +6,10 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from msgspec.structs import replace
+
 from prodia_async._files.hops import hop
+from prodia_async.batch.entries import Submitted
 from prodia_async.batch.manifest import Problem
 
 if TYPE_CHECKING:
@@ -20,17 +23,17 @@ if TYPE_CHECKING:
 Retrying: TypeAlias = Literal["no", "too", "only"]
 """Whether jobs that failed in an earlier run are run again: not, with the others, or alone."""
 
-Choice: TypeAlias = Literal["run", "interrupted", "missing", "done", "failed", "leave"]
-"""The first three are run; `leave` is for a run that retries failed jobs only."""
+Choice: TypeAlias = Literal["run", "interrupted", "submitted", "missing", "done", "failed", "leave"]
+"""The first four are run; `leave` is for a run that retries failed jobs only."""
 
-_AGAIN: Mapping[str, Choice] = {"sent": "interrupted", "submitted": "interrupted", "done": "missing"}
+_AGAIN: Mapping[str, Choice] = {"sent": "interrupted", "submitted": "submitted", "done": "missing"}
 
 
 class Counts:
     """What was skipped, and why some jobs run again."""
 
     def __init__(self) -> None:
-        self.done = self.failed = self.interrupted = self.missing = 0
+        self.done = self.failed = self.interrupted = self.submitted = self.missing = 0
 
 
 class Feed:
@@ -66,8 +69,9 @@ class Feed:
                 raise StopAsyncIteration
             rows = await self._journal.find([entry.job.custom_id or "" for entry in block])
             choices = await hop(self._choose_all, block, rows)
-            chosen = [entry for entry, choice in zip(block, choices, strict=True) if self._take(choice)]
-            self._ready.extend(chosen)
+            for entry, choice in zip(block, choices, strict=True):
+                if self._take(choice):
+                    self._ready.append(_standing(entry, rows.get(entry.job.custom_id or "")))
         entry = self._ready.popleft()
         self._out[entry.job.custom_id or ""] = entry
         return entry.job
@@ -109,7 +113,15 @@ class Feed:
         counts.failed += choice == "failed"
         counts.missing += choice == "missing"
         counts.interrupted += choice == "interrupted"
-        return choice in ("run", "interrupted", "missing")
+        counts.submitted += choice == "submitted"
+        return choice in ("run", "interrupted", "submitted", "missing")
+
+
+def _standing(entry: Entry, row: Row | None) -> Entry:
+    """Return the entry with what the service has of it already."""
+    if row is None or row.state != "submitted" or row.job_id is None:
+        return entry
+    return replace(entry, submitted=Submitted(row.job_id, row.reserved or 0.0))
 
 
 def _difference(entry: Entry, row: Row) -> str | None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from prodia_async import _call
-from prodia_async._errors import ProdiaError, ProdiaTimeoutError
+from prodia_async._call import Asynchronous, Call
+from prodia_async._errors import JobFailedError, NotFoundError, ProdiaError, ProdiaTimeoutError
 from prodia_async._files.targets import Target
+from prodia_async._run import run
+from prodia_async.batch.entries import Submitted
 from prodia_async.batch.health import AGAINST
 from prodia_async.batch.records import done_record, failed_record, relative
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _MOST_ATTEMPTS = 100
 """How many attempts of one job are kept in its record: an outage of hours may bring thousands."""
 
-_UNTOLD = frozenset({"unknown", "malformed", "timed_out", "cancelled", "not_kept"})
+_UNTOLD = frozenset({"unknown", "malformed", "timed_out", "cancelled", "not_kept", "lost"})
 """Verdicts after which nobody knows the price. A job that failed, or was answered 5xx, has none."""
 
 
@@ -41,6 +43,7 @@ class JobRun:
         self._entry = entry
         self._id = entry.job.custom_id or ""
         self._reserved: float | None = None
+        self._submitted = entry.submitted
         self._earlier: list[Attempt] = []
         self._heard: Attempt | None = None
         self._was_sent = False
@@ -50,6 +53,10 @@ class JobRun:
         """Return the result once the outputs stand and the journal was told. Raises ProdiaError."""
         gate = self._rooms.gate
         gate.begin(self._id)
+        if self._submitted is not None:
+            self._reserved = self._rooms.till.adopt(self._submitted.reserved)
+            self._was_sent = True
+            self._batch.tally.collecting(self._id)
         try:
             while True:
                 pauses = gate.pauses
@@ -69,7 +76,7 @@ class JobRun:
             self._batch.tally.left(self._id)
 
     def _call(self) -> Coroutine[Any, Any, JobResult]:
-        call = _call.Call(
+        call = Call(
             job=self._entry.job,
             target=Target(accept=None, single=False, sink=self._sink),
             timeout=self._batch.timeout,
@@ -78,8 +85,19 @@ class JobRun:
             bounded=False,
             before_send=self._before_send,
             notify=self._hear,
+            asynchronous=Asynchronous(
+                job_id=None if self._submitted is None else self._submitted.job_id,
+                is_new=self._submitted is None,
+                submitted=self._is_submitted,
+            ),
         )
-        return _call.run(self._rooms.engine, self._rooms.client, call)
+        return run(self._rooms.engine, self._rooms.client, call)
+
+    async def _is_submitted(self, job: JobResult) -> None:
+        """Write down that the service has the job: from now on it can be collected by its id."""
+        expires_at = None if job.expires_at is None else job.expires_at.timestamp()
+        self._submitted = Submitted(job.id or "", self._reserved or 0.0)
+        await self._batch.submitted(self._id, self._submitted.job_id, expires_at)
 
     def _sink(self, job: Job) -> Sink:
         return self._rooms.outputs.sink(job, self._landed)
@@ -116,6 +134,10 @@ class JobRun:
         if attempt is None or attempt is self._heard:
             return
         self._heard = attempt
+        if attempt.verdict != "cancelled":
+            self._submitted = None
+        if attempt.verdict == "lost":
+            self._batch.tally.add_lost(self._id)
         self._rooms.gate.attempt_ended(self._id, attempt)
         self._batch.tally.attempt_ended(self._id, attempt)
         # The last one of a call, too: nobody knows how long a second chance is waited for.
@@ -139,6 +161,8 @@ class JobRun:
         if self._batch.stopping or self._ended:
             return False
         attempts = error.attempts
+        if self._submitted is not None:
+            return self._is_lost(error)
         if attempts and attempts[-1].verdict == "unknown" and not self._rooms.client.retry.resend_unknown:
             return False
         if isinstance(error, ProdiaTimeoutError) and not error.may_have_run:
@@ -150,6 +174,16 @@ class JobRun:
                 self._waits(self._lost(attempts[-1]))
             self._earlier = [*self._earlier, *attempts][-_MOST_ATTEMPTS:]
         return again
+
+    def _is_lost(self, error: ProdiaError) -> bool:
+        """Tell whether the service no longer knows the job of an earlier run: then it is sent again."""
+        if not isinstance(error, NotFoundError):
+            return False
+        self._submitted = None
+        self._batch.tally.add_lost(self._id)
+        self._batch.tally.left(self._id)
+        self._waits(self._rooms.till.lose(self._entry.job.type, self._take_reserved()))
+        return True
 
     def _landed(self, result: JobResult, paths: Sequence[str]) -> None:
         """Write a job down as done: its outputs stand."""
@@ -176,7 +210,7 @@ class JobRun:
         last = error.attempts[-1] if error.attempts else None
         dollars, uncertain = self._settle(error, last)
         if self._batch.ends_with(error) or (self._batch.stopping and last and last.verdict in AGAINST):
-            if self._was_sent:
+            if self._was_sent and self._submitted is None:
                 self._waits(dollars if uncertain is None else uncertain)
             return
         self._ended = True
@@ -191,13 +225,17 @@ class JobRun:
         """Settle the last attempt's money: what was reported for it, or what is reckoned for it."""
         if self._reserved is None:
             return None, None
-        if last is None:  # it broke in a way that no attempt tells of: others wait for its money
-            return None, self._rooms.till.lose(self._entry.job.type, self._take_reserved())
+        till, kind = self._rooms.till, self._entry.job.type
         result: JobResult | None = getattr(error, "result", None)
         if result is not None and result.price is not None:
-            till, kind = self._rooms.till, self._entry.job.type
             return till.settle(kind, self._take_reserved(), result.price.dollars), None
-        return None, self._lost(last)
+        if last is not None:
+            return None, self._lost(last)
+        if isinstance(error, JobFailedError):
+            till.release(kind, self._take_reserved())
+            return None, None
+        # It broke in a way that no attempt tells of, and others wait for its money.
+        return None, till.lose(kind, self._take_reserved())
 
     def _all(self, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
         return tuple([*self._earlier, *attempts][-_MOST_ATTEMPTS:])

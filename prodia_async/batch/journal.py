@@ -117,6 +117,15 @@ class Journal:
             self._told = True
             raise
 
+    async def submitted(self, custom_id: str, job_id: str, expires_at: float | None) -> None:
+        """Write down that the service has a job, under `job_id`; returns once that is committed.
+
+        `expires_at`: when it may forget the job, in seconds since 1970. Who runs the batch again collects it.
+        """
+        values = {"custom_id": custom_id, "job_id": job_id, "expires_at": expires_at}
+        self._put(schema.SUBMITTED, values, _ROW)
+        await self.flush()
+
     def unsent(self, entry: Entry) -> Awaitable[None]:
         """Write down a job that could not be sent at all, so that `failed` may follow."""
         values = (entry.job.custom_id, entry.job.type, entry.fingerprint, entry.inputs_mark)

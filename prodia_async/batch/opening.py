@@ -147,7 +147,7 @@ def _settle(connection: sqlite3.Connection) -> Totals:
 
 
 def _totals(connection: sqlite3.Connection) -> Totals:
-    done = failed = sent = uncertain_attempts = 0
+    done = failed = sent = submitted = uncertain_attempts = 0
     dollars: float | None = None
     uncertain = 0.0
     dearest: dict[str, float] = {}
@@ -159,4 +159,5 @@ def _totals(connection: sqlite3.Connection) -> Totals:
             dollars = (dollars or 0.0) + row[4]
             dearest[row[0]] = row[5]
         uncertain, uncertain_attempts = uncertain + row[6], uncertain_attempts + row[7]
-    return Totals(done, failed, sent, dollars, uncertain, uncertain_attempts, dearest)
+        submitted += row[8]
+    return Totals(done, failed, sent, dollars, uncertain, uncertain_attempts, dearest, submitted)

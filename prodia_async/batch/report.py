@@ -45,8 +45,11 @@ class BatchReport(Struct, frozen=True):
     """What became of a batch; the counts are those of `Progress`.
 
     `problems` holds the first 100 of the manifest's `problem_count` bad lines. `interrupted` jobs were in
-    flight when an earlier run was cut: they may have been billed for that, and were run again. `missing` jobs
-    were done, but their outputs no longer stood: they were run again.
+    flight when an earlier run was cut: they may have been billed for that, and were run again. `submitted`
+    jobs were at the service then (`mode: async`), and were asked for by their ids. `missing` jobs were done,
+    but their outputs no longer stood: they were run again. `lost` has the custom_ids of the first 100 of
+    `lost_count` asynchronous jobs that the service no longer knew: they may have been billed, and were sent
+    again where `resend_unknown` allows it, those of an earlier run in any case.
 
     `seconds` is the time that this run took. Money, in dollars, is that of all runs of the batch: `dollars`
     as the service reported it, `uncertain` what is reckoned for `uncertain_attempts` whose outcome is
@@ -63,7 +66,10 @@ class BatchReport(Struct, frozen=True):
     problem_count: int
     problems: tuple[Problem, ...]
     interrupted: int
+    submitted: int
     missing: int
+    lost_count: int
+    lost: tuple[str, ...]
     requests: int
     shed: int
     seconds: float

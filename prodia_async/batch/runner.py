@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from prodia_async._client import Prodia
+    from prodia_async._models import Mode
     from prodia_async.batch.feed import Retrying
     from prodia_async.batch.manifest import Problem, Source
     from prodia_async.batch.report import BatchReport, Progress
@@ -50,6 +51,7 @@ async def run_batch(
     type: str | None = None,  # noqa: A002 - the manifest's own word
     config: Mapping[str, Any] | None = None,
     accept: str | None = None,
+    mode: Mode = "sync",
     shard: str | Shard | None = None,
     allow_outside: bool = False,
     retry_failed: bool = False,
@@ -67,14 +69,15 @@ async def run_batch(
     """Run all jobs of a manifest and return what became of them; the same call again goes on where it ended.
 
     `manifest`: the path of a file of JSON lines or CSV, or a binary stream; it is read lazily, and a bad line
-    does not sink the rest. `type`, `config` and `accept` hold for lines that say nothing else. `shard`, such
-    as "3/10", takes one line in ten, by custom_id. `allow_outside` allows inputs outside of the manifest's
-    folder.
+    does not sink the rest. `type`, `config`, `accept` and `mode` hold for lines that say nothing else.
+    `shard`, such as "3/10", takes one line in ten, by custom_id. `allow_outside` allows inputs outside of the
+    manifest's folder.
 
     `out` gets journal.sqlite, outputs/<first byte of the SHA-256 of the custom_id>/<custom_id>.<ext>, and in
     the end results.jsonl with a line for each job. A job that is done is not run again while its outputs
     stand; one that failed is with `retry_failed`, and with `only_failed` nothing but these and those that
-    were cut.
+    were cut. A job that the service has already (`mode` "async") is asked for by its id, and sent again only
+    if the service no longer knows it.
 
     `price`: ask for prices; default: as the client does. `max_spend`: dollars for all runs of this batch: the
     attempt that might exceed it is not sent, and the batch ends. `prices`: dollars by job type, where they
@@ -103,7 +106,7 @@ async def run_batch(
     client = replace(client, retry=retry)
     gate = Gate(client.clock, engine.random, give_up_after=give_up_after)
     lines = _lines(
-        manifest, problems, Defaults(type, config or {}, accept), shard, allow_outside=allow_outside
+        manifest, problems, Defaults(type, config or {}, accept, mode), shard, allow_outside=allow_outside
     )
     async with OnExit(lines.aclose):
         await lines.open()
@@ -111,7 +114,7 @@ async def run_batch(
         journal = await Journal.open(folder, wall=client.clock.wall, on_full=gate.disk_full)
         async with OnExit(partial(_finish, journal, folder, gate)):
             outputs = Outputs(folder, engine.budget, gate.wait_for_room)
-            if journal.totals.sent:
+            if journal.totals.sent or journal.totals.submitted:
                 await hop(outputs.sweep)
             retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
             feed = Feed(lines, journal, folder, retrying=retrying, on_problem=problems.add)

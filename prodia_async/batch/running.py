@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from prodia_async import _call
+    from prodia_async._engine import Engine, Options
     from prodia_async._models import Job, JobResult
     from prodia_async.batch.budget import Till
     from prodia_async.batch.feed import Feed
@@ -56,8 +56,8 @@ class Rooms(NamedTuple):
     """What a batch is made of."""
 
     folder: Path
-    engine: _call.Engine
-    client: _call.Options
+    engine: Engine
+    client: Options
     journal: Journal
     gate: Gate
     till: Till
@@ -131,6 +131,13 @@ class Running:
         """Tell the journal; where it cannot be written any more, end the batch and raise nothing."""
         try:
             put(*values, **options)
+        except OutputError as error:
+            self.ends_with(error)
+
+    async def submitted(self, custom_id: str, job_id: str, expires_at: float | None) -> None:
+        """Have the journal know that the service has a job; where it cannot, end the batch."""
+        try:
+            await self.rooms.journal.submitted(custom_id, job_id, expires_at)
         except OutputError as error:
             self.ends_with(error)
 
@@ -209,7 +216,10 @@ class Running:
             problem_count=progress.problems,
             problems=tuple(rooms.problems.first),
             interrupted=counts.interrupted,
+            submitted=counts.submitted,
             missing=counts.missing,
+            lost_count=self.tally.lost_count,
+            lost=tuple(self.tally.lost),
             requests=progress.requests,
             shed=progress.shed,
             seconds=self._seconds,

@@ -74,16 +74,22 @@ UNSENT = """
     on conflict (custom_id) do update set
         type = excluded.type, fingerprint = excluded.fingerprint, inputs_mark = excluded.inputs_mark
 """
+SUBMITTED = """
+    update jobs set state = 'submitted', job_id = :job_id, expires_at = :expires_at
+    where custom_id = :custom_id
+"""
 NOT_SENT = """
     update jobs set state = 'waiting', attempts = attempts - 1, reserved = null where custom_id = ?
 """
 WAITING = """
-    update jobs set state = 'waiting', reserved = null, uncertain = uncertain + coalesce(:uncertain, 0),
+    update jobs set state = 'waiting', reserved = null, job_id = null, expires_at = null,
+        uncertain = uncertain + coalesce(:uncertain, 0),
         uncertain_attempts = uncertain_attempts + (:uncertain is not null)
     where custom_id = :custom_id
 """
 ENDED = """
     update jobs set state = :state, record = :record, outputs = :outputs, reserved = null,
+        job_id = null, expires_at = null,
         dollars = coalesce(dollars + :dollars, :dollars, dollars),
         dearest = coalesce(max(coalesce(dearest, :dollars), :dollars), dearest),
         uncertain = uncertain + coalesce(:uncertain, 0),
@@ -104,11 +110,16 @@ SAMPLES = """
 """
 TOTALS = """
     select type, sum(state = 'done'), sum(state = 'failed'), sum(state = 'sent'),
-        sum(dollars), max(dearest), sum(uncertain), sum(uncertain_attempts)
+        sum(dollars), max(dearest),
+        sum(uncertain + case when state = 'submitted' then coalesce(reserved, 0) else 0 end),
+        sum(uncertain_attempts + (state = 'submitted' and reserved is not null)),
+        sum(state = 'submitted')
     from jobs group by type
 """
 FIND = """
-    select custom_id, state, attempts, fingerprint, inputs_mark, outputs from jobs where custom_id in ({})
+    select custom_id, state, attempts, fingerprint, inputs_mark, outputs, job_id,
+        case when state = 'submitted' then reserved end
+    from jobs where custom_id in ({})
 """
 RECORDS = """
     select custom_id, record from jobs
@@ -122,7 +133,8 @@ class Row(Struct, frozen=True):
     """What the journal knows of a job. `outputs` are paths, relative to the batch's folder, and bytes.
 
     `sent`: an attempt is out, or was when a run was cut; it may have been billed. `waiting`: the last attempt
-    ended without a result. `attempts` counts those of all runs.
+    ended without a result. `submitted`: the service has it, under `job_id`, and `reserved` dollars are
+    reckoned for it. `attempts` counts those of all runs.
     """
 
     state: State
@@ -130,14 +142,17 @@ class Row(Struct, frozen=True):
     fingerprint: bytes
     inputs_mark: bytes
     outputs: tuple[tuple[str, int], ...]
+    job_id: str | None = None
+    reserved: float | None = None
 
 
 class Totals(Struct, frozen=True):
     """What all earlier runs of a batch came to: counts of jobs by state, and money in dollars.
 
-    `sent` were in flight when a run was cut, and were not sent again since. `dollars` adds up the reported
+    `sent` were in flight when a run was cut, and were not sent again since; `submitted` were at the service,
+    and are collected. `dollars` adds up the reported
     prices; None if there was none. `uncertain` is what is reckoned for `uncertain_attempts` of unknown
-    outcome. `dearest` is the dearest reported price by job type.
+    outcome, submitted jobs among them. `dearest` is the dearest reported price by job type.
     """
 
     done: int = 0
@@ -147,6 +162,7 @@ class Totals(Struct, frozen=True):
     uncertain: float = 0.0
     uncertain_attempts: int = 0
     dearest: Mapping[str, float] = {}
+    submitted: int = 0
 
 
 class Sample(Struct, frozen=True):

@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from prodia_async._models import Attempt
 
 
+_MOST_LOST = 100
+
+
 class Tally:
     """The running counts of one run; `changed` is called after each change."""
 
     def __init__(self, changed: Callable[[], object]) -> None:
-        self.done = self.failed = self.requests = self.shed = 0
+        self.done = self.failed = self.requests = self.shed = self.lost_count = 0
+        self.lost: list[str] = []
         # Sent, and the end is not known: a job that was only shed has not run, and is not in flight.
         self._in_flight: set[str] = set()
         self._changed = changed
@@ -30,11 +34,22 @@ class Tally:
         self._in_flight.add(custom_id)
         self._changed()
 
+    def collecting(self, custom_id: str) -> None:
+        """Count a job in flight that an earlier run has sent."""
+        self._in_flight.add(custom_id)
+        self._changed()
+
     def attempt_ended(self, custom_id: str, attempt: Attempt) -> None:
         """Take a job out of those in flight."""
         self.shed += attempt.verdict == "shed"
         self._in_flight.discard(custom_id)
         self._changed()
+
+    def add_lost(self, custom_id: str) -> None:
+        """Count a job that the service no longer knows."""
+        self.lost_count += 1
+        if self.lost_count <= _MOST_LOST:
+            self.lost.append(custom_id)
 
     def left(self, custom_id: str) -> None:
         """Forget a job that was cancelled."""

@@ -38,6 +38,7 @@ Example: prodia-async batch jobs.jsonl --out results
 @_jobs("--type", metavar="TYPE", help="The type of jobs whose line has none.")
 @options.config_option("A value of every job's config where its line says nothing else, as in `run`.", _jobs)
 @_jobs("--accept", metavar="TYPE", help="The media type wanted, where a line says nothing else: image/png.")
+@options.mode("The API for jobs whose line names none", _jobs)
 @_jobs("--shard", metavar="N/M", help="Run only the Nth of M parts: each machine a part, and an --out.")
 @_jobs("--allow-outside", is_flag=True, help="Allow inputs outside of the manifest's folder.")
 @_running(
@@ -92,7 +93,8 @@ def command(
 
     A line is {"custom_id": "a1", "type": "...", "config": {...}, "inputs": ["a.jpg"], "accept": "image/png"};
     only the type is needed, and --type gives that too. Inputs are relative to the manifest's folder.
-    CSV has the columns custom_id, type, prompt, input and config.*.
+    "mode": "async" runs it through the asynchronous API. CSV has the columns custom_id, type, prompt, input,
+    mode and config.*.
 
     Outputs go to OUT/outputs, what became of each job to OUT/results.jsonl, and a contact sheet to
     OUT/report.html. The same command again goes on where the last one ended, however that was: what is done

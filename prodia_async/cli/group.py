@@ -10,6 +10,7 @@ import prodia_async
 
 _COMMANDS = {
     "run": "Run one job and store its outputs.",
+    "collect": "Fetch the outputs of a job that was submitted before.",
     "batch": "Run all jobs of a manifest, or go on with them.",
     "results": "Print what became of batches, or write it anew.",
     "emulator": "Run a local server that behaves like the service.",

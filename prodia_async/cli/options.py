@@ -84,4 +84,10 @@ def config_option(text: str, option: Callable[..., Decorate] = click.option) -> 
     return option("-c", "config", multiple=True, metavar="KEY=VALUE", help=text)
 
 
+def mode(text: str, option: Callable[..., Decorate] = click.option) -> Decorate:
+    """Return the option `--mode`, with a help that begins with `text`."""
+    text += ": sync, the default, or async, which asks for the result from time to time: for jobs of minutes."
+    return option("--mode", type=click.Choice(["sync", "async"]), default="sync", help=text)
+
+
 debug_option = click.option("--debug", is_flag=True, help="Show the whole log, and tracebacks.")

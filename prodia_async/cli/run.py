@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -11,18 +9,21 @@ import click
 
 import prodia_async
 from prodia_async import emulator as emulators
-from prodia_async._errors import ProdiaError
 from prodia_async.cli import loop
 from prodia_async.cli.client import connected
 from prodia_async.cli.config import read_config
 from prodia_async.cli.options import config_option, debug_option
+from prodia_async.cli.options import mode as mode_option
 from prodia_async.cli.options import timeout as timeout_option
+from prodia_async.cli.printing import print_result, printed_errors
 from prodia_async.cli.terminal import Exit, say
 
 if TYPE_CHECKING:
     import asyncio
 
-    from prodia_async import Job, JobResult
+    from prodia_async import Job, JobResult, Prodia
+    from prodia_async._files.targets import To
+    from prodia_async._models import Mode
 
 
 @click.command(
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     help="A file, whose suffix also asks for the type, or a folder. Default: the current folder.",
 )
 @click.option("--accept", metavar="TYPE", help="The media type wanted for the first output: image/png.")
+@mode_option("The API that runs the job")
 @click.option("--price", is_flag=True, help="Ask what the job costs.")
 @timeout_option("the job, waiting included")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -56,6 +58,7 @@ def command(
     inputs: tuple[str, ...],
     out: str | None,
     accept: str | None,
+    mode: Mode,
     price: bool,
     timeout: float | None,
     as_json: bool,
@@ -69,45 +72,24 @@ def command(
     values = read_config(config, config_file)
 
     async def main(_stop: asyncio.Event) -> Exit:
-        job = prodia_async.Job(job_type, config=values, inputs=inputs, accept=accept)
+        job = prodia_async.Job(job_type, config=values, inputs=inputs, accept=accept, mode=mode)
         to = prodia_async.Folder(".") if out is None else out
         async with connected(emulators.Emulator() if emulator else None) as prodia:
-            try:
-                result = await prodia.run(job, to=to, price=price, timeout=timeout)
-            except ProdiaError as error:
-                if as_json:
-                    _print_json(error)
-                raise
-        if as_json:
-            _print_json(result)
-        else:
-            _print_paths(result)
-        _tell(job, result)
+            with printed_errors(as_json=as_json):
+                result = await _run(prodia, job, to, price=price, timeout=timeout, is_kept=not emulator)
+        print_result(result, as_json=as_json)
         return Exit.DONE
 
     sys.exit(loop.run(main, debug=debug))
 
 
-def _print_paths(result: JobResult) -> None:
-    for output in result.outputs:
-        if output.path is not None:
-            click.echo(os.fsencode(output.path))
-
-
-def _print_json(end: JobResult | ProdiaError) -> None:
-    from msgspec import to_builtins  # noqa: PLC0415 - not needed for `run --help`
-
-    from prodia_async.batch import results  # noqa: PLC0415 - the same
-
-    record = results.failed(None, end) if isinstance(end, ProdiaError) else results.done(None, end)
-    del record["custom_id"]
-    click.echo(json.dumps(to_builtins(record)))
-
-
-def _tell(job: Job, result: JobResult) -> None:
-    tries = f", {len(result.attempts)} attempts" if len(result.attempts) > 1 else ""
-    price = f", ${result.price.dollars:g}" if result.price is not None else ""
-    outputs = f"{len(result.outputs)} output{'' if len(result.outputs) == 1 else 's'}"
-    say(f"{job.type}: done, {outputs}{tries}{price}")
-    for warning in result.warnings:
-        say(f"warning: {warning}")
+async def _run(
+    prodia: Prodia, job: Job, to: To, *, price: bool, timeout: float | None, is_kept: bool
+) -> JobResult:
+    """Run the job; what the service keeps can be collected by another command, whatever happens to this."""
+    if job.mode == "sync":
+        return await prodia.run(job, to=to, price=price, timeout=timeout)
+    handle = await prodia.submit(job, price=price, timeout=timeout)
+    if is_kept:
+        say(f"submitted; to collect it later: prodia-async collect {handle.id}")
+    return await handle.result(to, price=price, timeout=timeout)

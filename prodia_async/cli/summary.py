@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from msgspec import to_builtins
 
 from prodia_async import emulator as emulators
-from prodia_async.cli.terminal import Exit
+from prodia_async.cli.terminal import Exit, plain
 from prodia_async.cli.words import count, dollars
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from prodia_async.emulator import Emulator, EmulatorStats
 
 FreeAt = Literal["headers", "end"]
+
+_NAMES = 5
+"""How many custom_ids are named."""
 
 _CODES = {
     "stopped": Exit.INTERRUPTED,
@@ -145,6 +148,14 @@ def _again(report: BatchReport) -> Iterator[str]:
     if report.interrupted:
         jobs = count(report.interrupted, "job was", "jobs were")
         yield f"{jobs} in flight when the last run was cut: they may have been billed, and ran again"
+    if report.submitted:
+        jobs = count(report.submitted, "job was", "jobs were")
+        yield f"{jobs} at the service when the last run was cut, and asked for by id"
+    if report.lost_count:
+        jobs = count(report.lost_count, "job was", "jobs were")
+        names = ", ".join(plain(name) for name in report.lost[:_NAMES])
+        more = ", ..." if report.lost_count > _NAMES else ""
+        yield f"{jobs} no longer known to the service, and may have been billed: {names}{more}"
     if report.missing:
         jobs = count(report.missing, "job was", "jobs were")
         yield f"{jobs} done, but their outputs were missing or changed: they ran again"

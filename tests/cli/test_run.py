@@ -136,4 +136,4 @@ def test_debug_shows_the_log_and_the_traceback(invoke):
     job = ["run", "inference.ping.v1", "-c", 'emulator={"fail":"no"}', "--emulator"]
     for result in (invoke(*job, "--debug"), invoke(*job, env={"PRODIA_LOG": "debug"})):
         assert "Traceback" in result.stderr
-        assert "sent inference.ping.v1" in result.stderr
+        assert "sent: inference.ping.v1" in result.stderr

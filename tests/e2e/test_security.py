@@ -95,7 +95,7 @@ async def test_no_error_log_or_traceback_shows_the_token(logged, fault, tmp_path
         texts += [str(record.args) for record in logged.records]
         texts += [pickle.dumps(caught.value).decode("latin-1")]
     assert [text for text in texts if TOKEN in text] == []
-    assert "sent inference.test.v1" in logged.text
+    assert "sent: inference.test.v1" in logged.text
 
 
 async def test_a_result_shows_no_token(logged):

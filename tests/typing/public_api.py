@@ -21,6 +21,7 @@ from prodia_async import (
     Fixed,
     Folder,
     FolderSink,
+    Handle,
     InputError,
     Job,
     JobFailedError,
@@ -33,6 +34,7 @@ from prodia_async import (
     Output,
     OutputError,
     OutputInfo,
+    Polling,
     Price,
     Prodia,
     ProdiaError,
@@ -41,6 +43,8 @@ from prodia_async import (
     Retry,
     Sink,
     Stats,
+    Stream,
+    StreamedOutput,
     Timeouts,
     TypeStats,
     Writer,
@@ -159,6 +163,44 @@ async def many(prodia: Prodia, jobs: list[Job], later: AsyncIterator[Job], lazy:
         pass
 
 
+async def streams(prodia: Prodia, job: Job) -> None:
+    """Outputs as they arrive."""
+    async with prodia.stream("t", {"a": 1}, inputs=[b"x"], timeout=9, expect_continue=1 << 20) as reply:
+        assert_type(reply, Stream)
+        async for output in reply:
+            assert_type(output, StreamedOutput)
+            assert_type(output.filename, str | None)
+            assert_type(output.content_type, str)
+            async for chunk in output:
+                assert_type(chunk, bytes)
+        assert_type(reply.result, JobResult | None)
+    opened = await prodia.stream(job).open()
+    assert_type(opened.output, StreamedOutput | None)
+    await opened.aclose()
+    prodia.stream("t", to="x")  # type: ignore[call-arg]
+
+
+async def handles(prodia: Prodia, job: Job) -> None:
+    """Asynchronous jobs."""
+    handle = await prodia.submit("t", {"a": 1}, custom_id="c", timeout=9)
+    assert_type(handle, Handle)
+    assert_type(await prodia.submit(job), Handle)
+    assert_type(prodia.handle(handle.id), Handle)
+    assert_type((handle.id, handle.job, handle.expires_at), tuple[str, JobResult | None, datetime | None])
+    assert_type(await handle.state(), str)
+    assert_type(await handle.wait(timeout=None), str)
+    assert_type(await handle.outputs(), tuple[str, ...])
+    assert_type(await handle.download("a", Folder("out")), Output)
+    assert_type(await handle.result(to="a.mp4", timeout=900), JobResult)
+    try:
+        await prodia.run("t", mode="async", timeout=1)
+    except ProdiaTimeoutError as error:
+        assert_type(error.handle, Handle | None)
+    Job("t", mode="later")  # type: ignore[arg-type]
+    Prodia(polling=Polling(interval=0.5))
+    assert_type(await prodia.aclose(drain=30), tuple[Outcome, ...])
+
+
 def client(prodia: Prodia) -> None:
     """The client, its copies and its counts."""
     Prodia(token="t", base_url="https://x", max_concurrency=8, price=True, headers={"a": "b"}, user_agent="u")
@@ -196,7 +238,7 @@ def on_event(event: Event) -> None:
     """See what happens to jobs."""
     assert_type(event.job, Job)
     assert_type(event.at, datetime)
-    assert_type(event.attempt, Attempt | None)
+    assert_type((event.attempt, event.error), tuple[Attempt | None, Exception | None])
     _ = event.kind == "finished"  # type: ignore[comparison-overlap]
 
 

@@ -1,0 +1,111 @@
+"""Telling a user's function of events, in a thread of its own: whatever it does, no job waits for it."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import threading
+import weakref
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+    from prodia_async._models import Event
+
+log = logging.getLogger("prodia_async")
+
+_MOST_WAITING = 10_000
+"""Events that may wait for a slow function; what comes above that is dropped, and told of once."""
+
+_IDLE = 1.0
+"""Seconds without an event after which the thread ends; the next event starts another."""
+
+_hooks: weakref.WeakSet[Hook] = weakref.WeakSet()
+
+_Told: TypeAlias = "tuple[Context, Event] | threading.Event"
+
+
+class Hook:
+    """Calls `function` with each event, in order, within the contextvars of the job that it happened to.
+
+    What the function raises is logged. The thread ends after `idle` seconds without an event.
+    """
+
+    def __init__(self, function: Callable[[Event], object], *, idle: float = _IDLE) -> None:
+        self._function = function
+        self._idle = idle
+        self._warned = False
+        self.forget()
+        _hooks.add(self)
+
+    def forget(self) -> None:
+        """Start again without a thread: that of a forked child's parent does not exist in the child."""
+        self._queue: SimpleQueue[_Told] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._running = False
+
+    def tell(self, event: Event) -> None:
+        """Have the function called, within the present contextvars; returns at once."""
+        if self._queue.qsize() >= _MOST_WAITING:
+            if not self._warned:
+                self._warned = True
+                log.warning("on_event is too slow: above %d waiting events, some are dropped", _MOST_WAITING)
+            return
+        self._tell((contextvars.copy_context(), event))
+
+    def _tell(self, told: _Told) -> None:
+        self._queue.put(told)
+        if not self._running:
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._work, name="prodia-async-events", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                told = self._queue.get(timeout=self._idle)
+            except Empty:
+                if self._ends():
+                    return
+                continue
+            if isinstance(told, threading.Event):
+                told.set()
+            else:
+                self._call(*told)
+            del told  # while it waits for more, it keeps nothing of this
+
+    def _call(self, context: Context, event: Event) -> None:
+        try:
+            context.run(self._function, event)
+        except BaseException:  # even SystemExit: the thread goes on for the next event
+            log.exception("on_event raised")
+
+    def _ends(self) -> bool:
+        with self._lock:
+            self._running = False  # first: what is told from now on starts a thread
+            self._running = not self._queue.empty()
+            return not self._running
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the function has heard of all that was told so far. Blocks."""
+        if self._running or not self._queue.empty():
+            heard = threading.Event()
+            self._tell(heard)
+            heard.wait(seconds)
+
+
+def _forget_all() -> None:
+    for hook in list(_hooks):
+        hook.forget()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forget_all)

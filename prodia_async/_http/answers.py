@@ -1,0 +1,53 @@
+"""What can be said of an answer that is no result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prodia_async._http.transport import Fault
+from prodia_async._pacing.clock import Clock, Deadline
+from prodia_async._wire import media
+from prodia_async._wire import reply as replies
+from prodia_async._wire.decode import MalformedReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prodia_async._http.transport import Reply
+
+_MAX_ERROR_BODY = 64 * 1024
+"""Bytes of an error's body that are read for its reason."""
+
+_ERROR_BODY_TIME = 5.0
+"""Seconds that an error's body may take: its status and headers say the most."""
+
+
+def refuse_encoding(encoding: str | None) -> None:
+    """Raise MalformedReplyError for a Content-Encoding: none was asked for."""
+    if encoding and encoding.strip().lower() != "identity":
+        raise MalformedReplyError(f"it is encoded as {encoding!r}, which was not asked for")
+
+
+async def error_body(reply: Reply, clock: Clock) -> bytes:
+    """Return as much of an error's body as comes in time."""
+    body = b""
+    with Deadline(clock, clock.monotonic() + _ERROR_BODY_TIME):
+        try:
+            while len(body) < _MAX_ERROR_BODY and (piece := await reply.read()):
+                body += piece
+        except Fault:
+            pass  # what was read so far has to do
+    return body[:_MAX_ERROR_BODY]
+
+
+def what_it_says(reply: Reply, content_type: str | None, body: bytes, redact: Callable[[str], str]) -> str:
+    """Return what an answer that is no result says, in one line, and something if it says nothing.
+
+    `body` is redacted already: a token that was cut in two could not be found any more.
+    """
+    if 300 <= reply.status < 400:  # noqa: PLR2004 - the class of redirects
+        place = redact(reply.headers.get("Location", ""))[:200]
+        return f"the server answered with a redirect to {place!r}, which is not followed"
+    kind = media.split(content_type or "")[0]
+    said = replies.reason(content_type, body)
+    return redact(said or f"the server answered {reply.status}" + (f" with {kind}" if body and kind else ""))
