@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import pathlib
+
 import aiohttp
 import pytest
 from aioresponses import aioresponses
@@ -38,3 +41,8 @@ async def test_a_mocked_session_sheds_and_then_answers():
             result = await prodia.run(JOB)
     assert [attempt.verdict for attempt in result.attempts] == ["shed", "done"]
     assert (result.id, result.outputs[0].data) == (JOB_ID, PNG)
+
+
+def test_the_documentation_shows_the_same_shim():
+    shown = (pathlib.Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    assert f"{inspect.getsource(Written)}\n\n{inspect.getsource(Response)}" in shown
