@@ -128,9 +128,10 @@ def contracts(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
-    """Print what streaming 1 GiB in and out costs, and what importing costs."""
-    session.install(".[emulator]")
+    """Print what streaming 1 GiB costs, in, out and through a web server, and what importing costs."""
+    session.install(".[emulator]", "fastapi", "uvicorn", "python-multipart")
     session.run("python", "benchmarks/streaming.py")
+    session.run("python", "benchmarks/web_stream.py")
     session.run("python", "benchmarks/imports.py")
     session.run("python", "benchmarks/limiter_cost.py")
 

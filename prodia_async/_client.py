@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import random
+import threading
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from prodia_async import __version__, _handles, _log
 from prodia_async._call import Asynchronous, Call
 from prodia_async._engine import Engine, Options, Outcome
-from prodia_async._errors import InputError
+from prodia_async._errors import ClientClosedError, InputError
 from prodia_async._events import Hook
 from prodia_async._files import targets
 from prodia_async._files.hops import start
@@ -128,6 +129,7 @@ class Prodia:
         self._proxy = proxy_for(self._address)
         self._engines: PerLoop[Engine] = PerLoop(self._make_engine)
         self._owns_engines = True
+        self._stopped = threading.Event()  # shared with copies
 
     async def run(
         self,
@@ -167,7 +169,7 @@ class Prodia:
             priority=priority,
             mode=mode,
         )
-        engine = await self._engines.get()
+        engine, _ = await self._connect()
         target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
         target = await targets.prepare_target(target, engine.folders)
         call = Call(
@@ -293,7 +295,7 @@ class Prodia:
         targets.refuse_single(to)
 
         async def begin() -> Work:
-            engine = await self._engines.get()
+            engine, _ = await self._connect()
             target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
             target = await targets.prepare_target(target, engine.folders)
 
@@ -352,11 +354,14 @@ class Prodia:
         finish before they are cut. Each that did not is in what is returned, and its own call raises the same
         ClientClosedError, whose `may_have_run` tells whether the service may have run it.
 
-        Using the client again reopens it. A copy made by `with_options` closes nothing.
+        Using the client again reopens it, but for one that was stopped with a `drain`: it and its copies stay
+        closed. A copy made by `with_options` closes nothing.
         """
         require(drain >= 0, "drain", drain)
         if not self._owns_engines:
             return ()
+        if drain:
+            self._stopped.set()
         engine = self._engines.peek()
         async with OnExit(self._close):
             return () if engine is None else await engine.drain(self._clock, drain)
@@ -392,6 +397,8 @@ class Prodia:
         self.__init__(**{**state, "token": _plain(state["token"])})  # type: ignore[misc]
 
     async def _connect(self) -> tuple[Engine, Options]:
+        if self._stopped.is_set():
+            raise ClientClosedError("this client was stopped, and takes no more jobs: make another")
         return await self._engines.get(), self._options
 
     def _asynchronous(self, job: Job) -> Asynchronous:

@@ -188,8 +188,10 @@ def error_for(verdict: Verdict, subject: str, attempts: Sequence[Attempt]) -> Pr
     """Return the error that a final verdict means for the job described by `subject`."""
     message = _message(verdict, subject, len(attempts))
     if verdict.kind in ("refused", "server_error", "shed", "lost"):
-        return _api_error(verdict, message, attempts)
-    error = _PLAIN[verdict.kind](message, attempts=attempts)
+        error: ProdiaError = _api_error(verdict, message, attempts)
+    else:
+        error = _PLAIN[verdict.kind](message, attempts=attempts)
+    error.may_have_run |= verdict.may_have_run
     if isinstance(error, JobFailedError | OutputError):
         error.result = verdict.result
     if isinstance(error, OutputError):

@@ -19,12 +19,13 @@ T = TypeVar("T")
 class Live:
     """Something under way for a job, in one task from `begin` to `end`."""
 
-    __slots__ = ("_was_cut", "job", "task")
+    __slots__ = ("_is_cut", "_was_cut", "job", "task")
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.task: asyncio.Task[Any] | None = None
         self._was_cut = False
+        self._is_cut: bool | None = None
 
     @property
     def is_in_flight(self) -> bool:
@@ -46,10 +47,12 @@ class Live:
             self.task.cancel()
 
     def is_cut(self) -> bool:
-        """Tell whether a cancellation came from `cut` and nobody else; it is over with that. Ask once."""
+        """Tell whether a cancellation came from `cut` and nobody else; with that it is over."""
         if not self._was_cut or self.task is None:
             return False
-        return sys.version_info < (3, 11) or self.task.uncancel() == 0
+        if self._is_cut is None:
+            self._is_cut = sys.version_info < (3, 11) or self.task.uncancel() == 0
+        return self._is_cut
 
     async def unless_cut(self, work: Awaitable[T]) -> T:
         """Await `work`. Raises ClientClosedError when it is cut."""

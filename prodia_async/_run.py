@@ -318,7 +318,7 @@ class Run(Live):
         committed = False
         async with OnExit(lambda: None if committed else received.discard()):
             try:
-                await received.commit(result)
+                await self._store(received, result)
                 committed = True
             except NotKeptError as error:
                 kept = replace(
@@ -327,6 +327,14 @@ class Run(Live):
                 raise error_for(kept, self._subject, self._attempts.log) from error.cause
         outputs = received.outputs()
         return replace(result, outputs=outputs, warnings=result.warnings + self._surprises(outputs))
+
+    async def _store(self, received: Received, result: JobResult) -> None:
+        """Commit; a client that is closed cuts no job whose outputs stand by then."""
+        try:
+            await received.commit(result)
+        except asyncio.CancelledError:
+            if not received.is_kept or not self.is_cut():
+                raise
 
     def _surprises(self, outputs: tuple[Output, ...]) -> tuple[str, ...]:
         asked = self.job.accept or self._call.target.accept

@@ -167,12 +167,12 @@ class Telemetry:
                 self._move(job, _STATES[event.kind])
             else:
                 del self._open[event.run]
-                self._end(job, event.kind, event.at, event.error)
+                self._end(job, event.kind, event.at, event)
 
     def _begin(self, event: Event) -> None:
         if len(self._open) >= self._max_open:
             oldest = self._open.pop(next(iter(self._open)))
-            self._end(oldest, "abandoned", event.at, None)
+            self._end(oldest, "abandoned", event.at)
         job = event.job
         opened = _Open(
             type=job.type,
@@ -217,19 +217,23 @@ class Telemetry:
         return about
 
     def _end(
-        self, job: _Open, outcome: EventKind | Literal["abandoned"], at: datetime, error: Exception | None
+        self,
+        job: _Open,
+        outcome: EventKind | Literal["abandoned"],
+        at: datetime,
+        event: Event | None = None,
     ) -> None:
         self._add(job, -1)
         about = self._about(job)
-        if error is not None:
-            about["error.type"] = type(error).__name__
+        if event is not None and event.error is not None:
+            about["error.type"] = type(event.error).__name__
         elif outcome == "cancelled":
             about["error.type"] = "cancelled"
         if outcome != "abandoned":
             self._instruments.duration.record(max(0.0, (at - job.since).total_seconds()), about)
         if job.told:
             self._instruments.waiting.record(job.waited, about)
-        self._write(job, {**about, "prodia.outcome": outcome, **_details(job), **_of_error(error)}, at)
+        self._write(job, {**about, "prodia.outcome": outcome, **_details(job), **_of_end(event)}, at)
 
     def _write(self, job: _Open, attributes: Attributes, at: datetime) -> None:
         kind = trace.SpanKind.CLIENT
@@ -292,14 +296,18 @@ def _details(job: _Open) -> Attributes:
     return details
 
 
-def _of_error(error: Exception | None) -> Attributes:
-    """Return what an error tells beside its type; its message may quote the job, and stays out."""
+def _of_end(event: Event | None) -> Attributes:
+    """Return what the service said at the end; an error's message may quote the job, and stays out."""
     found: Attributes = {}
-    if error is not None:
-        found["prodia.may_have_run"] = bool(getattr(error, "may_have_run", False))
-        job_id = getattr(getattr(error, "result", None), "id", None)
-        if job_id is not None:
-            found["gen_ai.response.id"] = job_id
+    if event is None:
+        return found
+    if event.error is not None:
+        found["prodia.may_have_run"] = bool(getattr(event.error, "may_have_run", False))
+    job_id = event.job_id or getattr(getattr(event.error, "result", None), "id", None)
+    if job_id is not None:
+        found["gen_ai.response.id"] = job_id
+    if event.dollars is not None:
+        found["prodia.job.dollars"] = event.dollars
     return found
 
 

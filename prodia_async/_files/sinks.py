@@ -222,6 +222,8 @@ class _DiskSink:
         self._wait_for_room = wait_for_room
         self._budget = Budget(Limits().collect) if budget is None else budget
         self._writers: list[_DiskWriter] = []
+        self.is_committed = False
+        """Whether all outputs stand, though a commit was cancelled."""
 
     async def open(self, output: OutputInfo) -> _DiskWriter:
         part = Part(self._landing.place, media.suffix_for(output.content_type))
@@ -257,6 +259,7 @@ class _DiskSink:
             self._landing.dead = True
             if not trip.cancel():
                 await trip.settled()
+            self.is_committed = all(part.location is not None for part, _ in parts)
             raise
         except OSError as error:
             if await _has_room(self._wait_for_room, error):

@@ -79,6 +79,11 @@ class Received:
         except Exception as error:
             raise _not_kept(error) from error
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the sink says that all outputs stand, though its commit was interrupted."""
+        return bool(getattr(self._sink, "is_committed", False))
+
     async def discard(self) -> None:
         """Drop what was received. A sink that cannot even do that is told of in the log only."""
         try:
