@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-import os
 import platform
 import random
 import threading
@@ -13,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from prodia_async import __version__, _handles, _log
+from prodia_async._arguments import address_of, headers_of, hook_of, job_of, limiter_of, plain, token_of
 from prodia_async._call import Asynchronous, Call
 from prodia_async._engine import Engine, Options, Outcome
 from prodia_async._errors import ClientClosedError, InputError
-from prodia_async._events import Hook
 from prodia_async._files import targets
 from prodia_async._files.hops import start
 from prodia_async._files.sinks import Budget
@@ -32,7 +30,6 @@ from prodia_async._pacing.limiter import Learned, Pool
 from prodia_async._run import run
 from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Timeouts, Token, require
 from prodia_async._stream import Stream
-from prodia_async._wire import address
 
 if TYPE_CHECKING:
     import ssl
@@ -46,8 +43,6 @@ log = logging.getLogger("prodia_async")
 
 _TELL = 5.0
 """Seconds that `on_event` may take to hear of the last events when the client is closed."""
-
-_OWN_HEADERS = {"authorization", "accept", "accept-encoding", "content-type", "content-length", "user-agent"}
 
 
 class Prodia:
@@ -101,21 +96,21 @@ class Prodia:
         clock: Clock | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
-        checked = _token(token)
+        checked = token_of(token)
         self._arguments["token"] = None if token is None else checked
         del token  # a traceback may show the variables of its frames
         if isinstance(checked, InputError):
             raise checked
         _log.set_up()
         self._token = checked
-        self._address = _address(base_url, allow_insecure)
+        self._address = address_of(base_url, allow_insecure)
         self._arguments["base_url"] = self._address.url
-        self._limiter = _limiter(limiter, max_concurrency)
+        self._limiter = limiter_of(limiter, max_concurrency)
         self._arguments |= {"limiter": self._limiter, "max_concurrency": None}
         self._clock: Clock = clock if clock is not None else SystemClock()
         self._options = Options(
             url=f"{self._address.url}/v2/job",
-            headers=_headers(headers),
+            headers=headers_of(headers),
             redact=self._token.redact,
             clock=self._clock,
             retry=retry if retry is not None else Retry(),
@@ -123,7 +118,7 @@ class Prodia:
             polling=polling if polling is not None else Polling(),
             limits=limits if limits is not None else Limits(),
             price=price,
-            hook=_hook(on_event),
+            hook=hook_of(on_event),
         )
         self._learned: Learned = {}
         self._proxy = proxy_for(self._address)
@@ -160,7 +155,7 @@ class Prodia:
         Raises InputError before anything is sent for a job that cannot work, and another ProdiaError when
         the job did not bring its outputs; `error.may_have_run` tells whether it may have been billed.
         """
-        whole = _job(
+        whole = job_of(
             job,
             config=config,
             inputs=inputs,
@@ -206,7 +201,9 @@ class Prodia:
 
         The arguments are those of `run`; `timeout`, in seconds, counts until the block is entered.
         """
-        whole = _job(job, config=config, inputs=inputs, accept=accept, custom_id=custom_id, priority=priority)
+        whole = job_of(
+            job, config=config, inputs=inputs, accept=accept, custom_id=custom_id, priority=priority
+        )
         if whole.mode == "async":
             raise InputError("an asynchronous job cannot be streamed: use submit(), or run(mode='async')")
         call = Call(
@@ -239,7 +236,7 @@ class Prodia:
         submitted job keeps its place in `max_concurrency` until its result is stored or its handle is
         dropped: to run many, submit and collect each in one task, or say `run(mode="async")`.
         """
-        whole = _job(
+        whole = job_of(
             job,
             config=config,
             inputs=inputs,
@@ -331,10 +328,10 @@ class Prodia:
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         if headers is not None:
-            given["headers"] = {**self._options.headers, **_headers(headers)}
+            given["headers"] = {**self._options.headers, **headers_of(headers)}
         copy._arguments = {**self._arguments, **given}
         if on_event is not None:
-            given["hook"] = _hook(given.pop("on_event"))
+            given["hook"] = hook_of(given.pop("on_event"))
         copy._options = replace(self._options, **given)
         copy._owns_engines = False
         return copy
@@ -394,7 +391,7 @@ class Prodia:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A client is its settings. The token's plain text gets no variable here: a traceback may show them.
-        self.__init__(**{**state, "token": _plain(state["token"])})  # type: ignore[misc]
+        self.__init__(**{**state, "token": plain(state["token"])})  # type: ignore[misc]
 
     async def _connect(self) -> tuple[Engine, Options]:
         if self._stopped.is_set():
@@ -431,69 +428,3 @@ class Prodia:
 async def connection(prodia: Prodia) -> tuple[Engine, Options]:
     """Return what runs a client's calls in the running event loop, for rooms that make their own."""
     return await prodia._connect()  # noqa: SLF001 - the class's own module
-
-
-def _hook(on_event: Callable[[Event], object] | None) -> Hook | None:
-    if inspect.iscoroutinefunction(on_event):
-        raise InputError("on_event must be a plain function: a coroutine would never be awaited")
-    return None if on_event is None else Hook(on_event)
-
-
-def _token(given: str | None) -> Token | InputError:
-    """Return the token, or what is wrong with it: an error raised in here would show it in its traceback."""
-    value = given if given is not None else os.environ.get("PRODIA_TOKEN")
-    if value is None:
-        return InputError("no token: set PRODIA_TOKEN or pass Prodia(token=...)")
-    try:
-        return Token(value)
-    except InputError as error:
-        return error.with_traceback(None)
-
-
-def _plain(token: Token | None) -> str | None:
-    return None if token is None else token.authorization().removeprefix("Bearer ")
-
-
-def _address(given: str | None, allow_insecure: bool | None) -> address.Address:
-    found = address.parse(given or os.environ.get("PRODIA_BASE_URL") or address.DEFAULT_BASE_URL)
-    if found.scheme == "https" or found.is_loopback:
-        return found
-    if allow_insecure is None:
-        allow_insecure = os.environ.get("PRODIA_ALLOW_INSECURE") == "1"
-    if not allow_insecure:
-        raise InputError(
-            f"{found.url} would carry the token unencrypted to another computer: use https://, or say "
-            "Prodia(allow_insecure=True) or PRODIA_ALLOW_INSECURE=1"
-        )
-    log.warning("the token travels unencrypted to %s", found.url)
-    return found
-
-
-def _limiter(given: Adaptive | Fixed | None, max_concurrency: int | None) -> Adaptive | Fixed:
-    if given is not None and max_concurrency is not None:
-        raise InputError("give limiter= or max_concurrency=, not both")
-    if max_concurrency is not None:
-        return Adaptive(max_concurrency)
-    return given if given is not None else Adaptive()
-
-
-def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
-    headers = dict(given or {})
-    for name, value in headers.items():
-        if name.lower() in _OWN_HEADERS:
-            raise InputError(f"the header {name} is the client's own: use its argument instead")
-        if not (name.isascii() and name.isprintable() and value.isprintable()):
-            raise InputError(f"the header {name!r} holds characters that cannot be sent")
-    return headers
-
-
-def _job(job: str | Job, **given: Any) -> Job:
-    """Make the Job of a call's arguments; those that were not given keep the Job's own values."""
-    given = {name: value for name, value in given.items() if value is not None}
-    if isinstance(given.get("inputs"), list):
-        given["inputs"] = tuple(given["inputs"])  # the list may change; anything else is checked in its place
-    if isinstance(job, Job):
-        if "config" in given or "inputs" in given:
-            raise InputError("config= and inputs= go with a job type; a Job has its own")
-        return replace(job, **given)
-    return Job(job, **given)
