@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -70,10 +71,24 @@ class Lease:
         if self.waiting:
             self.expire_after(seconds)
         else:
-            self.end(ran=False)
+            self._end(ran=False)
 
     def end(self, *, ran: bool) -> None:
-        """Give the slot back."""
+        """Give the slot back, from whatever event loop."""
+        if asyncio.get_running_loop() is self._loop:
+            self._end(ran=ran)
+        else:
+            self._soon(partial(self._end, ran=ran))
+
+    def drop(self) -> None:
+        """End with a handle that nobody has any more, in whatever thread that is."""
+        self._soon(self._dropped)
+
+    def _soon(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the slot with it
+            self._loop.call_soon_threadsafe(callback)
+
+    def _end(self, *, ran: bool) -> None:
         permit, self._permit = self._permit, None
         if permit is None:
             return
@@ -84,17 +99,12 @@ class Lease:
         else:
             permit.ignore()
 
-    def drop(self) -> None:
-        """End with a handle that nobody has any more, in whatever thread that is."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the slot with it
-            self._loop.call_soon_threadsafe(self._dropped)
-
     def _dropped(self) -> None:
         if not self._standing.over:
             self._standing.over = True
             self._engine.tally.cancelled += 1
             self._on_drop()
-        self.end(ran=False)
+        self._end(ran=False)
 
 
 class Handle:

@@ -272,3 +272,18 @@ async def test_another_process_collects_what_a_killed_one_submitted(tmp_path, mo
         assert result.type == "inference.wan2-2.lightning.txt2vid.v0"
         assert result.outputs[0].path.name == "waves.mp4"
         assert emulator.stats().submitted == 1
+
+
+async def test_a_result_can_be_had_in_another_loop(prodia, emulator):
+    handle = await prodia.submit(TYPE, config())
+
+    async def collect():
+        try:
+            return await handle.result()
+        finally:
+            await prodia.aclose()
+
+    result = await asyncio.to_thread(asyncio.run, collect())
+    assert result.id == handle.id
+    await asyncio.sleep(0)
+    assert prodia.stats().in_flight == 0
