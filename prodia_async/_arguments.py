@@ -27,7 +27,7 @@ _OWN_HEADERS = {"authorization", "accept", "accept-encoding", "content-type", "c
 
 def hook_of(on_event: Callable[[Event], object] | None) -> Hook | None:
     """Return what tells `on_event`. Raises InputError for a coroutine function."""
-    if inspect.iscoroutinefunction(on_event):
+    if inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(type(on_event).__call__):
         raise InputError("on_event must be a plain function: a coroutine would never be awaited")
     return None if on_event is None else Hook(on_event)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from msgspec import Struct
@@ -45,6 +45,7 @@ class AsCompleted:
         self._jobs = _pull(jobs)
         self._begin = begin
         self._work: Work | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._expecting = False
         self._ahead = ahead
         self._started: Counter[str] = Counter()
@@ -61,6 +62,7 @@ class AsCompleted:
 
     async def __aenter__(self) -> AsCompleted:  # noqa: PYI034 - typing.Self needs Python 3.11
         self._work = await self._begin()
+        self._task = asyncio.current_task()
         self._tasks = await anyio.create_task_group().__aenter__()
         self._expect_more(yes=True)
         self._tasks.start_soon(self._feed)
@@ -69,12 +71,19 @@ class AsCompleted:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._tasks is None or kind is GeneratorExit:
-            return
+        if self._tasks is None or (kind is GeneratorExit and not self._is_in_its_task()):
+            return  # the loop was killed, or a forgotten generator is closed elsewhere: nothing can be awaited
         self._expect_more(yes=False)
         self._tasks.cancel_scope.cancel()
         # The block's own exception goes its way as it is: given to the group it would come back in a group.
         await self._tasks.__aexit__(None, None, None)
+
+    def _is_in_its_task(self) -> bool:
+        """Whether a generator around the block is closed where it ran: then all can be awaited as ever."""
+        try:
+            return asyncio.current_task() is self._task
+        except RuntimeError:  # no running loop
+            return False
 
     def __aiter__(self) -> AsCompleted:
         return self

@@ -326,17 +326,26 @@ class Stream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not GeneratorExit:  # else the loop was killed: nothing can be awaited
+        if (
+            kind is GeneratorExit
+        ):  # of a generator that is closed, or in a killed loop: nothing can be awaited
+            self._give_up()
+        else:
             await self.aclose()
 
+    def _give_up(self) -> None:
+        """Have it closed soon, from wherever this is called."""
+        self._closed = True
+        if self._task is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
     def __del__(self) -> None:
-        task = self._task
-        if task is not None and not task.done():
+        if self._task is not None and not (self._closed or self._task.done()):
             warnings.warn(
                 f"unclosed {self!r}: use `async with`, or await aclose()", ResourceWarning, 2, source=self
             )
-            with contextlib.suppress(RuntimeError):  # its loop is closed
-                task.get_loop().call_soon_threadsafe(task.cancel)
+            self._give_up()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._task is not None else "not open"

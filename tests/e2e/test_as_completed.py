@@ -337,3 +337,23 @@ async def test_jobs_that_are_shed_are_all_done_in_the_end():
         assert emulator.stats().shed == prodia.stats().shed > 0
         assert emulator.stats().completed == 40
     assert all(result.outputs[0].size == 1024 for result in results)
+
+
+async def test_a_generator_around_it_that_is_closed_ends_its_jobs(nothing_left):
+    async with (
+        Emulator(capacity=8, latency=30) as emulator,
+        client(emulator.base_url, token=emulator.token) as prodia,
+    ):
+
+        async def results():
+            async with prodia.as_completed(Job("emulator.bytes.v1") for _ in range(40)) as outcomes:
+                yield "begun"
+                async for outcome in outcomes:
+                    yield outcome
+
+        generator = results()
+        assert await anext(generator) == "begun"
+        await asyncio.sleep(0.05)
+        assert prodia.stats().in_flight
+        await generator.aclose()
+        assert (prodia.stats().in_flight, prodia.stats().waiting) == (0, 0)
