@@ -87,7 +87,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     `collect`: all small outputs under way together, before they go to disk in one piece.
     `max_memory_output`: the outputs of one job with `to=None`. `max_output_bytes`: the outputs of one job
     anywhere; None for no bound. `max_job_part`: the job part. `max_parts`: parts of a reply.
-    `max_header`: all headers of one part.
+    `max_header`: all headers of one part. `max_expansion`: how many times its size a compressed reply may
+    expand to.
     """
 
     collect: int = 32 * MiB
@@ -96,6 +97,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_job_part: int = 4 * MiB
     max_parts: int = 1000
     max_header: int = 16 * 1024
+    max_expansion: int = 100
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

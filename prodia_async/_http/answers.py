@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prodia_async._http.inflated import plain
 from prodia_async._http.transport import Fault
 from prodia_async._pacing.clock import Clock, Deadline
 from prodia_async._wire import media
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prodia_async._http.transport import Reply
+    from prodia_async._settings import Limits
 
 _MAX_ERROR_BODY = 64 * 1024
 """Bytes of an error's body that are read for its reason."""
@@ -22,20 +24,15 @@ _ERROR_BODY_TIME = 5.0
 """Seconds that an error's body may take: its status and headers say the most."""
 
 
-def refuse_encoding(encoding: str | None) -> None:
-    """Raise MalformedReplyError for a Content-Encoding: none was asked for."""
-    if encoding and encoding.strip().lower() != "identity":
-        raise MalformedReplyError(f"it is encoded as {encoding!r}, which was not asked for")
-
-
-async def error_body(reply: Reply, clock: Clock) -> bytes:
-    """Return as much of an error's body as comes in time."""
+async def error_body(reply: Reply, clock: Clock, limits: Limits) -> bytes:
+    """Return as much of an error's body as comes in time, and can be read."""
     body = b""
     with Deadline(clock, clock.monotonic() + _ERROR_BODY_TIME):
         try:
-            while len(body) < _MAX_ERROR_BODY and (piece := await reply.read()):
+            said = plain(reply, limits)
+            while len(body) < _MAX_ERROR_BODY and (piece := await said.read()):
                 body += piece
-        except Fault:
+        except (Fault, MalformedReplyError):
             pass  # what was read so far has to do
     return body[:_MAX_ERROR_BODY]
 

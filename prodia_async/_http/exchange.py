@@ -13,7 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._errors import InputError
-from prodia_async._http.answers import error_body, refuse_encoding, what_it_says
+from prodia_async._http.answers import error_body, what_it_says
+from prodia_async._http.inflated import plain
 from prodia_async._http.received import NotKeptError, Received
 from prodia_async._http.transport import CONTINUE, Fault, Reply, Request, Transport
 from prodia_async._loops import OnExit
@@ -140,6 +141,8 @@ class Exchange(Struct, frozen=True):
                 return verdict
         except Fault as fault:
             return self._broken(fault, permit)
+        except MalformedReplyError as error:  # what it says of a job that it has taken
+            return Verdict("malformed", True, self.redact(f"the reply is malformed: {error}"))
         except InputError as error:
             return Verdict("bad_input", may_have_run=False, reason=str(error), cause=error)
 
@@ -165,9 +168,9 @@ class Exchange(Struct, frozen=True):
         return Verdict("submitted", True, status=reply.status, request_id=request_id, result=result)
 
     async def _submission(self, reply: Reply, watch: Watch) -> bytes:
-        body = b""
+        said, body = plain(reply, self.limits), b""
         watch.reading()
-        while len(body) <= self.limits.max_job_part and (piece := await reply.read()):
+        while len(body) <= self.limits.max_job_part and (piece := await said.read()):
             body += piece
             watch.reading()
         return body
@@ -198,12 +201,12 @@ class Exchange(Struct, frozen=True):
 
     async def _feed(self, reply: Reply, received: Received, watch: Watch) -> None:
         """Drive the decoder: each piece is stored before the next is asked for."""
-        refuse_encoding(reply.headers.get("Content-Encoding"))
+        body = plain(reply, self.limits)
         decoder = decoder_for(reply.headers.get("Content-Type"), self.limits)
         piece = b"-"
         while piece:
             watch.reading()
-            piece = await reply.read()
+            piece = await body.read()
             watch.storing()
             await received.take(decoder.feed(piece) if piece else decoder.close())
 
@@ -213,7 +216,7 @@ class Exchange(Struct, frozen=True):
         watch.storing()
         kind = status.kind_of(reply.status)
         unread = kind == "shed" and not permit.was_sent
-        body = b"" if unread else self._redacted(await error_body(reply, self.clock))
+        body = b"" if unread else self._redacted(await error_body(reply, self.clock, self.limits))
         content_type = reply.headers.get("Content-Type")
         raw = replies.failed_result(content_type, body)
         request_id = self._request_id(reply)

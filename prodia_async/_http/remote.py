@@ -16,7 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._errors import InputError
-from prodia_async._http.answers import error_body, refuse_encoding, what_it_says
+from prodia_async._http.answers import error_body, what_it_says
+from prodia_async._http.inflated import plain
 from prodia_async._http.received import NotKeptError, Received
 from prodia_async._http.transport import Fault, Reply, Transport
 from prodia_async._loops import OnExit
@@ -69,6 +70,7 @@ class Answer:
         self.late = f"no answer within {seconds:g} s"
         self.begun = False
         self.reply: Reply | None = None
+        self.body: Reply | None = None
         self._clock = clock
         self._idle = timeouts.idle
 
@@ -85,10 +87,10 @@ class Answer:
 
     async def piece(self) -> bytes:
         """Return the next piece of the body, b"" at its end. Raises Fault."""
-        if self.reply is None:
+        if self.body is None:
             raise AssertionError("a reply is read once its headers have come")
         self.deadline.move(self._clock.monotonic() + self._idle)
-        piece = await self.reply.read()
+        piece = await self.body.read()
         self.deadline.move(math.inf)
         return piece
 
@@ -181,7 +183,7 @@ class Remote(Struct, frozen=True, kw_only=True):
                 answer.came(reply)
                 if reply.status != _OK:
                     raise UnansweredError(await self._refusal(reply))
-                refuse_encoding(reply.headers.get("Content-Encoding"))
+                answer.body = plain(reply, self.limits)
                 return await read(answer)
         except Fault as fault:
             kind: VerdictKind = "malformed" if fault.kind == "protocol" else "unknown"
@@ -210,7 +212,7 @@ class Remote(Struct, frozen=True, kw_only=True):
         """Read an answer that is no 200."""
         wait = retry_after.parse(reply.headers.get("Retry-After"), self.clock.wall())
         content_type = reply.headers.get("Content-Type")
-        body = self._redacted(await error_body(reply, self.clock))
+        body = self._redacted(await error_body(reply, self.clock, self.limits))
         said = what_it_says(reply, content_type, body, self.redact)
         lost = reply.status == _NOT_FOUND
         return Verdict(

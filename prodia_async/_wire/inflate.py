@@ -1,0 +1,79 @@
+"""Compressed replies (RFC 9110, section 8.4.1): taken apart piece by piece, and only so far.
+
+None is asked for, but a proxy in between may compress all the same. A bomb of a few kilobytes can expand to
+gigabytes: what comes out is bounded by what came in.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from prodia_async._wire.parts import MalformedReplyError
+
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
+_EITHER = zlib.MAX_WBITS | 32  # a gzip or a zlib header
+_PIECE = 256 * 1024
+_FREE = 1024 * 1024
+"""Bytes that may come out whatever came in: a short text of one repeated word is no bomb."""
+
+
+def is_compressed(content_encoding: str | None) -> bool:
+    """Tell whether a reply of this Content-Encoding is to be inflated. Raises MalformedReplyError."""
+    encoding = (content_encoding or "").strip().lower()
+    if encoding in ("", "identity"):
+        return False
+    if encoding not in _ENCODINGS:
+        raise MalformedReplyError(f"it is encoded as {content_encoding!r}, which was not asked for")
+    return True
+
+
+class Inflater:
+    """Inflates gzip and zlib data: `feed` what has come, then `take` until it gives nothing.
+
+    `max_expansion`: how many times the data fed may come out, beyond the first MiB. All methods raise
+    MalformedReplyError.
+    """
+
+    def __init__(self, max_expansion: int) -> None:
+        self._max_expansion = max_expansion
+        self._stream = zlib.decompressobj(_EITHER)
+        self._rest = b""
+        self._fed = self._taken = 0
+
+    def feed(self, data: bytes) -> None:
+        """Add what has come."""
+        self._fed += len(data)
+        self._rest += data
+
+    def take(self) -> bytes:
+        """Return the next piece, at most 256 KiB; b"" when more has to come first."""
+        while self._rest or self._stream.unconsumed_tail:
+            if self._stream.eof:  # another member (RFC 1952, section 2.2)
+                self._stream = zlib.decompressobj(_EITHER)
+            piece = self._inflate()
+            if piece:
+                self._count(len(piece))
+                return piece
+            if not self._stream.eof:
+                break
+        return b""
+
+    def _inflate(self) -> bytes:
+        try:
+            piece = self._stream.decompress(self._rest, _PIECE)
+        except zlib.error as error:
+            raise MalformedReplyError(f"it is compressed, and damaged: {error}") from None
+        self._rest = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+        return piece
+
+    def _count(self, size: int) -> None:
+        self._taken += size
+        if self._taken > _FREE + self._max_expansion * self._fed:
+            raise MalformedReplyError(
+                f"it expands to more than Limits.max_expansion={self._max_expansion} times what was sent"
+            )
+
+    def close(self) -> None:
+        """Say that no more comes: it must be whole."""
+        if self._fed and not self._stream.eof:
+            raise MalformedReplyError("it is compressed, and breaks off")
