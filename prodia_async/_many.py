@@ -72,7 +72,7 @@ class AsCompleted:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._tasks is None or (kind is GeneratorExit and not self._is_in_its_task()):
-            return  # the loop was killed, or a forgotten generator is closed elsewhere: nothing can be awaited
+            return  # the loop was killed, or the generator is closed elsewhere: nothing can be awaited
         self._expect_more(yes=False)
         self._tasks.cancel_scope.cancel()
         # The block's own exception goes its way as it is: given to the group it would come back in a group.
