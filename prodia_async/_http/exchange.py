@@ -5,6 +5,7 @@ The time limits of `Timeouts` are watched here, on the client's clock.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,11 @@ _ACCEPTED = (200, 201, 202)
 _EXPECTATION_FAILED = 417
 
 
+_END_TIME = 5.0
+_MAX_EPILOGUE = 64 * 1024
+"""Seconds and bytes that a reply may go on for after its final boundary: what comes then means nothing."""
+
+
 class Watch:
     """How far one attempt has come, and by when the server must have done the next thing."""
 
@@ -45,6 +51,7 @@ class Watch:
         connect = timeouts.connect + (CONTINUE if expects else 0.0)
         self.deadline = Deadline(clock, clock.monotonic() + connect)
         self.phase = "connect"
+        self.request_id: str | None = None
         self._clock = clock
         self._idle = timeouts.idle
         self._first_byte = max(first_byte, timeouts.first_byte)
@@ -75,8 +82,12 @@ class Watch:
         """Wait for our own sink, which may take its time."""
         self._enter("read", math.inf)
 
+    def ending(self) -> None:
+        """Wait for the end of a reply that is whole, so that its connection can be used again."""
+        self._enter("end", _END_TIME)
+
     def _enter(self, phase: str, seconds: float) -> None:
-        if self.phase != "read" or phase == "read":  # an upload may go on while the reply is read
+        if self.phase != "read" or phase in ("read", "end"):  # an upload may go on while the reply is read
             self.phase = phase
             self.deadline.move(math.inf if seconds == math.inf else self._clock.monotonic() + seconds)
 
@@ -106,7 +117,9 @@ class Exchange(Struct, frozen=True):
         async with OnExit(discard_unless_done):
             with watch.deadline:
                 verdict = await self._converse(request, job, received, permit, watch)
-            if verdict is None:
+            if verdict is None and watch.phase == "end":  # whole, but for the end of the connection
+                verdict = self._judged(job, received, watch.request_id)
+            elif verdict is None:
                 verdict = _timed_out(watch, self.timeouts, permit)
         return verdict
 
@@ -176,7 +189,7 @@ class Exchange(Struct, frozen=True):
         return body
 
     async def _receive(self, reply: Reply, job: Job, received: Received, watch: Watch) -> Verdict:
-        request_id = self._request_id(reply)
+        request_id = watch.request_id = self._request_id(reply)
 
         def verdict(kind: VerdictKind, reason: str, cause: Exception | None = None) -> Verdict:
             reason = self.redact(reason)
@@ -190,6 +203,10 @@ class Exchange(Struct, frozen=True):
             return verdict("not_kept", str(error), error.cause)
         except Fault as fault:
             return verdict("unknown", f"the reply was cut off: {fault}")
+        return self._judged(job, received, request_id)
+
+    def _judged(self, job: Job, received: Received, request_id: str | None) -> Verdict:
+        """Say what a reply that is whole has brought."""
         raw = replies.read_job(received.job_part or b"")
         result = _result(raw, job, request_id, received.outputs())
         if replies.kind_of_result(result) == "done":
@@ -203,12 +220,17 @@ class Exchange(Struct, frozen=True):
         """Drive the decoder: each piece is stored before the next is asked for."""
         body = plain(reply, self.limits)
         decoder = decoder_for(reply.headers.get("Content-Type"), self.limits)
-        piece = b"-"
-        while piece:
+        while not decoder.is_complete:
             watch.reading()
             piece = await body.read()
             watch.storing()
-            await received.take(decoder.feed(piece) if piece else decoder.close())
+            if not piece:
+                break
+            await received.take(decoder.feed(piece))
+        await received.take(decoder.close())
+        if decoder.is_complete:
+            watch.ending()
+            await _skip(reply)
 
     async def _refusal(self, reply: Reply, job: Job, permit: Permit, watch: Watch) -> Verdict:
         """Read an answer that is no result; a 429 that came during the upload ends the upload, unread."""
@@ -246,6 +268,14 @@ class Exchange(Struct, frozen=True):
             return Verdict("not_sent", may_have_run=False, reason=reason)
         kind: VerdictKind = "malformed" if fault.kind == "protocol" else "unknown"
         return Verdict(kind, may_have_run=True, reason=reason, stale=fault.stale)
+
+
+async def _skip(reply: Reply) -> None:
+    """Read the rest of a reply that is whole; it does not matter how that ends."""
+    left = _MAX_EPILOGUE
+    with contextlib.suppress(Fault):
+        while left > 0 and (piece := await reply.read()):
+            left -= len(piece)
 
 
 def _timed_out(watch: Watch, timeouts: Timeouts, permit: Permit) -> Verdict:

@@ -63,6 +63,10 @@ class Decoder(Protocol):
     the decoder is spent then.
     """
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing that may still come means anything."""
+
     def feed(self, data: bytes) -> list[Event]:
         """Return what `data` brings, in order."""
 
@@ -100,6 +104,11 @@ class MultipartDecoder:
         self._part: str | None = None
         self._job: bytearray | None = None
         self._outputs = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the final boundary has come."""
+        return self._reader.is_complete
 
     @property
     def job_so_far(self) -> bytes:
@@ -154,6 +163,8 @@ class MultipartDecoder:
 class DirectDecoder:
     """A reply that is one output and nothing else."""
 
+    is_complete = False
+
     def __init__(self, content_type: str) -> None:
         self._start = OutputStart(None, content_type)
         self._begun = False
@@ -178,6 +189,8 @@ class JsonDecoder:
 
     What exceeds the bound on the job part is no job result, and is passed on as an output.
     """
+
+    is_complete = False
 
     def __init__(self, content_type: str, limits: Limits) -> None:
         self._direct = DirectDecoder(content_type)

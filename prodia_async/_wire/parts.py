@@ -117,6 +117,11 @@ class PartReader:
             raise MalformedReplyError(f"the reply's multipart body is malformed: {exc}") from exc
         self._hold(window[position:])
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the final boundary has come; what follows it means nothing."""
+        return self._complete
+
     def close(self) -> None:
         """Say that the body has ended; raises MalformedReplyError where it lacks its final boundary."""
         if not self._complete:
