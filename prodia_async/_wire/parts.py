@@ -83,6 +83,7 @@ class PartReader:
             b"\r\n"  # bytes not accounted for yet; a delimiter may open the body without a line break
         )
         self._skipped = 0
+        self._opening = b""  # how a part's content begins, until it can be no delimiter
         self._in_preamble = True
         self._in_head = True
         self._complete = False
@@ -108,14 +109,24 @@ class PartReader:
                 elif isinstance(item, _Segment):
                     end = window.find(b"\r\n\r\n", position)
                     self._in_head = False
+                    self._opening = b""
                     yield self._start(item, window[position:end])
                     position = end + 4
                 else:
                     position += len(item)
+                    self._check_opening(item)
                     yield bytes(item)
         except MultipartError as exc:
             raise MalformedReplyError(f"the reply's multipart body is malformed: {exc}") from exc
         self._hold(window[position:])
+
+    def _check_opening(self, item: bytes | bytearray) -> None:
+        """Refuse a part whose delimiter follows its headers at once: the parser takes it for content."""
+        line = self._delimiter[2:]
+        if len(self._opening) < len(line):
+            self._opening += item[: len(line) - len(self._opening)]
+            if self._opening == line:
+                raise MalformedReplyError("a malformed reply: a boundary follows a part's headers at once")
 
     @property
     def is_complete(self) -> bool:
@@ -132,6 +143,9 @@ class PartReader:
         held = self._held + data
         start = held.find(self._delimiter)
         end = start + len(self._delimiter) + 2
+        bare = held.find(self._delimiter[1:])
+        if 0 <= bare != start + 1:
+            raise MalformedReplyError("a line before the reply's first boundary ends in a bare LF")
         if start < 0:
             keep = len(self._delimiter) - 1
             self._skipped += max(0, len(held) - keep)
