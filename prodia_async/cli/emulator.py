@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from prodia_async.emulator import EmulatorStats
 
 
+def _fault(text: str) -> tuple[str, float]:
+    """Return the name and the rate of `NAME=RATE`; the emulator knows the names. Raises BadParameter."""
+    name, _, rate = text.rpartition("=")
+    try:
+        return name, float(rate)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not NAME=RATE: --fault reset=0.01") from None
+
+
 @click.command(epilog="Example: prodia-async emulator --port 8000 --capacity 8 --latency 0.5")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
 @click.option(
@@ -46,6 +55,14 @@ if TYPE_CHECKING:
     help="When a slot is idle again: with the answer's headers or its last byte.",
 )
 @click.option("--token", default="emulator-token", show_default=True, help="The only token that is accepted.")
+@click.option(
+    "--fault",
+    "faults",
+    type=_fault,
+    multiple=True,
+    metavar="NAME=RATE",
+    help="A fault, and with what chance from 0 to 1 a request meets it: reset=0.01. Can be repeated.",
+)
 @debug_option
 def command(
     *,
@@ -56,6 +73,7 @@ def command(
     retry_after: float,
     free_at: Literal["headers", "end"],
     token: str,
+    faults: tuple[tuple[str, float], ...],
     debug: bool,
 ) -> None:
     """Serve jobs on this computer until Ctrl-C, then print an account.
@@ -64,15 +82,20 @@ def command(
     """
 
     async def main(stop: asyncio.Event) -> Exit:
-        server = emulators.Emulator(
-            port=port,
-            capacity=capacity,
-            latency=latency,
-            latency_sigma=latency_sigma,
-            retry_after=retry_after,
-            free_at=free_at,
-            token=token,
-        )
+        try:
+            server = emulators.Emulator(
+                port=port,
+                capacity=capacity,
+                latency=latency,
+                latency_sigma=latency_sigma,
+                retry_after=retry_after,
+                free_at=free_at,
+                token=token,
+                faults=dict(faults),
+            )
+        except ValueError as error:
+            say(f"prodia-async: {error}")
+            return Exit.USAGE
         try:
             await server.start()
         except OSError as error:
@@ -102,3 +125,5 @@ def _account(stats: EmulatorStats) -> None:
         f"{stats.refused} refused, {stats.failed} failed; ${stats.dollars:.4g} billed; "
         f"at most {stats.peak_busy} of {stats.capacity} slots busy"
     )
+    if stats.faults:
+        click.echo("faults: " + ", ".join(f"{count} {name}" for name, count in sorted(stats.faults.items())))

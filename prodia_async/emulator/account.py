@@ -22,6 +22,8 @@ class EmulatorStats:
 
     `submitted` asynchronous jobs were taken; of these `async_jobs` are kept now and `expired` are gone. Their
     states were asked for `polls` times, and `downloads` of their outputs were sent to the last byte.
+
+    `faults` tells how often each fault was met, by name; the other counts tell what it did to the job.
     """
 
     requests: int
@@ -45,6 +47,7 @@ class EmulatorStats:
     peak_busy: int
     busy_seconds: float
     started_at: str
+    faults: dict[str, int]
 
 
 def _now() -> str:
@@ -70,6 +73,7 @@ class Account:
     polls: int = 0
     downloads: int = 0
     started_at: str = field(default_factory=_now)
+    faults: dict[str, int] = field(default_factory=dict)
 
     def answered(self, status: int) -> None:
         """Count an answer that is not a completed job's."""
@@ -79,6 +83,10 @@ class Account:
             self.failed += 1
         else:
             self.refused += 1
+
+    def faulted(self, name: str) -> None:
+        """Count a fault that was met."""
+        self.faults[name] = self.faults.get(name, 0) + 1
 
     def downloaded(self) -> None:
         """Count an output of an asynchronous job that is sent."""

@@ -50,6 +50,28 @@ class Answer:
             yield block
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a multipart answer is made of; `job` is the job result as JSON."""
+
+    status: int
+    job: bytes
+    outputs: tuple[OutputFile, ...] = ()
+    job_last: bool = False
+    sized: bool = True
+
+    @property
+    def parts(self) -> list[tuple[str, OutputFile]]:
+        """The parts in their order, each with its form name."""
+        job = ("job", OutputFile("job.json", JSON, len(self.job), lambda: [self.job]))
+        outputs = [("output", output) for output in self.outputs]
+        return [*outputs, job] if self.job_last else [job, *outputs]
+
+    def answer(self) -> Answer:
+        """Return the multipart answer."""
+        return form_answer(self.status, self.parts, sized=self.sized)
+
+
 def json_answer(status: int, value: Any, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     """Return a JSON answer."""
     return Answer(status, JSON, (to_json(value),), headers)
@@ -79,14 +101,14 @@ def multipart_answer(
     sized: bool = True,
 ) -> Answer:
     """Return a multipart answer with the `job` part before or after the `output` parts."""
+    return Form(status, to_json(result), tuple(outputs), job_last, sized).answer()
+
+
+def form_answer(status: int, parts: Sequence[tuple[str, OutputFile]], *, sized: bool = True) -> Answer:
+    """Return a multipart answer with these parts, each with its form name."""
     boundary = secrets.token_hex(30)
-    body = to_json(result)
-    job = OutputFile("job.json", JSON, len(body), lambda: [body])
-    named = [("job", job)] if not job_last else []
-    named += [("output", output) for output in outputs]
-    named += [("job", job)] if job_last else []
     pieces: list[OutputFile | bytes] = []
-    for index, (name, part) in enumerate(named):
+    for index, (name, part) in enumerate(parts):
         start = f"{'' if index == 0 else chr(13) + chr(10)}--{boundary}\r\n"
         pieces += [(start + _part_headers(name, part)).encode("utf-8", "replace"), part]
     pieces.append(f"\r\n--{boundary}--\r\n".encode())

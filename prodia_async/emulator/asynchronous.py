@@ -7,6 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from prodia_async.emulator.answer import Answer, error_answer, json_answer
+from prodia_async.emulator.faults.delivery import deliver
+from prodia_async.emulator.faults.kinds import Lost, Outputs, Refusal, Result
+from prodia_async.emulator.faults.table import FAULTS
 from prodia_async.emulator.results import job_result, price_part
 from prodia_async.emulator.runner import RefusedError, ordered_answer
 from prodia_async.emulator.sending import drop, send
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from prodia_async.emulator.capacity import Slot
+    from prodia_async.emulator.faults.kinds import Fault
     from prodia_async.emulator.runner import Runner, Task
 
 _SYNC_ONLY = "sync-only"
@@ -43,16 +47,16 @@ class AsynchronousRoute(JobRoute):
     async def get_state(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET .../job.state.current`: the state as plain text."""
         self._account.polls += 1
-        return await self._tell(request, _state_answer)
+        return await self._tell(request, "state", _state_answer)
 
     async def get_result(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET .../job.json`: the job result."""
         priced = request.query.get("price") == "true"
-        return await self._tell(request, lambda job: json_answer(200, job.told(priced=priced)))
+        return await self._tell(request, "result", lambda job: json_answer(200, job.told(priced=priced)))
 
     async def get_names(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET .../output`: the names of the outputs."""
-        return await self._tell(request, lambda job: json_answer(200, list(job.outputs)))
+        return await self._tell(request, "names", lambda job: json_answer(200, list(job.outputs)))
 
     async def get_output(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET .../output/{filename}`: the bytes of an output."""
@@ -64,7 +68,9 @@ class AsynchronousRoute(JobRoute):
         job.downloads += 1
         if job.orders.drop == "during" and job.downloads <= job.orders.times:
             return await drop(request, answer, self._account, halfway=True)
-        return await send(request, answer, self._account, on_end=self._account.downloaded)
+        fault, terms = self._met(job, "output"), job.orders.terms
+        on_end = None if isinstance(fault, Lost | Refusal) else self._account.downloaded
+        return await deliver(request, answer, fault, terms, self._account, on_end=on_end)
 
     def _crowded(self) -> str | None:
         return "too many asynchronous jobs" if self.store.full else super()._crowded()
@@ -75,12 +81,12 @@ class AsynchronousRoute(JobRoute):
         answer = json_answer(201, job.result)
         if task.orders.drop == "before" and task.within_times:
             return await drop(request, answer, self._account, halfway=False)
-        return await send(request, answer, self._account)
+        return await deliver(request, answer, task.fault, task.orders.terms, self._account)
 
     def _start(self, task: Task, slot: Slot) -> StoredJob:
         """Let the job run by itself, and its slot be idle when it has ended, however it ends."""
         result = job_result(task, "processing", lifetime=self._lifetime(task))
-        job = StoredJob(result, task.orders, price_part(task), task.priced, task.plan.sized)
+        job = StoredJob(result, task.orders, price_part(task), task.priced, task.plan.sized, fault=task.fault)
         self.store.add(job)
         self._account.submitted += 1
         running = asyncio.create_task(self._run(task, job))
@@ -93,7 +99,11 @@ class AsynchronousRoute(JobRoute):
         finished = await self._runner.run(task)
         state = "processed" if finished.error is None else "failed"
         lifetime = self._lifetime(task)
-        job.outputs = by_name(finished.outputs)
+        outputs = finished.outputs
+        if isinstance(task.fault, Outputs):
+            self._account.faulted(task.fault.name)
+            outputs = task.fault.change(outputs)
+        job.outputs = by_name(outputs)
         job.result = job_result(task, state, finished, lifetime=lifetime)
         self.store.expire_in(job.id, lifetime.total_seconds())
 
@@ -101,12 +111,28 @@ class AsynchronousRoute(JobRoute):
         ordered = task.orders.lifetime
         return timedelta(seconds=self._settings.async_lifetime if ordered is None else ordered)
 
-    async def _tell(self, request: web.Request, tell: Callable[[StoredJob], Answer]) -> web.StreamResponse:
+    async def _tell(
+        self, request: web.Request, place: str, tell: Callable[[StoredJob], Answer]
+    ) -> web.StreamResponse:
         try:
-            answer = tell(self._find(request))
+            job = self._find(request)
         except RefusedError as refused:
-            answer = refused.answer
-        return await send(request, answer, self._account)
+            return await send(request, refused.answer, self._account)
+        answer, fault = tell(job), self._met(job, place)
+        if isinstance(fault, Result) and place == "result":
+            self._account.faulted(fault.name)
+            answer = fault.alone(answer)
+        return await deliver(request, answer, fault, job.orders.terms, self._account)
+
+    def _met(self, job: StoredJob, place: str) -> Fault | None:
+        """Return the fault that a request about a job meets: the one that is ordered, or by chance."""
+        if job.orders.fault is not None and job.orders.fault_at == place:
+            job.faulted += 1
+            if job.faulted <= job.orders.times:
+                return FAULTS[job.orders.fault]
+        if place == "result" and isinstance(job.fault, Result):
+            return job.fault
+        return self._runner.dice.throw()
 
     def _find(self, request: web.Request) -> StoredJob:
         """Return the job that a request is about, or refuse it, as the job may have ordered."""

@@ -66,9 +66,14 @@ class FormReader:
         while self._read():
             pass
 
+    @property
+    def ended(self) -> bool:
+        """Whether the last boundary has come."""
+        return self._read == self._epilogue
+
     def close(self) -> None:
         """Say that the body has ended. Raises FormError where the last boundary has not come."""
-        if self._read != self._epilogue:
+        if not self.ended:
             raise FormError("the multipart body ends before its last boundary")
 
     def _preamble(self) -> bool:

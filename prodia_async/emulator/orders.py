@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prodia_async.emulator.checks import flag, integer, number, text
+from prodia_async.emulator.faults.kinds import Terms
+from prodia_async.emulator.faults.table import FAULTS, fault_of_type
 from prodia_async.emulator.request import JobError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from prodia_async.emulator.request import ReceivedJob
+
 RetryAfter: TypeAlias = "float | str | None"
 
 _NAMES = {
-    "async", "drop", "fail", "fail_200", "job_part", "key", "latency", "lifetime", "poll_status",
-    "poll_times", "price", "retry_after", "shed", "state", "status", "times",
+    "async", "drop", "fail", "fail_200", "fault", "fault_at", "fault_time", "job_part", "key", "latency",
+    "lifetime", "poll_status", "poll_times", "price", "retry_after", "shed", "state", "status", "times",
 }  # fmt: skip
+_PLACES = ("submission", "state", "result", "names", "output")
 _ALWAYS = 1_000_000_000
 _MOST_DOLLARS = 1_000_000
 _WHERE = "config.emulator"
@@ -30,14 +35,18 @@ class Orders:
     `shed`: answer 429 to the first so many requests of this job. `status`: answer with this status,
     without a slot and without running. `fail`: run, then fail with this reason (400, or 200 with
     `fail_200`). `drop`: run and bill the job, then close the connection "before" the answer or "during" it,
-    when half of the body was sent. `times`: only the first so many requests, those shed included, get
-    `status`, `fail` or `drop`. `retry_after` and `price`, in dollars, are in place of the emulator's; null is
-    none. Requests are told apart by `key` (see ReceivedJob.key).
+    when half of the body was sent. `fault`: the name of a fault that the job meets; a job type that ends in
+    `.fault-<name>` orders it, too. It holds a connection for at most `fault_time` seconds. `times`: only the
+    first so many requests, those shed included, get `status`, `fail`, `drop` or `fault`. `retry_after` and
+    `price`, in dollars, are in place of the emulator's; null is none. Requests are told apart by `key` (see
+    ReceivedJob.key).
 
     Of an asynchronous job, `drop` closes the connection "before" the answer to its submission, or "during"
     the first `times` downloads. `asynchronous` (written `async`): false refuses its submission. `lifetime`:
     seconds, in place of the emulator's. `poll_status`: answer with this status to the first `poll_times`
-    requests about it. `state`: what its state is said to be while it is processing, exactly.
+    requests about it. `state`: what its state is said to be while it is processing, exactly. `fault_at`:
+    which requests meet the fault, the first `times` of them: its submission, or those for its `state`, its
+    `result`, the `names` of its outputs, or an `output`.
     """
 
     latency: float | None
@@ -55,14 +64,22 @@ class Orders:
     poll_status: int | None
     poll_times: int
     state: str | None
+    fault: str | None
+    fault_at: str
+    fault_time: float
+
+    @property
+    def terms(self) -> Terms:
+        """What a fault keeps to."""
+        return Terms(self.fault_time, self.retry_after)
 
 
-def read_orders(config: dict[str, Any], retry_after: RetryAfter, price: float | None) -> Orders:
-    """Read `config.emulator`; `retry_after` and `price` hold where it orders none. Raises JobError."""
-    orders = config.get("emulator", {})
+def read_orders(received: ReceivedJob, terms: Terms, price: float | None) -> Orders:
+    """Read `config.emulator`; `terms` and `price` hold where it orders nothing else. Raises JobError."""
+    orders = received.config.get("emulator", {})
     if not isinstance(orders, dict) or not orders.keys() <= _NAMES:
         raise JobError(f"{_WHERE}: must be an object with keys of {', '.join(sorted(_NAMES))}")
-    wait = orders.get("retry_after", retry_after)
+    wait = orders.get("retry_after", terms.retry_after)
     if wait is not None and not isinstance(wait, int | float | str):
         raise JobError(f"{_WHERE}.retry_after: must be a number, a string or null")
     return Orders(
@@ -81,7 +98,19 @@ def read_orders(config: dict[str, Any], retry_after: RetryAfter, price: float | 
         poll_status=_status(orders, "poll_status"),
         poll_times=integer(orders, "poll_times", _ALWAYS, 0, _ALWAYS, where=_WHERE),
         state=text(orders, "state", None, where=_WHERE) if "state" in orders else None,
+        fault=_fault(orders, received.type),
+        fault_at=_choice(orders, "fault_at", *_PLACES) or _PLACES[0],
+        fault_time=number(orders, "fault_time", terms.seconds, 0, _ALWAYS, where=_WHERE),
     )
+
+
+def _fault(orders: dict[str, Any], job_type: str) -> str | None:
+    if "fault" in orders:
+        return _choice(orders, "fault", *FAULTS)
+    name = fault_of_type(job_type)
+    if name is not None and name not in FAULTS:
+        raise JobError(f"type: there is no fault {name!r}; there are {', '.join(FAULTS)}")
+    return name
 
 
 def _seconds(orders: dict[str, Any], name: str) -> float | None:
@@ -96,7 +125,7 @@ def _choice(orders: dict[str, Any], name: str, *choices: str) -> str | None:
     if name not in orders:
         return None
     if orders[name] not in choices:
-        raise JobError(f"{_WHERE}.{name}: must be {' or '.join(choices)}")
+        raise JobError(f"{_WHERE}.{name}: must be {', '.join(choices[:-1])} or {choices[-1]}")
     return str(orders[name])
 
 

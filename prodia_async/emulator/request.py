@@ -11,7 +11,9 @@ from prodia_async.emulator.form import FormError, FormReader, Part
 from prodia_async.emulator.media import split_media_type
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    OnJob = Callable[["ReceivedJob"], Awaitable[None]]
 
 KEEP = 32 * 1024 * 1024
 MAX_JOB = 4 * 1024 * 1024
@@ -95,25 +97,31 @@ def named_images(config: dict[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-async def read_job(content_type: str, chunks: AsyncIterator[bytes]) -> ReceivedJob:
-    """Read a body of the given Content-Type. Raises BadRequestError and JobError."""
-    received = await _read_body(content_type, chunks)
+async def read_job(content_type: str, chunks: AsyncIterator[bytes], on_job: OnJob) -> ReceivedJob:
+    """Read a body of the given Content-Type. Raises BadRequestError, JobError, and what `on_job` raises.
+
+    `on_job` is awaited with the job, as yet without inputs, as soon as that can be read: before the parts
+    that follow it.
+    """
+    received = await _read_body(content_type, chunks, on_job)
     if not set(named_images(received.config)) <= {item.filename for item in received.inputs}:
         raise BadRequestError("Missing input image")
     return received
 
 
-async def _read_body(content_type: str, chunks: AsyncIterator[bytes]) -> ReceivedJob:
+async def _read_body(content_type: str, chunks: AsyncIterator[bytes], on_job: OnJob) -> ReceivedJob:
     kind, parameters = split_media_type(content_type)
     if kind == "application/json":
-        return ReceivedJob(_job(await _small_body(chunks)))
+        received = ReceivedJob(_job(await _small_body(chunks)))
+        await on_job(received)
+        return received
     if kind != "multipart/form-data":
         raise BadRequestError("Content-Type must be application/json or multipart/form-data")
     boundary = parameters.get("boundary", "")
     if not 0 < len(boundary) <= 70:  # noqa: PLR2004 - RFC 2046 section 5.1.1: at most 70 characters
         raise BadRequestError("multipart/form-data needs a boundary of 1 to 70 characters")
     try:
-        return _from_parts(await _read_form(boundary, chunks))
+        return _from_parts(await _read_form(boundary, chunks, on_job))
     except FormError as error:
         raise BadRequestError(str(error)) from None
 
@@ -127,12 +135,28 @@ async def _small_body(chunks: AsyncIterator[bytes]) -> bytes:
     return bytes(body)
 
 
-async def _read_form(boundary: str, chunks: AsyncIterator[bytes]) -> list[Part]:
+async def _read_form(boundary: str, chunks: AsyncIterator[bytes], on_job: OnJob) -> list[Part]:
     reader = FormReader(boundary.encode("latin-1", "replace"), keep=KEEP)
+    told = False
     async for chunk in chunks:
         reader.feed(chunk)
+        if not told and (reader.ended or len(reader.parts) > 1):
+            job = _whole_job(reader)
+            told = job is not None
+            if job is not None:
+                await on_job(job)
     reader.close()
     return reader.parts
+
+
+def _whole_job(reader: FormReader) -> ReceivedJob | None:
+    """Return the job where its part has been read to the end, and can be understood."""
+    parts = reader.parts if reader.ended else reader.parts[:-1]
+    content = next((part.content for part in parts if part.name == "job"), None)
+    try:
+        return None if content is None else ReceivedJob(_job(content))
+    except JobError:
+        return None
 
 
 def _from_parts(parts: list[Part]) -> ReceivedJob:

@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from prodia_async.emulator.account import Counts
 from prodia_async.emulator.answer import Answer, error_answer
+from prodia_async.emulator.faults.kinds import Refusal, Upload
+from prodia_async.emulator.faults.table import FAULTS, Dice
 from prodia_async.emulator.jobs import OutputFile, Plan, Workshop
 from prodia_async.emulator.orders import Orders, read_orders
 from prodia_async.emulator.request import BadRequestError, JobError, ReceivedJob
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from prodia_async.emulator.account import Account
     from prodia_async.emulator.capacity import Slots
+    from prodia_async.emulator.faults.kinds import Fault, Terms
     from prodia_async.emulator.media import Accept
     from prodia_async.emulator.orders import RetryAfter
     from prodia_async.emulator.settings import Settings
@@ -45,6 +48,7 @@ class Task:
     accept: Accept
     attempt: int
     priced: bool
+    fault: Fault | None = None
     id: str = field(default_factory=lambda: str(uuid4()))
     created: datetime = field(default_factory=now)
 
@@ -82,27 +86,47 @@ class Runner:
         self._executor = executor
         self._chance = random.Random(seed)  # noqa: S311 - repeatable latencies and seeds, no secret
         self._workshop = Workshop()
-        self._attempts, self._completions = Counts(), Counts()
+        self._attempts, self._completions, self._uploads = Counts(), Counts(), Counts()
+        self.dice = Dice(settings.faults, seed)
 
-    def understand(self, received: ReceivedJob, accept: Accept, *, priced: bool) -> Task:
-        """Turn a received job into a task. Raises RefusedError."""
+    def upload_fault(self, received: ReceivedJob) -> tuple[Upload, Terms] | None:
+        """Return the fault that a job orders for its own upload; `received` may lack its inputs."""
+        try:
+            orders = self._orders(received)
+        except JobError:
+            return None
+        fault = _fault(orders, 0, None)
+        if not isinstance(fault, Upload) or self._uploads.count(received.key) > orders.times:
+            return None
+        return fault, orders.terms
+
+    def understand(
+        self, received: ReceivedJob, accept: Accept, *, priced: bool, met: Fault | None = None
+    ) -> Task:
+        """Turn a received job into a task; it meets the fault `met` by chance. Raises RefusedError."""
         if "forbidden" in received.type:
             raise RefusedError(error_answer(403, "the token may not run this job type"))
         attempt = self._attempts.count(received.key)
-        dollars = self.settings.dollars(received.type)
         try:
-            orders = read_orders(received.config, self.settings.retry_after, dollars)
+            orders = self._orders(received)
             if attempt <= orders.shed:
                 raise RefusedError(shed_answer(orders.retry_after))
             if orders.status is not None and attempt <= orders.times:
                 raise RefusedError(ordered_answer(orders.status, orders.retry_after))
+            fault = _fault(orders, attempt, met)
+            if isinstance(fault, Refusal):
+                self.account.faulted(fault.name)
+                raise RefusedError(fault.answer(orders.retry_after))
             plan = self._workshop.plan(received, self._chance.getrandbits(32))
         except BadRequestError as error:
             raise RefusedError(error_answer(400, str(error))) from None
         except JobError as error:
             job = received.job | {"emulator": received.described(attempt)}
             raise RefusedError(failed_answer(refused_result(job, str(error)), accept)) from None
-        return Task(received, orders, plan, accept, attempt, priced)
+        return Task(received, orders, plan, accept, attempt, priced, fault)
+
+    def _orders(self, received: ReceivedJob) -> Orders:
+        return read_orders(received, self.settings.terms, self.settings.dollars(received.type))
 
     async def run(self, task: Task) -> Finished:
         """Spend the job's latency, in which its outputs are made by a worker thread; bill it at its end."""
@@ -124,6 +148,13 @@ class Runner:
         if "steps" in task.plan.config and elapsed > 0:
             metrics["ips"] = task.plan.config["steps"] / elapsed
         return Finished(tuple(outputs), metrics)
+
+
+def _fault(orders: Orders, attempt: int, met: Fault | None) -> Fault | None:
+    """Return the fault that a request to run a job meets: the one that is ordered, or by chance."""
+    if orders.fault is None or orders.fault_at != "submission" or attempt > orders.times:
+        return met
+    return FAULTS[orders.fault]
 
 
 def shed_answer(retry_after: RetryAfter, reason: str = "no idle capacity") -> Answer:

@@ -27,7 +27,7 @@ async def send(
     Before, so that a client that reacts to them finds done what they do. Raises ConnectionResetError where
     the client has left.
     """
-    _transport(request)
+    transport_of(request)
     response = _response(answer)
     if on_headers is not None:
         on_headers()
@@ -48,7 +48,7 @@ async def drop(
     request: web.Request, answer: Answer, account: Account, *, halfway: bool
 ) -> web.StreamResponse:
     """Close the connection: before the answer, or when half of it was sent. Raises as `send` does."""
-    transport, response = _transport(request), _response(answer)
+    transport, response = transport_of(request), _response(answer)
     if halfway:
         await response.prepare(request)
         for block in answer.first_half():
@@ -58,8 +58,8 @@ async def drop(
     return response
 
 
-def _transport(request: web.Request) -> asyncio.Transport:
-    """Return what the answer goes to."""
+def transport_of(request: web.Request) -> asyncio.Transport:
+    """Return what the answer goes to. Raises ConnectionResetError where the client has left."""
     if request.transport is None:
         raise ConnectionResetError
     return request.transport

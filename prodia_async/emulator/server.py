@@ -20,7 +20,7 @@ from prodia_async.emulator.synchronous import SynchronousRoute
 
 if TYPE_CHECKING:
     import ssl as ssl_module
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from types import TracebackType
 
     from aiohttp.typedefs import Handler
@@ -49,6 +49,8 @@ class Emulator:
     contain `forbidden`. `port=0` takes a free one. `seed` makes latencies and filled-in seeds repeatable.
     `ssl` serves TLS. `price`: dollars for a job, or a mapping from job type to dollars; None for no price.
     At most `async_limit` asynchronous jobs are kept, each for `async_lifetime` seconds after its end.
+    `faults`: with what chance, from 0 to 1, a request meets each of the faults that docs/emulator.md lists;
+    `fault_time`: for how many seconds, at most, a fault holds a connection.
 
     Belongs to the event loop in which it is started, and can be started once.
     """
@@ -70,6 +72,8 @@ class Emulator:
         price: Prices = 0.0025,
         async_limit: int = 1000,
         async_lifetime: float = 300.0,
+        faults: Mapping[str, float] | None = None,
+        fault_time: float = 60.0,
     ) -> None:
         settings = Settings(
             latency=latency,
@@ -81,6 +85,8 @@ class Emulator:
             price=price,
             async_limit=async_limit,
             async_lifetime=async_lifetime,
+            faults=dict(faults or {}),
+            fault_time=fault_time,
         )
         self.token = token
         self._place = (host, port)
@@ -128,7 +134,7 @@ class Emulator:
     def stats(self) -> EmulatorStats:
         """Return a snapshot of the account, as `GET /stats` gives it."""
         return EmulatorStats(
-            **vars(self._account),
+            **vars(self._account) | {"faults": dict(self._account.faults)},
             async_jobs=len(self._asynchronous.store),
             expired=self._asynchronous.store.expired,
             busy=self._slots.busy,

@@ -6,7 +6,11 @@ import abc
 import hmac
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from prodia_async.emulator.answer import error_answer
+from prodia_async.emulator.faults.kinds import Upload
+from prodia_async.emulator.faults.line import Line
 from prodia_async.emulator.media import read_accept
 from prodia_async.emulator.request import BadRequestError, JobError, read_job
 from prodia_async.emulator.results import failed_answer, refused_result
@@ -16,11 +20,11 @@ from prodia_async.emulator.sending import send
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aiohttp import web
-
     from prodia_async.emulator.answer import Answer
     from prodia_async.emulator.capacity import Slot
+    from prodia_async.emulator.faults.kinds import Fault, Terms
     from prodia_async.emulator.orders import RetryAfter
+    from prodia_async.emulator.request import ReceivedJob
     from prodia_async.emulator.runner import Runner, Task
     from prodia_async.emulator.settings import Settings
 
@@ -38,6 +42,10 @@ def check_token(request: web.Request, settings: Settings) -> None:
         raise RefusedError(error_answer(403, "the token may not run jobs"))
     if not hmac.compare_digest(given, settings.token.encode()):
         raise RefusedError(error_answer(401, "the token is not known"))
+
+
+class InterruptedUploadError(Exception):
+    """A fault has closed the connection while the request was read: nothing runs, nothing is answered."""
 
 
 class JobRoute(abc.ABC):
@@ -73,11 +81,25 @@ class JobRoute(abc.ABC):
         self._account.requests += 1
         try:
             check_token(request, self._settings)
+            met = self._runner.dice.throw()
+            if isinstance(met, Upload):
+                await self._interrupt(request, met, self._settings.terms)
             if request.content_length is None or request.content_length > EARLY:
                 self._require_room(self._settings.retry_after)
-            return await self._serve(request, await self._read(request))
+            return await self._serve(request, await self._read(request, met))
         except RefusedError as refused:
             return await self._refuse(request, refused.answer)
+        except InterruptedUploadError:
+            return web.StreamResponse()  # for nobody: the connection is closed
+
+    async def _interrupt(self, request: web.Request, fault: Upload, terms: Terms) -> None:
+        """Let a fault of the upload act. Raises RefusedError and InterruptedUploadError."""
+        line = Line(request, self._account, terms)
+        self._account.faulted(fault.name)
+        answer = await fault.act(line)
+        if answer is None:
+            raise InterruptedUploadError
+        raise RefusedError(answer)
 
     def _take_slot(self, task: Task) -> Slot:
         self._require_room(task.orders.retry_after)
@@ -91,15 +113,21 @@ class JobRoute(abc.ABC):
         if reason is not None:
             raise RefusedError(shed_answer(retry_after, reason))
 
-    async def _read(self, request: web.Request) -> Task:
+    async def _read(self, request: web.Request, met: Fault | None) -> Task:
+        async def on_job(received: ReceivedJob) -> None:
+            ordered = self._runner.upload_fault(received)
+            if ordered is not None:
+                await self._interrupt(request, *ordered)
+
         accept = read_accept(request.headers.get("Accept", ""))
         try:
-            received = await read_job(request.headers.get("Content-Type", ""), self._chunks(request))
+            received = await read_job(request.headers.get("Content-Type", ""), self._chunks(request), on_job)
         except BadRequestError as error:
             raise RefusedError(error_answer(400, str(error))) from None
         except JobError as error:
             raise RefusedError(failed_answer(refused_result(error.job, str(error)), accept)) from None
-        return self._runner.understand(received, accept, priced=request.query.get("price") == "true")
+        priced = request.query.get("price") == "true"
+        return self._runner.understand(received, accept, priced=priced, met=met)
 
     async def _chunks(self, request: web.Request) -> AsyncIterator[bytes]:
         async for chunk in request.content.iter_any():

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from prodia_async.emulator.faults.kinds import Terms
+from prodia_async.emulator.faults.table import check_rates
+
 if TYPE_CHECKING:
     import random
 
@@ -31,13 +34,21 @@ class Settings:
     price: Prices
     async_limit: int
     async_lifetime: float
+    faults: Mapping[str, float]
+    fault_time: float
 
     def __post_init__(self) -> None:
-        for name in ("latency", "latency_sigma", "async_limit", "async_lifetime"):
+        for name in ("latency", "latency_sigma", "async_limit", "async_lifetime", "fault_time"):
             if not 0 <= getattr(self, name) <= _MOST:
                 raise ValueError(f"{name} cannot be {getattr(self, name)!r}")
         if self.free_at not in ("headers", "end"):
             raise ValueError(f"free_at cannot be {self.free_at!r}: headers or end")
+        check_rates(self.faults)
+
+    @property
+    def terms(self) -> Terms:
+        """What a fault keeps to whose job is not known yet."""
+        return Terms(self.fault_time, self.retry_after)
 
     def draw_latency(self, chance: random.Random) -> float:
         """Return the seconds that one job takes: lognormal around the mean `latency`."""

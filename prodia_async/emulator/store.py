@@ -10,6 +10,7 @@ from uuid import uuid4
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from prodia_async.emulator.faults.kinds import Fault
     from prodia_async.emulator.jobs import OutputFile
     from prodia_async.emulator.orders import Orders
 
@@ -19,7 +20,8 @@ class StoredJob:
     """An asynchronous job as it is now; its inputs are not kept.
 
     `price` is what its result tells once it is processed, to any client where `priced`. `requests` about it
-    and `downloads` of its outputs are counted.
+    and `downloads` of its outputs are counted, and those requests, `faulted`, for which a fault is ordered.
+    `fault` is the one that its submission met: it may be one of its outputs or its result.
     """
 
     result: dict[str, Any]
@@ -30,6 +32,8 @@ class StoredJob:
     outputs: Mapping[str, OutputFile] = field(default_factory=dict)
     requests: int = 0
     downloads: int = 0
+    fault: Fault | None = None
+    faulted: int = 0
 
     @property
     def id(self) -> str:

@@ -44,6 +44,8 @@ def make_settings(**options):
         "price": None,
         "async_limit": 1,
         "async_lifetime": 1.0,
+        "faults": {},
+        "fault_time": 1.0,
     }
     return Settings(**(defaults | options))
 
