@@ -126,12 +126,15 @@ class Engine:
         if seconds > 0:
             with Deadline(clock, clock.monotonic() + seconds):
                 await self._emptied()
+        await self._cut_all()
+        unfinished, self._unfinished = self._unfinished, []
+        return tuple(unfinished + [_left_behind(live) for live in self._others()])
+
+    async def _cut_all(self) -> None:
         for live in self._others():
             live.cut()
         with anyio.move_on_after(_CUT_TIME):
             await self._emptied()
-        unfinished, self._unfinished = tuple(self._unfinished), []
-        return unfinished
 
     def _others(self) -> list[Live]:
         """Return the jobs under way, less the one that closes the client: in its sink, or its source."""
@@ -144,9 +147,10 @@ class Engine:
             await self._left.wait()
 
     async def aclose(self) -> None:
-        """Send waiting jobs away and close the connections."""
+        """Cut what is under way and close the connections."""
         self._closing = True
         self.pool.close()
+        await self._cut_all()
         await self.transport.aclose()
 
     def close_dead(self) -> None:
@@ -157,6 +161,12 @@ class Engine:
     def abandon(self) -> None:
         """Let go of the parent's descriptors in a forked child."""
         self.transport.abandon()
+
+
+def _left_behind(live: Live) -> Outcome:
+    """Return what is told of a job that was cut, and does not end: its sink or source hangs."""
+    message = "the client was closed, and this job has not ended even so"
+    return Outcome(live.job, error=ClientClosedError(message, may_have_run=live.is_in_flight))
 
 
 class Options(Struct, frozen=True, kw_only=True):

@@ -147,7 +147,12 @@ class QueueFullError(ProdiaError):
 
 
 class ClientClosedError(ProdiaError):
-    """The client was closed before the job was done: run it again with a client that is open."""
+    """The client was closed before the job was done: run it again with a client that is open.
+
+    `handle` is an asynchronous job's that the service has: its result can still be collected.
+    """
+
+    handle: Handle | None = None
 
 
 class BudgetExceededError(ProdiaError):

@@ -66,7 +66,11 @@ class Hook:
         with self._lock:
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._work, name="prodia-async-events", daemon=True).start()
+                try:
+                    threading.Thread(target=self._work, name="prodia-async-events", daemon=True).start()
+                except RuntimeError as error:  # no more threads: the next event tries again
+                    self._running = False
+                    log.warning("on_event waits for a thread: %s", error)
 
     def _work(self) -> None:
         while True:

@@ -137,7 +137,7 @@ class Handle:
         self._connect = connect
         self._wanted = wanted
         self._attempts = attempts
-        self._standing = standing or Standing()
+        self._standing = standing
         self._submitted_at = submitted_at
         self._lease: Lease | None = None
 
@@ -191,7 +191,7 @@ class Handle:
             ran = True
             raise
         finally:
-            if self._lease is not None and self._standing.over:
+            if self._lease is not None and self._standing is not None and self._standing.over:
                 self._lease.end(ran=ran)
         return result
 
@@ -218,17 +218,19 @@ class Handle:
     async def _ask(self, question: Callable[[Collector], Awaitable[T]], timeout: float | None) -> T:
         require(timeout is None or timeout > 0, "timeout", timeout)
         engine, options = await self._connect()
-        live, closed = Live(self._wanted), None
+        live, error = Live(self._wanted), None
         engine.enter(live)
         live.begin()
         try:
             return await live.unless_cut(self._answer(question(engine.collector(options)), options, timeout))
-        except ClientClosedError as error:
-            closed = error
+        except ClientClosedError as closed:
+            error = closed
+            error.handle = self
             raise
         finally:
             live.end()
-            engine.left(live, closed)
+            engine.left(live, error)
+            error = None  # its traceback refers to this frame
 
     async def _answer(self, answer: Awaitable[T], options: Options, timeout: float | None) -> T:
         now = options.clock.monotonic()
@@ -240,13 +242,16 @@ class Handle:
                 verdict = error.verdict
         if verdict is not None:
             raise error_for(verdict, self._subject, self._attempts)
-        late = ProdiaTimeoutError(
+        raise self._late(timeout)
+
+    def _late(self, timeout: float | None) -> ProdiaTimeoutError:
+        error = ProdiaTimeoutError(
             f"{self._subject}: no answer within timeout={timeout:g} s. Ask again, or allow more time.",
             attempts=self._attempts,
             may_have_run=True,
         )
-        late.handle = self
-        raise late
+        error.handle = self
+        return error
 
     def _is_new(self, options: Options) -> bool:
         """Tell whether it was submitted just now, and cannot be done yet."""

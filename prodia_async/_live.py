@@ -37,7 +37,8 @@ class Live:
         self.task = asyncio.current_task()
 
     def end(self) -> None:
-        """Take note that it is over."""
+        """Take note that it is over; whoever took its cancellation for something else must not pass it on."""
+        self.is_cut()
         self.task = None
 
     def cut(self) -> None:

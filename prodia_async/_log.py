@@ -22,8 +22,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def set_up() -> None:
     """Do what the environment's PRODIA_LOG says: show the log on stderr from a level on. Raises InputError.
 
-    A program that sets up logging by itself needs no PRODIA_LOG; where it has given the logger a handler,
-    only the level is set.
+    Where a program has set up logging before, with a handler that hears this logger, only the level is set.
     """
     wanted = os.environ.get("PRODIA_LOG", "").strip().lower()
     if not wanted:
@@ -31,7 +30,7 @@ def set_up() -> None:
     if wanted not in _LEVELS:
         raise InputError(f"PRODIA_LOG cannot be {wanted!r}: set it to {' or '.join(_LEVELS)}")
     log.setLevel(_LEVELS[wanted])
-    if not log.handlers:
+    if not log.hasHandlers():
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter(_FORMAT))
         log.addHandler(handler)

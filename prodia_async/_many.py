@@ -11,7 +11,7 @@ import anyio
 from msgspec import Struct
 
 from prodia_async._engine import Outcome
-from prodia_async._errors import InputError, ProdiaError
+from prodia_async._errors import ClientClosedError, InputError, ProdiaError
 from prodia_async._models import Job, JobResult
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class AsCompleted:
     """`async with ... as outcomes: async for outcome in outcomes`: outcomes in the order of completion.
 
     It keeps up to `ahead` jobs of each type started and not yet handed out. Jobs of a type that has that
-    many are put aside, at most 4 × `ahead` of them; then the iterable is not read on. Leaving the block
-    cancels what is in flight. An error of the iterable itself is raised once all started jobs are handed out.
+    many are put aside, at most 4 × `ahead` of them; then the iterable is not read on, nor once the client is
+    closed. Leaving the block cancels what is in flight. An error of the iterable itself is raised once all
+    started jobs are handed out.
     """
 
     def __init__(self, jobs: Jobs, begin: Callable[[], Awaitable[Work]], ahead: int) -> None:
@@ -53,6 +54,7 @@ class AsCompleted:
         self._aside_count = 0
         self._done: deque[Outcome] = deque()
         self._reading = True
+        self._feeding = anyio.CancelScope()
         self._failure: Exception | None = None
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -109,17 +111,9 @@ class AsCompleted:
             self._work.expect_more(yes)
 
     async def _feed(self) -> None:
-        began = 0
         try:
-            async for job in self._jobs:
-                _check(job)
-                self._enter(job)
-                began += 1
-                if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
-                    await asyncio.sleep(0)
-                while self._aside_count >= 4 * self._ahead:
-                    self._room = asyncio.Event()
-                    await self._room.wait()
+            with self._feeding:
+                await self._read()
         except Exception as failure:  # noqa: BLE001 - whatever the iterable raises is handed to the reader
             self._failure = failure
         finally:
@@ -127,6 +121,18 @@ class AsCompleted:
             if not self._aside_count:
                 self._expect_more(yes=False)
             self._news.set()
+
+    async def _read(self) -> None:
+        began = 0
+        async for job in self._jobs:
+            _check(job)
+            self._enter(job)
+            began += 1
+            if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
+                await asyncio.sleep(0)
+            while self._aside_count >= 4 * self._ahead:
+                self._room = asyncio.Event()
+                await self._room.wait()
 
     def _enter(self, job: Job) -> None:
         if self._started[job.type] < self._ahead:
@@ -167,6 +173,8 @@ class AsCompleted:
             try:
                 self._hand_out(Outcome(job, result=await run(job)))
             except ProdiaError as error:
+                if isinstance(error, ClientClosedError):
+                    self._feeding.cancel()  # no job is taken from the iterable that could not be run
                 self._hand_out(Outcome(job, error=error))
             except Exception as error:  # noqa: BLE001 - one job's failure never sinks the rest
                 unexpected = ProdiaError(f"{job.type}: {type(error).__name__}: {error}")

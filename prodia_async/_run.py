@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import replace
 
 from prodia_async._call import Call, subject
-from prodia_async._errors import ProdiaError, ProdiaTimeoutError, error_for
+from prodia_async._errors import ClientClosedError, ProdiaError, ProdiaTimeoutError, error_for
 from prodia_async._files import sources as files
 from prodia_async._http.exchange import Exchange
 from prodia_async._http.payload import JsonBody, MultipartBody
@@ -87,6 +87,9 @@ class Run(Live):
             self._place(error)
             self._ended("failed", error)
             raise
+        except Exception:  # a transport or clock of the user's own may raise anything
+            self._ended("failed")
+            raise
         finally:
             self._engine.left(self, error)
             self.end()
@@ -115,7 +118,7 @@ class Run(Live):
             if not self.is_cut():
                 self._ended("cancelled")
                 raise
-        raise closed_while_under_way()
+        raise self._closed()
 
     async def _done(self) -> JobResult:
         verdict = await self._verdict()
@@ -200,6 +203,10 @@ class Run(Live):
         self._deadline = Deadline(clock, math.inf if starts_later else clock.monotonic() + timeout)
         with self._deadline:
             return await self._at_any_time()
+        raise self._late(timeout)
+
+    def _late(self, timeout: float) -> ProdiaTimeoutError:
+        """Make the error: a frame that raises it and holds it too would live until the collector looks."""
         where = "was under way" if self._attempts.log else "had not been sent"
         advice = "Allow more time, or start fewer jobs at once."
         if self.job_id is not None:
@@ -209,11 +216,20 @@ class Run(Live):
             f"{self._subject}: not done within timeout={timeout:g} s; it {where}. {advice}",
             attempts=self._attempts.log,
         )
+        self._hand_over(error)
+        return error
+
+    def _hand_over(self, error: ProdiaTimeoutError | ClientClosedError) -> None:
+        """Let the error of a job that the service has carry its handle."""
         make_handle = self._call.asynchronous.handle
         if self.job_id is not None and make_handle is not None:
             error.may_have_run = True
             error.handle = make_handle(self.job_id)
-        raise error
+
+    def _closed(self) -> ClientClosedError:
+        error = closed_while_under_way()
+        self._hand_over(error)
+        return error
 
     def _at_any_time(self) -> Awaitable[Verdict]:
         if self.job_id is not None:

@@ -315,6 +315,9 @@ class Stream:
         task = self._task
         if task is None:
             return
+        if task.get_loop() is not asyncio.get_running_loop():
+            self._give_up()
+            return
         task.cancel()
         self._handover.clear()
         with anyio.CancelScope(shield=True):  # a native cancel() passes it: then the task ends by itself
@@ -342,10 +345,9 @@ class Stream:
 
     def __del__(self) -> None:
         if self._task is not None and not (self._closed or self._task.done()):
-            warnings.warn(
-                f"unclosed {self!r}: use `async with`, or await aclose()", ResourceWarning, 2, source=self
-            )
-            self._give_up()
+            said = f"unclosed {self!r}: use `async with`, or await aclose()"
+            self._give_up()  # first: a warning may be an error
+            warnings.warn(said, ResourceWarning, 2, source=self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._task is not None else "not open"

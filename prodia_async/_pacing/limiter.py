@@ -96,9 +96,17 @@ class Pool:
         now = self.clock.monotonic()
         replies = self._replies
         while replies and (replies[0][0] <= now or replies[0][1].has_ended):
+            if self.lingering >= self.limit and not replies[0][1].has_ended:
+                return  # until one that lingers ends
             replies.popleft()[1].linger()
         if replies:
             self._replies_timer = self.clock.call_at(replies[0][0], self._end_lingering)
+
+    def lingers_no_more(self) -> None:
+        """Take note that a reply has ended that lingered: another may."""
+        self.lingering -= 1
+        if not self.closed and self._replies and self._replies_timer is None:
+            self._end_lingering()
 
     def expect_more(self, yes: bool) -> None:
         """Say that a feeder has more jobs than it lets stand in line, or (`False`) that it has no more."""

@@ -112,7 +112,7 @@ class Permit:
     def _end(self, tell: Tell) -> None:
         if self._lingering:
             self._lingering = False
-            self._line.pool.lingering -= 1
+            self._line.pool.lingers_no_more()
         else:
             self._release(tell)
 

@@ -27,10 +27,13 @@ _SURELY_SHALLOW = 100
 
 
 class Submitted(Struct, frozen=True):
-    """A job that the service has from an earlier run: its id there, and the dollars reserved for it."""
+    """A job that the service has from an earlier run: its id there, and the dollars reserved for it.
+
+    None are reserved for one that was given up: they count as spent already.
+    """
 
     job_id: str
-    reserved: float
+    reserved: float | None
 
 
 class Entry(Struct, frozen=True):

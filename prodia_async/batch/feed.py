@@ -119,9 +119,9 @@ class Feed:
 
 def _standing(entry: Entry, row: Row | None) -> Entry:
     """Return the entry with what the service has of it already."""
-    if row is None or row.state != "submitted" or row.job_id is None:
+    if row is None or row.job_id is None or row.fingerprint != entry.fingerprint:
         return entry
-    return replace(entry, submitted=Submitted(row.job_id, row.reserved or 0.0))
+    return replace(entry, submitted=Submitted(row.job_id, row.reserved))
 
 
 def _difference(entry: Entry, row: Row) -> str | None:

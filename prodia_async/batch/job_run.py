@@ -48,13 +48,15 @@ class JobRun:
         self._heard: Attempt | None = None
         self._was_sent = False
         self._ended = False
+        self._was_lost = False
 
     async def result(self) -> JobResult:
         """Return the result once the outputs stand and the journal was told. Raises ProdiaError."""
         gate = self._rooms.gate
         gate.begin(self._id)
         if self._submitted is not None:
-            self._reserved = self._rooms.till.adopt(self._submitted.reserved)
+            if self._submitted.reserved is not None:
+                self._reserved = self._rooms.till.adopt(self._submitted.reserved)
             self._was_sent = True
             self._batch.tally.collecting(self._id)
         try:
@@ -137,7 +139,7 @@ class JobRun:
         if attempt.verdict != "cancelled":
             self._submitted = None
         if attempt.verdict == "lost":
-            self._batch.tally.add_lost(self._id)
+            self._tell_lost()
         self._rooms.gate.attempt_ended(self._id, attempt)
         self._batch.tally.attempt_ended(self._id, attempt)
         # The last one of a call, too: nobody knows how long a second chance is waited for.
@@ -180,10 +182,17 @@ class JobRun:
         if not isinstance(error, NotFoundError):
             return False
         self._submitted = None
-        self._batch.tally.add_lost(self._id)
+        self._tell_lost()
         self._batch.tally.left(self._id)
-        self._waits(self._rooms.till.lose(self._entry.job.type, self._take_reserved()))
+        lost = self._reserved is not None
+        self._waits(self._rooms.till.lose(self._entry.job.type, self._take_reserved()) if lost else None)
         return True
+
+    def _tell_lost(self) -> None:
+        """Count the job as lost, once."""
+        if not self._was_lost:
+            self._was_lost = True
+            self._batch.tally.add_lost(self._id)
 
     def _landed(self, result: JobResult, paths: Sequence[str]) -> None:
         """Write a job down as done: its outputs stand."""
@@ -218,7 +227,8 @@ class JobRun:
         if not self._was_sent:
             write(journal.unsent, self._entry)
         record = failed_record(self._entry, error, self._rooms.folder)
-        write(journal.failed, self._id, record, [], dollars, uncertain=uncertain)
+        job_id = self._submitted.job_id if self._submitted and isinstance(error, ProdiaTimeoutError) else None
+        write(journal.failed, self._id, record, [], dollars, uncertain=uncertain, job_id=job_id)
         self._batch.tally.add_failed()
 
     def _settle(self, error: ProdiaError, last: Attempt | None) -> tuple[float | None, float | None]:

@@ -161,9 +161,15 @@ class Journal:
         dollars: float | None,
         *,
         uncertain: float | None,
+        job_id: str | None = None,
     ) -> Awaitable[None]:
-        """Write down a job that failed; `uncertain` as for `waiting`."""
-        return self._ended("failed", custom_id, record, outputs, dollars=dollars, uncertain=uncertain)
+        """Write down a job that failed; `uncertain` as for `waiting`.
+
+        `job_id`: the service has it still, and it is collected when failed jobs are retried.
+        """
+        return self._ended(
+            "failed", custom_id, record, outputs, dollars=dollars, uncertain=uncertain, job_id=job_id
+        )
 
     def sample(self, sample: Sample) -> Awaitable[None]:
         """Keep a sample for the report's charts; at most 4,096 are kept, evenly spread over the time."""
@@ -203,6 +209,7 @@ class Journal:
         *,
         dollars: float | None,
         uncertain: float | None,
+        job_id: str | None = None,
     ) -> Awaitable[None]:
         values = {
             "state": state,
@@ -211,6 +218,7 @@ class Journal:
             "outputs": msgspec.json.encode(outputs).decode(),
             "dollars": dollars,
             "uncertain": uncertain,
+            "job_id": job_id,
         }
         return self._put(schema.ENDED, values, _ROW + len(record))
 

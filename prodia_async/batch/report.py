@@ -49,7 +49,8 @@ class BatchReport(Struct, frozen=True):
     jobs were at the service then (`mode: async`), and were asked for by their ids. `missing` jobs were done,
     but their outputs no longer stood: they were run again. `lost` has the custom_ids of the first 100 of
     `lost_count` asynchronous jobs that the service no longer knew: they may have been billed, and were sent
-    again where `resend_unknown` allows it, those of an earlier run in any case.
+    again where `resend_unknown` allows it, those of an earlier run in any case; which of them failed in the
+    end, results.jsonl tells.
 
     `seconds` is the time that this run took. Money, in dollars, is that of all runs of the batch: `dollars`
     as the service reported it, `uncertain` what is reckoned for `uncertain_attempts` whose outcome is

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from prodia_async._errors import (
     AuthenticationError,
     BudgetExceededError,
+    ClientClosedError,
     OutputError,
     PermissionDeniedError,
     ProdiaError,
@@ -164,6 +165,9 @@ class Running:
             if isinstance(error, kind):
                 self._stop(ending, error.message)
                 return True
+        if isinstance(error, ClientClosedError):
+            self._stop("stopped", error.message)
+            return True
         return isinstance(error, StoppedError)
 
     def _stop(self, ending: Ending, reason: str | None) -> None:

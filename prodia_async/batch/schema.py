@@ -89,7 +89,7 @@ WAITING = """
 """
 ENDED = """
     update jobs set state = :state, record = :record, outputs = :outputs, reserved = null,
-        job_id = null, expires_at = null,
+        job_id = :job_id, expires_at = null,
         dollars = coalesce(dollars + :dollars, :dollars, dollars),
         dearest = coalesce(max(coalesce(dearest, :dollars), :dollars), dearest),
         uncertain = uncertain + coalesce(:uncertain, 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -89,7 +90,9 @@ async def _run(
     """Run the job; what the service keeps can be collected by another command, whatever happens to this."""
     if job.mode == "sync":
         return await prodia.run(job, to=to, price=price, timeout=timeout)
+    began = time.monotonic()
     handle = await prodia.submit(job, price=price, timeout=timeout)
     if is_kept:
         say(f"submitted; to collect it later: prodia-async collect {handle.id}")
-    return await handle.result(to, price=price, timeout=timeout)
+    left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
+    return await handle.result(to, price=price, timeout=left)

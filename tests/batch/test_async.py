@@ -125,7 +125,7 @@ async def test_a_job_that_expires_under_way_is_sent_again_as_often_as_allowed(wr
         async with Prodia(base_url=emulator.base_url, token=emulator.token, polling=polling) as prodia:
             report = await run_batch(write_manifest(*lines), tmp_path / "out", prodia=prodia, mode="async")
         account = emulator.stats()
-    assert (report.done, report.failed, report.lost_count, report.lost) == (1, 1, 2, ("gone", "gone"))
+    assert (report.done, report.failed, report.lost_count, report.lost) == (1, 1, 1, ("gone",))
     assert account.submitted == 3
     failed = read_results(tmp_path / "out")["gone"]
     assert failed["error"]["may_have_run"] is True
@@ -196,3 +196,38 @@ def test_500_jobs_and_a_kill(tmp_path: Path) -> None:
     assert states(out) == {"done": jobs}
     assert len(list((out / "outputs").rglob("*.txt"))) == jobs
     assert list(out.rglob(".prodia-*")) == []
+
+
+async def test_a_job_given_up_for_its_time_is_collected_when_failed_jobs_are_retried(
+    write_manifest, tmp_path
+):
+    manifest = write_manifest(
+        *(echo(str(number), latency=1.0, key=number, price=0.01) for number in range(3))
+    )
+    out, options = (
+        tmp_path / "out",
+        {"mode": "async", "max_spend": 1.0, "prices": {"emulator.bytes.v1": 0.01}},
+    )
+    async with Emulator() as emulator, connected(emulator) as prodia:
+        report = await run_batch(manifest, out, prodia=prodia, timeout=0.3, **options)
+        assert (report.done, report.failed, emulator.stats().submitted) == (0, 3, 3)
+        report = await run_batch(manifest, out, prodia=prodia, retry_failed=True, **options)
+        assert (report.done, report.failed, emulator.stats().submitted) == (3, 0, 3)
+    assert report.dollars == pytest.approx(0.03)
+
+
+async def test_a_client_that_is_closed_ends_the_batch_and_fails_nothing(write_manifest, tmp_path):
+    manifest = write_manifest(*(echo(str(number), latency=0.1, key=number) for number in range(100)))
+    async with Emulator(capacity=4) as emulator:
+        async with connected(emulator, max_concurrency=4) as prodia:
+            run = asyncio.create_task(run_batch(manifest, tmp_path / "out", prodia=prodia))
+            while emulator.stats().completed < 8:
+                await asyncio.sleep(0.01)
+            await prodia.aclose(drain=5)
+            report = await run
+        assert (report.ending, report.failed) == ("stopped", 0)
+        assert 8 <= report.done < 100
+        async with connected(emulator) as prodia:
+            report = await run_batch(manifest, tmp_path / "out", prodia=prodia)
+        assert (report.ending, report.done, report.failed) == ("complete", 100, 0)
+        assert emulator.stats().repeated == 0

@@ -293,7 +293,7 @@ async def test_it_can_be_used_again_unless_it_was_drained(clock):
 
 
 async def test_many_jobs_are_all_told(clock):
-    given = [named(number) for number in range(2000)]
+    given = (named(number) for number in range(2000))
     gate = Gate()
     async with serving(gate) as server, client(server.base_url, limiter=Fixed(4), clock=clock) as prodia:
         async with prodia.as_completed(given, ahead=100) as outcomes:
@@ -304,9 +304,11 @@ async def test_many_jobs_are_all_told(clock):
             unfinished = await asyncio.wait_for(closing, 5)
             found = {outcome.job.custom_id: outcome async for outcome in outcomes}
         done = [outcome for outcome in found.values() if outcome.result is not None]
-        assert (len(found), len(done), len(server.requests)) == (2000, 4, 4)
-        # Those that had begun are named; those that came later were refused, each outcome saying so.
+        assert (len(done), len(server.requests)) == (4, 4)
+        # Those that had begun are named; what was read and had not begun is refused, and no more is read.
         assert len(unfinished) == 96
+        assert len(found) <= 100 + 4 * 100 + 1
+        assert next(given).custom_id == f"job-{len(found)}"
         assert all(found[outcome.job.custom_id].error is outcome.error for outcome in unfinished)
         errors = [outcome.error for outcome in found.values() if outcome.result is None]
         assert all(type(error) is ClientClosedError and not error.may_have_run for error in errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import subprocess
 import sys
@@ -287,3 +288,50 @@ async def test_a_result_can_be_had_in_another_loop(prodia, emulator):
     assert result.id == handle.id
     await asyncio.sleep(0)
     assert prodia.stats().in_flight == 0
+
+
+async def test_a_handle_that_timed_out_gives_its_place_back_without_the_collector(prodia):
+    gc.disable()
+    try:
+        for wait in ("result", "wait"):
+            handle = await prodia.submit(TYPE, config(latency=5))
+            with contextlib.suppress(ProdiaTimeoutError):
+                await getattr(handle, wait)(timeout=0.05)
+            del handle
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert prodia.stats().in_flight == 0
+    finally:
+        gc.enable()
+
+
+async def test_each_wait_for_a_job_of_another_process_is_a_run_that_ends(prodia):
+    events = []
+    watched = prodia.with_options(on_event=events.append)
+    handle = watched.handle((await prodia.submit(TYPE, config(latency=0.4))).id)
+    await asyncio.sleep(0.01)  # what was submitted is dropped
+    before = prodia.stats()
+    with pytest.raises(ProdiaTimeoutError):
+        await handle.result(timeout=0.05)
+    waiting = asyncio.create_task(handle.result())
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await handle.result()
+    after = prodia.stats()
+    assert after.jobs - before.jobs == 3
+    assert (after.completed, after.failed, after.cancelled - before.cancelled) == (1, 1, 1)
+    await asyncio.to_thread(watched._options.hook.wait, 5)
+    ends = ["failed", "cancelled", "completed"]
+    assert [event.kind for event in events] == [kind for end in ends for kind in ("queued", end)]
+
+
+async def test_an_asynchronous_job_that_is_cut_leaves_its_handle(prodia):
+    run = asyncio.create_task(prodia.run(TYPE, config(latency=0.4), mode="async"))
+    while not prodia.stats().in_flight:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    await prodia.aclose()
+    with pytest.raises(ClientClosedError) as closed:
+        await run
+    assert (await closed.value.handle.result()).id == closed.value.handle.id

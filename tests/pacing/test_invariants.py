@@ -37,7 +37,7 @@ def run(seed, fixed):
 def test_the_promises_hold_in_random_worlds(block):
     worlds = [run(seed, fixed=False) for seed in range(block, WORLDS, BLOCKS)]
     assert sum(world.sheds for world in worlds) > 100
-    assert sum(sum(world.forgiven.values()) for world in worlds) > 5
+    assert sum(sum(world.forgiven.values()) for world in worlds) > 3
     assert all(world.successes for world in worlds)
 
 
