@@ -51,6 +51,10 @@ PYTHONS = MINORS if NEWEST in MINORS else [NEWEST, *MINORS]
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 
+UNITS = ["wire", "files", "pacing", "http", "test_models.py", "test_errors.py", "test_settings.py"]
+CLIENT = ["e2e", "cancellation", "lifetimes", "batch", "test_loops.py", "test_telemetry.py"]
+
+
 def install_wheel(session: nox.Session, extras: str) -> None:
     """Build the wheel and install it, so that the tests see what users get."""
     session.install("build")
@@ -74,7 +78,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests on the built wheel: everything with coverage on the newest Python, the rest elsewhere."""
+    """Run the tests on the built wheel: all of them on the newest Python, with coverage, and some elsewhere.
+
+    The oldest Python differs most: it has the client's own tests too; those between have the unit tests.
+    """
     install_wheel(session, "cli,emulator,fast,otel")
     session.install(*GROUPS["test"])
     # From another folder: here, `python -c` in a test would import the tree instead of the wheel.
@@ -88,7 +95,8 @@ def tests(session: nox.Session) -> None:
         elif session.python == NEWEST:
             session.run(*pytest, "--cov", f"--cov-config={root / 'pyproject.toml'}", *wanted)
         else:
-            session.run(*pytest, "-m", "not newest", *wanted)
+            some = UNITS + (CLIENT if session.python == MINORS[-1] else [])
+            session.run(*pytest, "-m", "not newest", *(str(root / "tests" / name) for name in some))
 
 
 @nox.session(python=NEWEST)
@@ -155,3 +163,10 @@ def batches(session: nox.Session) -> None:
     """Print what a batch of a million lines costs, and run one through a minute without a network."""
     session.install(".[cli,emulator,fast]")
     session.run("python", "benchmarks/batches", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def verdicts(session: nox.Session) -> None:
+    """Print what the client makes of each fault of the wire, with every warning an error."""
+    session.install(".[emulator]", *GROUPS["test"])
+    session.run("python", "-X", "dev", "-W", "error", "tests/verdicts")

@@ -69,7 +69,7 @@ class BodyPayload(Payload):
         self._progress = progress
         self._idle = asyncio.Event()
         self._idle.set()
-        self.connection: asyncio.BaseTransport | None = None
+        self.connection: asyncio.WriteTransport | None = None
         self.error: InputError | None = None
         self.sent = False
 

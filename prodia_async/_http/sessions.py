@@ -102,6 +102,7 @@ class AiohttpTransport:
 
         async def settle_unanswered() -> None:
             if response is None:
+                _drop(payload)
                 await payload.settled()
 
         async with OnExit(settle_unanswered):
@@ -201,7 +202,17 @@ class AiohttpReply:
         if self._payload is not None:
             if not whole:
                 _mark_closed(self._payload.connection)
+            _drop(self._payload)
             await self._payload.settled()
+
+
+def _drop(payload: BodyPayload) -> None:
+    """Break a connection whose upload is left unfinished.
+
+    Closed in order, it would wait until its buffer is gone: for ever, where the server reads no more.
+    """
+    if payload.connection is not None and not payload.sent:
+        payload.connection.abort()
 
 
 def _mark_closed(connection: asyncio.BaseTransport | None) -> None:
@@ -226,6 +237,8 @@ def _describe(error: Exception) -> str:
         # Not what stands after that: it quotes the answer, cut anywhere, and so perhaps a part of the token.
         said = _QUOTE.split(error.message, maxsplit=1)[0].strip()
         return f"the answer cannot be read: {said[:200]}" if said else "the answer cannot be read"
+    if isinstance(error, aiohttp.ClientOSError) and error.errno is None and error.__cause__ is not None:
+        return f"the connection was lost while the request was sent: {error.__cause__}"[:300]
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection without an answer"
     return f"{error}".splitlines()[0][:300] if f"{error}" else type(error).__name__

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prodia_async._pacing.capacity import DEFAULT_RETRY_AFTER
+
 if TYPE_CHECKING:
     import random
 
@@ -34,7 +36,8 @@ class Course:
         if verdict.is_final:
             return None
         if verdict.kind == "shed":
-            return self._after_shed(verdict.retry_after or 0.0, now)
+            told = verdict.retry_after
+            return self._after_shed(DEFAULT_RETRY_AFTER if told is None else told, now)
         if verdict.kind in ("not_sent", "server_error"):
             return self._after_error(verdict.retry_after or 0.0)
         if verdict.kind in ("unknown", "malformed", "lost") and self._resends < self._retry.resend_unknown:
