@@ -96,7 +96,8 @@ def forked(folder: Path) -> None:
                 journal.waiting("before", uncertain=None)
             except OutputError:
                 os.read(ready, 1)  # returns when the parent has closed its journal
-                sys.exit(0)
+                # Not sys.exit: coverage would save with SQLite, whose lock the writer may have held at the fork.
+                os._exit(0)
             os._exit(1)
         os.close(ready)
         await run_job(journal, "after")
