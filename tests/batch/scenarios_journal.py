@@ -96,7 +96,7 @@ def forked(folder: Path) -> None:
                 journal.waiting("before", uncertain=None)
             except OutputError:
                 os.read(ready, 1)  # returns when the parent has closed its journal
-                # Not sys.exit: coverage would save with SQLite, whose lock the writer may have held at the fork.
+                # Not sys.exit: coverage saves with SQLite, whose lock the writer may have held at the fork.
                 os._exit(0)
             os._exit(1)
         os.close(ready)
