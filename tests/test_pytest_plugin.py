@@ -145,9 +145,15 @@ def run_pytest(folder, tests, options):
             asyncio_mode("strict"),
             "import pytest\nmark = pytest.mark.asyncio(loop_scope='module')\n",
             id="one loop for all",
+            marks=pytest.mark.nightly,
         ),
         pytest.param(asyncio_mode("strict"), ANYIO.format("asyncio"), id="anyio"),
-        pytest.param(["-p", "no:asyncio"], ANYIO.format("asyncio") + HELD, id="anyio, one loop for all"),
+        pytest.param(
+            ["-p", "no:asyncio"],
+            ANYIO.format("asyncio") + HELD,
+            id="anyio, one loop for all",
+            marks=pytest.mark.nightly,
+        ),
     ],
 )
 def test_the_fixtures_serve_another_project(tmp_path, options, head):

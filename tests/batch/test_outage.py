@@ -49,7 +49,7 @@ class Outage:
         return back
 
 
-@pytest.mark.parametrize("jobs", [300, 2000])
+@pytest.mark.parametrize("jobs", [300, pytest.param(2000, marks=pytest.mark.nightly)])
 async def test_an_outage_of_hours_fails_no_job(write_manifest, tmp_path, jobs):
     manifest = write_manifest(*[echo(f"job-{number}") for number in range(jobs)])
     clock = FakeClock()
