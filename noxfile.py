@@ -52,7 +52,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 
 UNITS = ["wire", "files", "pacing", "http", "test_models.py", "test_errors.py", "test_settings.py"]
-CLIENT = ["e2e", "cancellation", "lifetimes", "batch", "test_loops.py", "test_telemetry.py"]
+CLIENT = ["e2e", "cancellation", "lifetimes", "test_loops.py", "test_telemetry.py"]
 
 
 def install_wheel(session: nox.Session, extras: str) -> None:

@@ -198,6 +198,7 @@ def test_a_worker_that_is_killed(workers):
         assert_stored(workers, row)
 
 
+@pytest.mark.nightly
 def test_a_row_that_kills_its_workers_waits_for_a_person(workers):
     with background_emulator(latency=60) as emulator:
         workers.use(emulator)
@@ -213,6 +214,7 @@ def test_a_row_that_kills_its_workers_waits_for_a_person(workers):
     assert (row["state"], row["attempts"], row["may_have_run"]) == ("unsure", 2, 2)
 
 
+@pytest.mark.nightly
 def test_two_workers_share_a_queue(workers, tmp_path):
     with background_emulator(capacity=8, latency=0.2) as emulator:
         workers.use(emulator)
@@ -232,6 +234,7 @@ def test_two_workers_share_a_queue(workers, tmp_path):
         assert_stored(workers, row)
 
 
+@pytest.mark.nightly
 def test_poison_fails_alone(workers, tmp_path):
     missing = job(1) | {"inputs": ["missing.png"]}
     added = workers.add(
@@ -255,6 +258,7 @@ def test_poison_fails_alone(workers, tmp_path):
     assert {row["may_have_run"] for row in rows if row["id"] != 2} == {0}
 
 
+@pytest.mark.nightly
 def test_a_job_that_may_have_been_paid_for_is_run_once_more(workers):
     with background_emulator(latency=0) as emulator:
         workers.use(emulator)
@@ -288,6 +292,7 @@ def test_an_asynchronous_job_outlives_its_worker(workers):
     assert (second["state"], second["may_have_run"], second["attempts"]) == ("claimed", 1, 3)
 
 
+@pytest.mark.nightly
 def test_trouble_that_every_row_would_meet_stops_the_worker(workers, tmp_path):
     with background_emulator() as emulator:
         workers.use(emulator, token="a-secret-that-is-wrong")
