@@ -52,7 +52,8 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 
 UNITS = ["wire", "files", "pacing", "http", "test_models.py", "test_errors.py", "test_settings.py"]
-CLIENT = ["e2e", "cancellation", "lifetimes", "test_loops.py", "test_telemetry.py"]
+ENDS = ["client", "as_completed", "stream", "stream_ends", "drain", "handles", "events"]
+CLIENT = ["cancellation", "lifetimes", "test_loops.py", *(f"e2e/test_{name}.py" for name in ENDS)]
 
 
 def install_wheel(session: nox.Session, extras: str) -> None:

@@ -15,6 +15,8 @@ from prodia_async.emulator.faults.table import FAULTS
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs" / "verdicts.md"
 QUICK = [row for row in ROWS if row.fault != "drip"]  # it takes some seconds, and once will do
+# Over TLS a reset may be noticed only when all of an upload was handed over: then nobody knows what was read.
+OVER_TLS = [row for row in QUICK if row.fault not in ("reset-upload", "early-429-reset")]
 pytestmark = pytest.mark.newest
 
 
@@ -42,7 +44,7 @@ async def test_plain(row: Row, plain: Service, tmp_path: pathlib.Path) -> None:
     assert seen.surprises(row) == []
 
 
-@pytest.mark.parametrize("row", QUICK, ids=lambda row: row.fault)
+@pytest.mark.parametrize("row", OVER_TLS, ids=lambda row: row.fault)
 async def test_over_tls(row: Row, over_tls: Service, tmp_path: pathlib.Path) -> None:
     seen = await meet(row, over_tls, folder_in(tmp_path))
     assert seen.surprises(row) == []
