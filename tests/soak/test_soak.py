@@ -268,7 +268,8 @@ async def test_soak(seconds, tmp_path):
         check(soak, counted)
     steady, leaving = soaks
     assert steady.uncertain == 0
-    assert stats[0].requests == accounts[0]["requests"]
+    # A request on a connection that the server was just closing was never seen there: it counts as stale.
+    assert 0 <= stats[0].requests - accounts[0]["requests"] <= stats[0].stale
     assert stats[0].shed == accounts[0]["shed"]
     assert stats[0].failed
     assert stats[1].cancelled
