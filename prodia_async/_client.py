@@ -165,8 +165,7 @@ class Prodia:
             mode=mode,
         )
         engine, _ = await self._connect()
-        target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
-        target = await targets.prepare_target(target, engine.folders)
+        target = await engine.target(to, self._options.limits)
         call = Call(
             job=whole,
             target=target,
@@ -293,8 +292,7 @@ class Prodia:
 
         async def begin() -> Work:
             engine, _ = await self._connect()
-            target = targets.resolve(to, limits=self._options.limits, budget=engine.budget)
-            target = await targets.prepare_target(target, engine.folders)
+            target = await engine.target(to, self._options.limits)
 
             async def run_one(job: Job) -> JobResult:
                 call = Call(

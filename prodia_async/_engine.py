@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from msgspec import Struct
@@ -13,7 +13,7 @@ from msgspec import Struct
 from prodia_async._collect import Bounds, Collector
 from prodia_async._errors import ClientClosedError, ProdiaError
 from prodia_async._events import Hook
-from prodia_async._files.targets import Folders
+from prodia_async._files import targets
 from prodia_async._models import Job, JobResult, Stats
 from prodia_async._pacing.clock import Clock, Deadline
 from prodia_async._settings import Limits, Polling, Retry, Timeouts
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from prodia_async._files.sinks import Budget
+    from prodia_async._files.targets import Target, To
     from prodia_async._http.transport import Transport
     from prodia_async._live import Live
     from prodia_async._pacing.limiter import Pool
@@ -56,7 +57,7 @@ class Engine:
         self.pool = pool
         self.budget = budget
         self.random = chance
-        self.folders = Folders()
+        self.folders = targets.Folders()
         self.tally = Tally()
         self._live: dict[Live, None] = {}
         self._closing = False
@@ -79,6 +80,11 @@ class Engine:
             limits=options.limits,
             bounds=self._bounds,
         )
+
+    async def target(self, to: To, limits: Limits) -> Target:
+        """Return what `to` means, found good: its folder is there. Raises InputError."""
+        target = targets.resolve(to, limits=limits, budget=self.budget)
+        return await targets.prepare_target(target, self.folders)
 
     def stats(self) -> Stats:
         """Return the counts as a value."""
@@ -167,6 +173,10 @@ def _left_behind(live: Live) -> Outcome:
     """Return what is told of a job that was cut, and does not end: its sink or source hangs."""
     message = "the client was closed, and this job has not ended even so"
     return Outcome(live.job, error=ClientClosedError(message, may_have_run=live.is_in_flight))
+
+
+Connect: TypeAlias = "Callable[[], Awaitable[tuple[Engine, Options]]]"
+"""Gives what runs a client's calls in the running event loop."""
 
 
 class Options(Struct, frozen=True, kw_only=True):

@@ -7,14 +7,13 @@ import contextlib
 import math
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from prodia_async._call import Asynchronous, Call, Standing, subject
 from prodia_async._collect import UnansweredError
 from prodia_async._errors import ClientClosedError, JobFailedError, OutputError, ProdiaTimeoutError, error_for
-from prodia_async._files import targets
 from prodia_async._http.received import NotKeptError, Received
 from prodia_async._live import Live
 from prodia_async._loops import OnExit
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from prodia_async._collect import Collector
-    from prodia_async._engine import Engine, Options
-    from prodia_async._files.targets import Target, To
+    from prodia_async._engine import Connect, Engine, Options
+    from prodia_async._files.targets import To
     from prodia_async._models import Attempt, Verdict
     from prodia_async._pacing.clock import Timer
     from prodia_async._pacing.turns import Permit
@@ -41,8 +40,6 @@ DEFAULT_TIMEOUT = 900.0
 
 _ASKING = 60.0
 """Seconds for which one question is asked again while the service is busy or fails."""
-
-Connect: TypeAlias = "Callable[[], Awaitable[tuple[Engine, Options]]]"
 
 
 class Lease:
@@ -171,7 +168,7 @@ class Handle:
         engine, options = await self._connect()
         call = Call(
             job=self._wanted,
-            target=await _target(engine, options, to),
+            target=await engine.target(to, options.limits),
             timeout=timeout,
             price=price,
             attempts=self._attempts,
@@ -198,7 +195,7 @@ class Handle:
     async def download(self, name: str, to: To = None, *, timeout: float | None = DEFAULT_TIMEOUT) -> Output:
         """Fetch one output, by a name that `outputs` gave, and store it as `to` says (see `Prodia.run`)."""
         engine, options = await self._connect()
-        target = await _target(engine, options, to)
+        target = await engine.target(to, options.limits)
 
         def receive() -> Received:
             return Received(target.sink(self._wanted), options.limits)
@@ -307,8 +304,3 @@ async def submit(connect: Connect, call: Call) -> Handle:
     )
     handle.hold(lease)
     return handle
-
-
-async def _target(engine: Engine, options: Options, to: To) -> Target:
-    target = targets.resolve(to, limits=options.limits, budget=engine.budget)
-    return await targets.prepare_target(target, engine.folders)

@@ -19,14 +19,12 @@ from prodia_async._run import Run
 from prodia_async._wire import reply as replies
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from types import TracebackType
 
     from prodia_async._call import Call
-    from prodia_async._engine import Engine, Options
+    from prodia_async._engine import Connect
     from prodia_async._files.sinks import Sink, Writer
-
-Connect: TypeAlias = "Callable[[], Awaitable[tuple[Engine, Options]]]"
 
 
 class _End(Struct, frozen=True):
@@ -329,9 +327,7 @@ class Stream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (
-            kind is GeneratorExit
-        ):  # of a generator that is closed, or in a killed loop: nothing can be awaited
+        if kind is GeneratorExit:  # a generator is closed, or the loop was killed: nothing can be awaited
             self._give_up()
         else:
             await self.aclose()
