@@ -90,10 +90,6 @@ class Collector(Struct, frozen=True, kw_only=True):
         remote = self._remote
         return await self._answered(self.bounds.polls, self._waits(), lambda: remote.names(job_id))
 
-    async def download(self, job_id: str, name: str, received: Received) -> None:
-        """Store one output. Once begun it is not repeated, for a sink cannot be rewound: see `fetch`."""
-        await self._download(job_id, name, received, self._waits())
-
     async def fetch(self, job_id: str, names: tuple[str, ...], receive: Callable[[], Received]) -> Received:
         """Store outputs, in order, in one `Received` that `receive` makes, and return it to be committed.
 
