@@ -35,7 +35,7 @@ if PYENV:
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "contracts", "tests", "demo"]
+nox.options.sessions = ["lint", "types", "contracts", "tests", "programs", "demo"]
 
 
 def newest() -> str:
@@ -54,6 +54,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 UNITS = ["wire", "files", "pacing", "http", "test_models.py", "test_errors.py", "test_settings.py"]
 ENDS = ["client", "as_completed", "stream", "stream_ends", "drain", "handles", "events"]
 CLIENT = ["cancellation", "lifetimes", "test_loops.py", *(f"e2e/test_{name}.py" for name in ENDS)]
+PROGRAMS = ["conformance", "examples", "soak", "verdicts", "test_pytest_plugin.py"]
 
 
 def install_wheel(session: nox.Session, extras: str) -> None:
@@ -77,40 +78,51 @@ def demo(session: nox.Session) -> None:
     session.run("python", "examples/check_demo.py", "out/demo")
 
 
-@nox.session(python=PYTHONS)
-def tests(session: nox.Session) -> None:
-    """Run the tests on the built wheel: all of them on the newest Python, with coverage, and some elsewhere.
-
-    The oldest Python differs most: it has the client's own tests too; those between have the unit tests.
-    """
+def run_tests(session: nox.Session, *words: str) -> None:
+    """Run tests on the built wheel: `words` are pytest's, with paths as seen from here."""
     install_wheel(session, "cli,emulator,fast,otel")
     session.install(*GROUPS["test"])
     # From another folder: here, `python -c` in a test would import the tree instead of the wheel.
     root = Path.cwd()
     pytest = ["python", "-X", "dev", str(Path(session.bin) / "pytest"), "-c", str(root / "pyproject.toml")]
-    given = session.posargs or ["tests"]
-    wanted = [str(root / word) if (root / word.partition("::")[0]).exists() else word for word in given]
+    wanted = [str(root / word) if (root / word.partition("::")[0]).exists() else word for word in words]
     with session.chdir(session.create_tmp()):
-        if session.posargs:
-            session.run(*pytest, *wanted)
-        elif session.python == NEWEST:
-            session.run(*pytest, "--cov", f"--cov-config={root / 'pyproject.toml'}", *wanted)
-        else:
-            some = UNITS + (CLIENT if session.python == MINORS[-1] else [])
-            session.run(*pytest, "-m", "not newest", *(str(root / "tests" / name) for name in some))
+        session.run(*pytest, *wanted)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests: on the newest Python all but those of `programs`, and some elsewhere.
+
+    The oldest Python differs most: it has the client's own tests too; those between have the unit tests.
+    """
+    if session.posargs:
+        run_tests(session, *session.posargs)
+    elif session.python == NEWEST:
+        run_tests(session, "tests", *(f"--ignore={Path('tests', name).absolute()}" for name in PROGRAMS))
+    else:
+        some = UNITS + (CLIENT if session.python == MINORS[-1] else [])
+        run_tests(session, "-m", "not newest", *(f"tests/{name}" for name in some))
+
+
+@nox.session(python=NEWEST)
+def programs(session: nox.Session) -> None:
+    """Run the tests with programs of their own: the examples, users' tests, the Go server, all faults, a soak."""
+    run_tests(session, *(f"tests/{name}" for name in PROGRAMS), *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def coverage(session: nox.Session) -> None:
+    """Print which branches all of these tests leave out on the newest Python, and fail above 5 %."""
+    run_tests(
+        session, "--cov", f"--cov-config={Path('pyproject.toml').absolute()}", "tests", *session.posargs
+    )
 
 
 @nox.session(python=NEWEST)
 def nightly(session: nox.Session) -> None:
     """Run the tests that take minutes, and those that look at the report in headless Chromium."""
-    install_wheel(session, "cli,emulator,fast,otel")
-    session.install(*GROUPS["test"])
-    root = Path.cwd()
-    with session.chdir(session.create_tmp()):
-        session.run(
-            *("python", "-X", "dev", str(Path(session.bin) / "pytest"), "-c", str(root / "pyproject.toml")),
-            *("--nightly", "-m", "nightly", str(root / "tests"), *session.posargs),
-        )
+    run_tests(session, "--nightly", "-m", "nightly", "tests", *session.posargs)
 
 
 @nox.session(python=NEWEST)

@@ -12,14 +12,14 @@ TEXT = b"".join(b"line %d of a reply\n" % number for number in range(5000))
 
 
 def inflate(pieces, max_expansion=100) -> bytes:
-    inflater, out = Inflater(max_expansion), b""
+    inflater, out = Inflater(max_expansion), bytearray()
     for piece in pieces:
         inflater.feed(piece)
         while taken := inflater.take():
             assert len(taken) <= 256 * 1024
             out += taken
     inflater.close()
-    return out
+    return bytes(out)
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
@@ -51,7 +51,9 @@ def test_a_bomb_is_stopped_long_before_it_is_whole():
 
 
 @pytest.mark.parametrize(
-    "data", [b"no gzip at all", gzip.compress(TEXT)[:-9], gzip.compress(b"x") + b"rubbish", b"\x1f\x8b"]
+    "data",
+    [b"no gzip at all", gzip.compress(TEXT)[:-9], gzip.compress(b"x") + b"rubbish", b"\x1f\x8b"],
+    ids=["not compressed", "breaks off", "rubbish behind", "a beginning"],
 )
 def test_what_is_damaged_or_cut_is_refused(data):
     with pytest.raises(MalformedReplyError, match="it is compressed, and"):
