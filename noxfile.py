@@ -107,7 +107,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def programs(session: nox.Session) -> None:
-    """Run the tests with programs of their own: the examples, users' tests, the Go server, all faults, a soak."""
+    """Run the tests of the examples, the plugin, the Go and JavaScript programs, all faults, and a soak."""
     run_tests(session, *(f"tests/{name}" for name in PROGRAMS), *session.posargs)
 
 

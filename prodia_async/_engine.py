@@ -83,8 +83,13 @@ class Engine:
 
     async def target(self, to: To, limits: Limits) -> Target:
         """Return what `to` means, found good: its folder is there. Raises InputError."""
+        known = self.folders.target(to)
+        if known is not None:
+            return known
         target = targets.resolve(to, limits=limits, budget=self.budget)
-        return await targets.prepare_target(target, self.folders)
+        target = await targets.prepare_target(target, self.folders)
+        self.folders.remember(to, target)
+        return target
 
     def stats(self) -> Stats:
         """Return the counts as a value."""

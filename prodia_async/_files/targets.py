@@ -92,6 +92,18 @@ class Folders:
 
     def __init__(self) -> None:
         self._good: set[Path] = set()
+        self._targets: dict[str | Path, Target] = {}
+
+    def target(self, to: To) -> Target | None:
+        """Return what `to` meant before, if it is a folder that is remembered."""
+        return self._targets.get(to) if isinstance(to, str | Path) else None
+
+    def remember(self, to: To, target: Target) -> None:
+        """Remember what `to` means, found good, if it is a folder."""
+        if isinstance(to, str | Path) and target.path in self._good and not target.single:
+            if len(self._targets) >= _MOST_FOLDERS:
+                self._targets.clear()
+            self._targets[to] = target
 
     def __contains__(self, folder: Path) -> bool:
         return folder in self._good

@@ -37,7 +37,7 @@ _ACCEPTED = (200, 201, 202)
 _EXPECTATION_FAILED = 417
 
 
-_END_TIME = 5.0
+_END_TIME = 10.0
 _MAX_EPILOGUE = 64 * 1024
 """Seconds and bytes that a reply may go on for after its final boundary: what comes then means nothing."""
 

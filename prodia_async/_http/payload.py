@@ -67,8 +67,8 @@ class BodyPayload(Payload):
         self._size = body.size
         self._body = body
         self._progress = progress
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._writes = False
+        self._over: asyncio.Event | None = None
         self.connection: asyncio.WriteTransport | None = None
         self.error: InputError | None = None
         self.sent = False
@@ -97,7 +97,7 @@ class BodyPayload(Payload):
             await writer.write(block)
             self._progress.block_taken()
 
-        self._idle.clear()
+        self._writes = True
         self.connection = getattr(writer, "transport", None)
         self._progress.connected()
         try:
@@ -108,8 +108,12 @@ class BodyPayload(Payload):
             self.error = error
             raise OSError("the input failed") from error
         finally:
-            self._idle.set()
+            self._writes = False
+            if self._over is not None:
+                self._over.set()
 
     async def settled(self) -> None:
         """Wait until the writer let go of every source."""
-        await self._idle.wait()
+        while self._writes:
+            self._over = self._over or asyncio.Event()
+            await self._over.wait()

@@ -10,7 +10,7 @@ import socket
 import ssl
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import aiohttp
@@ -100,10 +100,11 @@ class AiohttpTransport:
         payload = BodyPayload(request.body, progress)
         response = None
 
-        async def settle_unanswered() -> None:
-            if response is None:
-                _drop(payload)
-                await payload.settled()
+        def settle_unanswered() -> Awaitable[None] | None:
+            if response is not None:
+                return None
+            _drop(payload)
+            return payload.settled()
 
         async with OnExit(settle_unanswered):
             response = await self._ask(
