@@ -47,6 +47,9 @@ class OutputEnd(Struct, frozen=True):
     """The output that began last is whole."""
 
 
+_OUTPUT_END = OutputEnd()
+
+
 class JobPart(Struct, frozen=True):
     """The job part, whole."""
 
@@ -125,9 +128,9 @@ class MultipartDecoder:
                 elif self._part == "job":
                     self._collect(item)
             elif item is None:
-                events += self._end()
+                self._end(events)
             else:
-                events += self._start(item)
+                self._start(item, events)
         return events
 
     def close(self) -> list[Event]:
@@ -137,16 +140,15 @@ class MultipartDecoder:
             raise MalformedReplyError("the reply holds neither a job part nor an output")
         return []
 
-    def _start(self, start: PartStart) -> list[Event]:
+    def _start(self, start: PartStart, events: list[Event]) -> None:
         self._part = start.name
         if start.name == "output":
             self._outputs += 1
-            return [OutputStart(start.filename, _clean(start.content_type))]
-        if start.name == "job":
+            events.append(OutputStart(start.filename, _clean(start.content_type)))
+        elif start.name == "job":
             if self._job is not None:
                 raise MalformedReplyError("the reply holds two job parts")
             self._job = bytearray()
-        return []
 
     def _collect(self, data: bytes) -> None:
         job = self._job
@@ -154,10 +156,11 @@ class MultipartDecoder:
             raise MalformedReplyError(f"the reply's job part exceeds {self._max_job_part} bytes")
         job += data
 
-    def _end(self) -> list[Event]:
+    def _end(self, events: list[Event]) -> None:
         if self._part == "output":
-            return [OutputEnd()]
-        return [JobPart(self.job_so_far)] if self._part == "job" else []
+            events.append(_OUTPUT_END)
+        elif self._part == "job":
+            events.append(JobPart(self.job_so_far))
 
 
 class DirectDecoder:
@@ -181,7 +184,7 @@ class DirectDecoder:
         """Say that the body has ended; an empty one is no output."""
         if not self._begun:
             raise MalformedReplyError("the reply is empty")
-        return [OutputEnd()]
+        return [_OUTPUT_END]
 
 
 class JsonDecoder:
