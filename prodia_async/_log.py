@@ -16,6 +16,8 @@ log = logging.getLogger("prodia_async")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
+_QUIET = frozenset(("queued", "sent", "shed"))
+
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -37,10 +39,13 @@ def set_up() -> None:
 
 
 def log_event(
-    kind: EventKind, subject: str, attempt: Attempt | None, error: ProdiaError | None = None
+    kind: EventKind, subject: object, attempt: Attempt | None, error: ProdiaError | None = None
 ) -> None:
-    """Log what happened to a job: what ends it, or sends it again, at level info, the rest at debug."""
-    level = logging.DEBUG if kind in ("queued", "sent", "shed") else logging.INFO
+    """Log what happened to a job: what ends it, or sends it again, at level info, the rest at debug.
+
+    `subject` is only made text where somebody hears of it.
+    """
+    level = logging.DEBUG if kind in _QUIET else logging.INFO
     if not log.isEnabledFor(level):
         return
     if error is not None:

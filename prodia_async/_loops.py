@@ -54,8 +54,13 @@ class OnExit:
             return
         left = self._cleanup()
         if left is not None:
-            with anyio.CancelScope(shield=True):
-                await left
+            await shielded(left)
+
+
+async def shielded(cleanup: Awaitable[object]) -> None:
+    """Await a cleanup, shielded from cancellation."""
+    with anyio.CancelScope(shield=True):
+        await cleanup
 
 
 def make_immortal(thing: object) -> None:

@@ -18,7 +18,7 @@ from prodia_async._http.received import NotKeptError, Received
 from prodia_async._http.transport import Body, Request
 from prodia_async._live import Live, closed_while_under_way
 from prodia_async._log import log_event
-from prodia_async._loops import OnExit
+from prodia_async._loops import OnExit, shielded
 from prodia_async._models import Event, EventKind, JobResult, Verdict
 from prodia_async._pacing.attempts import Attempts
 from prodia_async._pacing.clock import Deadline
@@ -125,7 +125,7 @@ class Run(Live):
         if verdict.kind == "submitted" and verdict.result is not None:
             return replace(verdict.result, attempts=tuple(self._attempts.log))
         if verdict.kind != "done":
-            raise error_for(verdict, self._subject, self._attempts.log)
+            raise error_for(verdict, str(self), self._attempts.log)
         result = await self._commit(verdict)
         self._ended("completed", result=result)
         return result
@@ -144,8 +144,7 @@ class Run(Live):
         if self._deadline is not None:
             self._deadline.move(math.inf)
 
-    @property
-    def _subject(self) -> str:
+    def __str__(self) -> str:
         return subject(self.job) + (f" (job {self.job_id})" if self.job_id else "")
 
     def _place(self, error: ProdiaError) -> None:
@@ -154,7 +153,7 @@ class Run(Live):
             error.attempts = tuple(self._attempts.log)
             error.may_have_run |= any(attempt.may_have_run for attempt in error.attempts)
         if not error.message.startswith(subject(self.job)):
-            error.message = f"{self._subject}: {error.message}"
+            error.message = f"{self}: {error.message}"
             error.args = (error.message,)
         # Whoever runs us may be handling an error of aiohttp, as asyncio's task does: it may show the token.
         error.__context__ = None
@@ -183,7 +182,7 @@ class Run(Live):
         dollars: float | None = None,
     ) -> None:
         """Tell of an event: the log, whoever follows the call, and the client's hook."""
-        log_event(kind, self._subject, attempt, error)
+        log_event(kind, self, attempt, error)
         if kind == "retried" and self._engine.is_closing:
             self.cut()  # it would only wait to be refused
         if self._call.notify is not None:
@@ -213,7 +212,7 @@ class Run(Live):
             where = "is still at the service"
             advice = "Wait on with error.handle.result(), or collect it later by its id."
         error = ProdiaTimeoutError(
-            f"{self._subject}: not done within timeout={timeout:g} s; it {where}. {advice}",
+            f"{self}: not done within timeout={timeout:g} s; it {where}. {advice}",
             attempts=self._attempts.log,
         )
         self._hand_over(error)
@@ -331,16 +330,18 @@ class Run(Live):
         if received is None or verdict.result is None:
             raise AssertionError("a job that is done has brought a result")
         result = replace(verdict.result, attempts=tuple(self._attempts.log))
-        committed = False
-        async with OnExit(lambda: None if committed else received.discard()):
-            try:
-                await self._store(received, result)
-                committed = True
-            except NotKeptError as error:
-                kept = replace(
-                    verdict, kind="not_kept", cause=error.cause, reason=str(error), written=received.written()
-                )
-                raise error_for(kept, self._subject, self._attempts.log) from error.cause
+        try:
+            await self._store(received, result)
+        except GeneratorExit:  # the loop was killed: nothing can be awaited any more
+            raise
+        except BaseException as error:
+            await shielded(received.discard())
+            if not isinstance(error, NotKeptError):
+                raise
+            kept = replace(
+                verdict, kind="not_kept", cause=error.cause, reason=str(error), written=received.written()
+            )
+            raise error_for(kept, str(self), self._attempts.log) from error.cause
         outputs = received.outputs()
         return replace(result, outputs=outputs, warnings=result.warnings + self._surprises(outputs))
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Sequence
 
+    from prodia_async._files.pieces import Pieces
+
     AnyPath = str | os.PathLike[str]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -97,8 +99,8 @@ class _NewFile:
         self._descriptor = os.open(path, _NEW, 0o666)
         self.closed = False
 
-    def write(self, block: memoryview) -> int:
-        return os.write(self._descriptor, block)
+    def fileno(self) -> int:
+        return self._descriptor
 
     def seek(self, position: int) -> None:
         os.lseek(self._descriptor, position, os.SEEK_SET)
@@ -137,7 +139,7 @@ class Part:
         """Where it has landed."""
         return None if self.location is None else Path(self.location)
 
-    def write(self, block: bytes | bytearray, *, last: bool = False) -> None:
+    def write(self, block: Pieces, *, last: bool = False) -> None:
         """Append a block to the temporary file; `last` closes it. A block that fails leaves nothing of it."""
         with self._lock:
             if self._dropped:
@@ -145,15 +147,13 @@ class Part:
             if self._file is None:
                 self._temporary, self._file = _new_file(self._place.folder(), self._create)
             try:
-                rest = memoryview(block)
-                while rest:
-                    rest = rest[self._file.write(rest) :]
+                block.write_to(self._file.fileno())
                 if last:
                     self._file.close()
             except OSError:
                 self._take_back(self._file)
                 raise
-            self._size += len(block)
+            self._size += block.size
 
     def land(self, stem: str, number: int) -> int:
         """Give the complete file its name, and return the number in it."""
@@ -208,9 +208,7 @@ class Landing:
         self.dead = False
         self._number = 0
 
-    def land(
-        self, parts: Sequence[tuple[Part, bytes | bytearray | None]], stem: str, *, patient: bool = False
-    ) -> None:
+    def land(self, parts: Sequence[tuple[Part, Pieces | None]], stem: str, *, patient: bool = False) -> None:
         """Write what is still in memory, then rename all files in order; on failure remove temporary ones.
 
         `patient`: where the disk is full, the files of which nothing is in memory are kept for another call,
@@ -229,7 +227,7 @@ class Landing:
                 elif rest is not None:
                     part.clear()
 
-    def _land(self, parts: Sequence[tuple[Part, bytes | bytearray | None]], stem: str) -> None:
+    def _land(self, parts: Sequence[tuple[Part, Pieces | None]], stem: str) -> None:
         for part, rest in parts:
             if self.dead:
                 return

@@ -17,6 +17,7 @@ from prodia_async._errors import OutputError
 from prodia_async._files.hops import Hop, start
 from prodia_async._files.landing import Landing, Part, Place, drop_all, is_full
 from prodia_async._files.names import safe_name
+from prodia_async._files.pieces import Pieces
 from prodia_async._settings import Limits, MiB
 from prodia_async._wire import media
 
@@ -141,7 +142,7 @@ class _DiskWriter:
         self._budget = budget
         self._wait_for_room = wait_for_room
         self._taken = 0
-        self._buffer: bytearray | None = bytearray()
+        self._pieces: Pieces | None = Pieces()
         self.collects = True
         self._pending: tuple[Callable[[], None], Hop[None]] | None = None
 
@@ -151,9 +152,9 @@ class _DiskWriter:
         return self.part.path
 
     @property
-    def rest(self) -> bytearray | None:
+    def rest(self) -> Pieces | None:
         """What commit has still to write; None if all of it is in the temporary file."""
-        return self._buffer
+        return self._pieces
 
     async def write(self, data: bytes) -> None:
         if self.collects and self._taken + len(data) <= _SMALL and self._budget.take(len(data)):
@@ -162,27 +163,26 @@ class _DiskWriter:
             return
         self.collects = False
         self.give_back()
-        view = memoryview(data)
-        for begin in range(0, len(view), _BLOCK):
-            if self._add(view[begin : begin + _BLOCK]) >= _BLOCK:
+        for begin in range(0, len(data), _BLOCK):
+            if self._add(data[begin : begin + _BLOCK]) >= _BLOCK:
                 await self._flush()
 
-    def _add(self, data: bytes | memoryview) -> int:
-        if self._buffer is None:
+    def _add(self, data: bytes) -> int:
+        if self._pieces is None:
             raise RuntimeError("write() after close()")
-        self._buffer += data
-        return len(self._buffer)
+        self._pieces.add(data)
+        return self._pieces.size
 
     async def close(self) -> None:
-        if not self.collects and self._buffer is not None:
+        if not self.collects and self._pieces is not None:
             await self._flush(last=True)
-            self._buffer = None
+            self._pieces = None
             await self._written()
 
     async def _flush(self, *, last: bool = False) -> None:
         """Hand the buffer to a thread once the block before is written."""
         await self._written()
-        block, self._buffer = self._buffer or bytearray(), bytearray()
+        block, self._pieces = self._pieces or Pieces(), Pieces()
         write = partial(self.part.write, block, last=last)
         self._pending = write, start(write)
 
@@ -210,7 +210,7 @@ class _DiskWriter:
     def release(self) -> None:
         """Forget the bytes and what they took of the budget."""
         self.give_back()
-        self._buffer = None
+        self._pieces = None
 
 
 class _DiskSink:

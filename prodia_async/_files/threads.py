@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 if TYPE_CHECKING:
     import asyncio
@@ -91,14 +91,19 @@ class Bell:
                 waiter.set_result(None)
 
 
-_bells: WeakKeyDictionary[asyncio.AbstractEventLoop, Bell] = WeakKeyDictionary()
+_bells: dict[int, tuple[ref[asyncio.AbstractEventLoop], Bell]] = {}
 
 
 def bell_of(loop: asyncio.AbstractEventLoop) -> Bell:
     """Return the loop's bell."""
-    bell = _bells.get(loop)
-    if bell is None:
-        bell = _bells[loop] = Bell()
+    of, bell = _bells.get(id(loop), (None, None))
+    if bell is not None and of is not None and of() is loop:
+        return bell
+    for key, (other, _) in list(_bells.items()):
+        if other() is None:
+            _bells.pop(key, None)
+    bell = Bell()
+    _bells[id(loop)] = ref(loop), bell
     return bell
 
 

@@ -5,7 +5,6 @@ The time limits of `Timeouts` are watched here, on the client's clock.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from prodia_async._http.answers import error_body, what_it_says
 from prodia_async._http.inflated import plain
 from prodia_async._http.received import NotKeptError, Received
 from prodia_async._http.transport import CONTINUE, Fault, Reply, Request, Transport
-from prodia_async._loops import OnExit
+from prodia_async._loops import shielded
 from prodia_async._models import Verdict
 from prodia_async._pacing.clock import Clock, Deadline
 from prodia_async._settings import Limits, Timeouts
@@ -89,7 +88,10 @@ class Watch:
     def _enter(self, phase: str, seconds: float) -> None:
         if self.phase != "read" or phase in ("read", "end"):  # an upload may go on while the reply is read
             self.phase = phase
-            self.deadline.move(math.inf if seconds == math.inf else self._clock.monotonic() + seconds)
+            if seconds == math.inf:
+                self.deadline.when = math.inf  # needs no timer
+            else:
+                self.deadline.move(self._clock.monotonic() + seconds)
 
 
 class Exchange(Struct, frozen=True):
@@ -110,17 +112,20 @@ class Exchange(Struct, frozen=True):
         """
         watch = Watch(self.clock, self.timeouts, permit, first_byte, expects=request.expects)
         verdict: Verdict | None = None
-
-        def discard_unless_done() -> Awaitable[None] | None:
-            return None if verdict is not None and verdict.kind == "done" else received.discard()
-
-        async with OnExit(discard_unless_done):
+        try:
             with watch.deadline:
                 verdict = await self._converse(request, job, received, permit, watch)
             if verdict is None and watch.phase == "end":  # whole, but for the end of the connection
                 verdict = self._judged(job, received, watch.request_id)
             elif verdict is None:
                 verdict = _timed_out(watch, self.timeouts, permit)
+        except GeneratorExit:  # the loop was killed: nothing can be awaited any more
+            raise
+        except BaseException:
+            await shielded(received.discard())
+            raise
+        if verdict.kind != "done":
+            await shielded(received.discard())
         return verdict
 
     async def submit(self, request: Request, job: Job, permit: Permit, first_byte: float = 0.0) -> Verdict:
@@ -136,21 +141,15 @@ class Exchange(Struct, frozen=True):
         """Send and deal with the answer; `received` None is for a job that is only submitted."""
         try:
             reply = await self._answer(request, permit, watch)
-            closed = False
-
-            def close() -> Awaitable[None] | None:
-                return None if closed else reply.aclose()
-
-            async with OnExit(close):
-                if received is None and reply.status in _ACCEPTED:
-                    verdict = await self._submitted(reply, job, watch)
-                elif received is None or reply.status != _OK:
-                    return await self._refusal(reply, job, permit, watch)
-                else:
-                    permit.headers()
-                    verdict = await self._receive(reply, job, received, watch)
+            try:
+                verdict = await self._of(reply, job, received, permit, watch)
                 await reply.aclose()
-                closed = True
+            except GeneratorExit:  # the loop was killed: nothing can be awaited any more
+                raise
+            except BaseException:
+                await shielded(reply.aclose())
+                raise
+            else:
                 return verdict
         except Fault as fault:
             return self._broken(fault, permit)
@@ -158,6 +157,16 @@ class Exchange(Struct, frozen=True):
             return Verdict("malformed", True, self.redact(f"the reply is malformed: {error}"))
         except InputError as error:
             return Verdict("bad_input", may_have_run=False, reason=str(error), cause=error)
+
+    def _of(
+        self, reply: Reply, job: Job, received: Received | None, permit: Permit, watch: Watch
+    ) -> Awaitable[Verdict]:
+        if received is None and reply.status in _ACCEPTED:
+            return self._submitted(reply, job, watch)
+        if received is None or reply.status != _OK:
+            return self._refusal(reply, job, permit, watch)
+        permit.headers()
+        return self._receive(reply, job, received, watch)
 
     async def _answer(self, request: Request, permit: Permit, watch: Watch) -> Reply:
         """Send; a server that cannot say whether it wants the body is sent it without asking."""
@@ -273,9 +282,11 @@ class Exchange(Struct, frozen=True):
 async def _skip(reply: Reply) -> None:
     """Read the rest of a reply that is whole; it does not matter how that ends."""
     left = _MAX_EPILOGUE
-    with contextlib.suppress(Fault):
+    try:
         while left > 0 and (piece := await reply.read()):
             left -= len(piece)
+    except Fault:
+        return
 
 
 def _timed_out(watch: Watch, timeouts: Timeouts, permit: Permit) -> Verdict:

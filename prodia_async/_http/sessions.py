@@ -10,7 +10,7 @@ import socket
 import ssl
 import sys
 import weakref
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -19,7 +19,7 @@ from yarl import URL
 
 from prodia_async._http.payload import BodyPayload
 from prodia_async._http.transport import CONTINUE, Fault, FaultKind, Progress, Reply, Request
-from prodia_async._loops import OnExit
+from prodia_async._loops import shielded
 from prodia_async._settings import Token
 
 _NOTSENT_LOWAT = 128 * 1024
@@ -98,15 +98,7 @@ class AiohttpTransport:
     async def send(self, request: Request, progress: Progress) -> Reply:
         """Send the request and return the reply once its headers are there. Raises Fault or InputError."""
         payload = BodyPayload(request.body, progress)
-        response = None
-
-        def settle_unanswered() -> Awaitable[None] | None:
-            if response is not None:
-                return None
-            _drop(payload)
-            return payload.settled()
-
-        async with OnExit(settle_unanswered):
+        try:
             response = await self._ask(
                 "POST",
                 request.url,
@@ -114,6 +106,12 @@ class AiohttpTransport:
                 payload=payload,
                 expect100=request.expects,
             )
+        except GeneratorExit:  # the loop was killed: nothing can be awaited any more
+            raise
+        except BaseException:
+            _drop(payload)
+            await shielded(payload.settled())
+            raise
         if payload.connection is not None:
             self._used.add(payload.connection)
         return AiohttpReply(response, payload)

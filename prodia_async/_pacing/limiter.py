@@ -69,7 +69,7 @@ class Pool:
         """
         line = self.lines.get(key)
         most = self._settings.max_waiting
-        if bounded and self.waiting >= most and not self._has_room(line):
+        if bounded and not self._has_room(line) and self.waiting >= most:
             raise QueueFullError(
                 f"{self.waiting} jobs already wait in the client's line (max_waiting={most}); "
                 "nothing was sent. Start fewer jobs at once, or raise max_waiting."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import subprocess
@@ -12,8 +11,9 @@ import pytest
 
 from prodia_async.emulator import background_emulator
 
-BENCHMARK = pathlib.Path(__file__).parents[2] / "benchmarks" / "streaming.py"
+CLIENT = pathlib.Path(__file__).with_name("memory_client.py")
 CLEAR_REFS = pathlib.Path("/proc/self/clear_refs")
+MIB = 1024 * 1024
 
 
 @pytest.mark.newest
@@ -21,10 +21,9 @@ CLEAR_REFS = pathlib.Path("/proc/self/clear_refs")
 @pytest.mark.parametrize("direction", ["in", "out"])
 def test_128_mib_streamed(direction: str, tmp_path: pathlib.Path) -> None:
     with (tmp_path / "input.bin").open("wb") as file:
-        file.truncate(128 << 20)
+        file.truncate(128 * MIB)
     with background_emulator(latency=0.0) as emulator:
-        options = ["--client", direction, "--mib", "128", "--out", str(tmp_path)]
-        command = [sys.executable, str(BENCHMARK), *options]
+        command = [sys.executable, str(CLIENT), direction, "128", str(tmp_path)]
         environment = {**os.environ, "PRODIA_BASE_URL": emulator.base_url, "PRODIA_TOKEN": emulator.token}
         ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=120, check=True)
-    assert json.loads(ended.stdout)["rss_mib"] <= 48
+    assert int(ended.stdout) <= 48 * MIB

@@ -8,6 +8,7 @@ from files.steps import names
 
 from prodia_async._files.hops import hop, start
 from prodia_async._files.landing import Landing, Part, Place
+from prodia_async._files.pieces import Pieces
 from prodia_async._files.sinks import Budget, FolderSink
 from prodia_async._models import JobResult, OutputInfo
 
@@ -103,7 +104,7 @@ def test_a_dead_landing_writes_nothing(tmp_path):
     landing = Landing(place)
     landing.dead = True
     part = Part(place, ".png")
-    landing.land([(part, b"x")], "job")
+    landing.land([(part, Pieces(b"x"))], "job")
     assert names(tmp_path) == []
     assert part.path is None
 
@@ -111,7 +112,7 @@ def test_a_dead_landing_writes_nothing(tmp_path):
 def test_a_block_for_a_dropped_part_goes_nowhere(tmp_path):
     part = Part(Place(tmp_path, exact=False), ".png")
     part.drop()
-    part.write(b"late")
+    part.write(Pieces(b"late"))
     assert names(tmp_path) == []
 
 

@@ -16,6 +16,7 @@ from files.steps import descriptors, names
 from prodia_async._errors import OutputError
 from prodia_async._files.hops import hop
 from prodia_async._files.landing import Landing, Part, Place
+from prodia_async._files.pieces import Pieces
 from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._models import JobResult, OutputInfo
 
@@ -311,10 +312,10 @@ def test_a_file_of_one_block_is_written_anew_when_its_close_fails(tmp_path):
     part = Part(Place(tmp_path, exact=False), ".png", create=create([Late, Late, io.FileIO]))
     for _ in range(2):
         with pytest.raises(OSError, match="no room"):
-            part.write(b"whole", last=True)
+            part.write(Pieces(b"whole"), last=True)
         assert names(tmp_path) == []
         assert not part.lost
-    part.write(b"whole", last=True)
+    part.write(Pieces(b"whole"), last=True)
     part.land("job", 1)
     assert (tmp_path / "job.png").read_bytes() == b"whole"
 
