@@ -47,4 +47,11 @@ def what_it_says(reply: Reply, content_type: str | None, body: bytes, redact: Ca
         return f"the server answered with a redirect to {place!r}, which is not followed"
     kind = media.split(content_type or "")[0]
     said = replies.reason(content_type, body)
-    return redact(said or f"the server answered {reply.status}" + (f" with {kind}" if body and kind else ""))
+    what = f" with {kind}" if body and media.is_type(kind) else ""
+    return redact(said or f"the server answered {reply.status}{what}")
+
+
+def request_id_of(reply: Reply, redact: Callable[[str], str]) -> str | None:
+    """Return the answer's `x-request-id`, in one line: any byte may stand in a header."""
+    said = reply.headers.get("x-request-id")
+    return None if said is None else replies.one_line(redact(said))

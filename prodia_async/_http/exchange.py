@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._errors import InputError
-from prodia_async._http.answers import error_body, what_it_says
+from prodia_async._http.answers import error_body, request_id_of, what_it_says
 from prodia_async._http.inflated import plain
 from prodia_async._http.received import NotKeptError, Received
 from prodia_async._http.transport import CONTINUE, Fault, Reply, Request, Transport
@@ -178,12 +178,12 @@ class Exchange(Struct, frozen=True):
 
     async def _submitted(self, reply: Reply, job: Job, watch: Watch) -> Verdict:
         """Read what the service says of a job that it has taken; without an id it cannot be asked for."""
-        body = await self._submission(reply, watch)
+        body = self._redacted(await self._submission(reply, watch))
         content_type = reply.headers.get("Content-Type")
         raw = replies.failed_result(content_type, body)
         request_id = self._request_id(reply)
         result = None if raw is None else _result(raw, job, request_id)
-        if result is None or result.id is None:
+        if result is None or result.id is None or result.id != replies.one_line(result.id):
             said = self.redact(replies.reason(content_type, body))
             reason = "the service took the job, and did not say its id" + (f": {said}" if said else "")
             return Verdict("malformed", True, reason, status=reply.status, request_id=request_id)
@@ -216,13 +216,11 @@ class Exchange(Struct, frozen=True):
 
     def _judged(self, job: Job, received: Received, request_id: str | None) -> Verdict:
         """Say what a reply that is whole has brought."""
-        raw = replies.read_job(received.job_part or b"")
+        raw = replies.read_job(self._redacted(received.job_part or b""))
         result = _result(raw, job, request_id, received.outputs())
         if replies.kind_of_result(result) == "done":
             return Verdict("done", True, status=200, request_id=request_id, result=result)
-        raw = replies.read_job(self._redacted(received.job_part or b""))
-        result = _result(raw, job, request_id, received.outputs())
-        reason = self.redact(_failure_of(result))
+        reason = replies.one_line(self.redact(_failure_of(result)))
         return Verdict("failed", True, reason, status=200, request_id=request_id, result=result)
 
     async def _feed(self, reply: Reply, received: Received, watch: Watch) -> None:
@@ -262,11 +260,10 @@ class Exchange(Struct, frozen=True):
         )
 
     def _request_id(self, reply: Reply) -> str | None:
-        request_id = reply.headers.get("x-request-id")
-        return None if request_id is None else self.redact(request_id)
+        return request_id_of(reply, self.redact)
 
     def _redacted(self, body: bytes) -> bytes:
-        """Take the token, which is ASCII, out of what a server says of a failure."""
+        """Take the token, which is ASCII, out of what a server says."""
         return self.redact(body.decode("latin-1")).encode("latin-1")
 
     def _broken(self, fault: Fault, permit: Permit) -> Verdict:

@@ -70,6 +70,8 @@ class BodyPayload(Payload):
         self._writes = False
         self._over: asyncio.Event | None = None
         self.connection: asyncio.WriteTransport | None = None
+        self.protocol: asyncio.BaseProtocol | None = None
+        """The connection's own: unlike a transport of uvloop's for TLS, it takes weak references."""
         self.error: InputError | None = None
         self.sent = False
 
@@ -99,6 +101,7 @@ class BodyPayload(Payload):
 
         self._writes = True
         self.connection = getattr(writer, "transport", None)
+        self.protocol = getattr(writer, "protocol", None)
         self._progress.connected()
         try:
             await self._body.write(emit)

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._errors import InputError
-from prodia_async._http.answers import error_body, what_it_says
+from prodia_async._http.answers import error_body, request_id_of, what_it_says
 from prodia_async._http.inflated import plain
 from prodia_async._http.received import NotKeptError, Received
 from prodia_async._http.transport import Fault, Reply, Transport
@@ -142,13 +142,13 @@ class Remote(Struct, frozen=True, kw_only=True):
         """Return the result of a job that is over: "done" or "failed". `job` gives what it leaves out."""
 
         async def read(answer: Answer) -> Verdict:
-            body = await answer.whole(self.limits.max_job_part)
+            body = self._redacted(await answer.whole(self.limits.max_job_part))
             request_id = self._request_id(answer.reply)
             result = _result(body, job, job_id, request_id)
             if _state_of(result) != "failed":
                 return Verdict("done", True, status=_OK, request_id=request_id, result=result)
-            result = _result(self._redacted(body), job, job_id, request_id)
-            reason = self.redact("the job failed" + (f": {result.error}" if result.error else ""))
+            said = self.redact(f": {result.error}" if result.error else "")
+            reason = replies.one_line(f"the job failed{said}")
             return Verdict("failed", True, reason, status=_OK, request_id=request_id, result=result)
 
         query = "?price=true" if priced else ""
@@ -225,11 +225,10 @@ class Remote(Struct, frozen=True, kw_only=True):
         )
 
     def _request_id(self, reply: Reply | None) -> str | None:
-        request_id = None if reply is None else reply.headers.get("x-request-id")
-        return None if request_id is None else self.redact(request_id)
+        return None if reply is None else request_id_of(reply, self.redact)
 
     def _redacted(self, body: bytes) -> bytes:
-        """Take the token, which is ASCII, out of what a server says of a failure."""
+        """Take the token, which is ASCII, out of what a server says."""
         return self.redact(body.decode("latin-1")).encode("latin-1")
 
 

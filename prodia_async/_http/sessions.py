@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import select
 import socket
 import ssl
 import sys
@@ -45,6 +46,43 @@ def _go_on(continue100: asyncio.Future[bool]) -> None:
         continue100.set_result(True)
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Gives no connection out again on which something has come since its last answer.
+
+    aiohttp would take that for the answer to the next request: another job's result, or a proxy's late 408.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._given: weakref.WeakSet[object] = weakref.WeakSet()
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        """Return a connection: a kept one only if nothing is left in it."""
+        connection = await super().connect(*args, **options)
+        while connection.protocol in self._given and _has_something(connection):
+            connection.close()
+            connection = await super().connect(*args, **options)
+        self._given.add(connection.protocol)
+        return connection
+
+
+def _has_something(connection: aiohttp.connector.Connection) -> bool:
+    """Tell whether bytes, or an end, have come on a connection that nobody uses."""
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or protocol.should_close:
+        return True
+    descriptor = transport.get_extra_info("socket").fileno()
+    return descriptor < 0 or _is_readable(descriptor)
+
+
+def _is_readable(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()  # select() takes no descriptor above 1023
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class ConnectionSettings(Struct, frozen=True):
     """How connections are made: `keepalive` in seconds, a proxy's URL, and aiohttp's own session options."""
 
@@ -62,13 +100,13 @@ class AiohttpTransport:
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._used: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+        self._used: weakref.WeakSet[asyncio.BaseProtocol] = weakref.WeakSet()
         self._session = self._open_session()
 
     def _open_session(self) -> aiohttp.ClientSession:
         options: dict[str, Any] = {
             # The limiter bounds connections: a queue inside aiohttp would look to it like a slow service.
-            "connector": aiohttp.TCPConnector(
+            "connector": _Connector(
                 limit=0,
                 keepalive_timeout=self._settings.keepalive,
                 socket_factory=self._open_socket,
@@ -112,8 +150,8 @@ class AiohttpTransport:
             _drop(payload)
             await shielded(payload.settled())
             raise
-        if payload.connection is not None:
-            self._used.add(payload.connection)
+        if payload.protocol is not None:
+            self._used.add(payload.protocol)
         return AiohttpReply(response, payload)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Reply:
@@ -152,7 +190,7 @@ class AiohttpTransport:
         if payload.error is not None:
             return payload.error
         _mark_closed(payload.connection)
-        reused = payload.connection is not None and payload.connection in self._used
+        reused = payload.protocol is not None and payload.protocol in self._used
         return Fault(_kind_of(error), _describe(error), stale=reused and payload.sent)
 
     async def aclose(self) -> None:

@@ -13,6 +13,9 @@ from prodia_async._wire.parts import MalformedReplyError
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 _EITHER = zlib.MAX_WBITS | 32  # a gzip or a zlib header
 _PIECE = 256 * 1024
+_WINDOW = 16 * 1024
+"""Bytes that zlib is given at once: at the end of a member it copies what is left of them, and members of a
+few bytes would make it copy a whole block for each."""
 _FREE = 1024 * 1024
 """Bytes that may come out whatever came in: a short text of one repeated word is no bomb."""
 
@@ -38,32 +41,33 @@ class Inflater:
         self._max_expansion = max_expansion
         self._stream = zlib.decompressobj(_EITHER)
         self._rest = b""
+        self._at = 0
         self._fed = self._taken = 0
 
     def feed(self, data: bytes) -> None:
         """Add what has come."""
         self._fed += len(data)
-        self._rest += data
+        self._rest, self._at = self._rest[self._at :] + data, 0
 
     def take(self) -> bytes:
         """Return the next piece, at most 256 KiB; b"" when more has to come first."""
-        while self._rest or self._stream.unconsumed_tail:
+        while self._at < len(self._rest):
             if self._stream.eof:  # another member (RFC 1952, section 2.2)
                 self._stream = zlib.decompressobj(_EITHER)
             piece = self._inflate()
             if piece:
                 self._count(len(piece))
                 return piece
-            if not self._stream.eof:
-                break
         return b""
 
     def _inflate(self) -> bytes:
+        window = self._rest[self._at : self._at + _WINDOW]
         try:
-            piece = self._stream.decompress(self._rest, _PIECE)
+            piece = self._stream.decompress(window, _PIECE)
         except zlib.error as error:
             raise MalformedReplyError(f"it is compressed, and damaged: {error}") from None
-        self._rest = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+        left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+        self._at += len(window) - len(left)
         return piece
 
     def _count(self, size: int) -> None:

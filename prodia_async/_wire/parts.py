@@ -1,7 +1,7 @@
 """The parts of a multipart body, found as it arrives.
 
-The delimiters are looked for here and each part's headers are held until they are whole, so that every split of
-a body gives the same verdict; what the headers say is read by `multipart`, once for each form that they have.
+The delimiters are looked for here, and each part's headers are held until they are whole, so that every split
+of a body gives the same verdict; `multipart` reads the headers, once for each form that they have.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _MAX_LINE = 8 * 1024
 _MAX_HEADER = 64 * 1024  # above any setting: held headers are copied with each chunk until they are whole
 _MAX_REMEMBERED = 1024
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,68}[\x21-\x7e])?")  # RFC 2046, 5.1.1, not so narrow
+_START = b"\r\n"  # a delimiter may open the body without a line break
 _MORE = -1  # more has to come first
 
 
@@ -69,17 +70,21 @@ class PartReader:
         self._parts = self._skipped = self._received = 0
         self._promised: int | None = None
         self._read: Callable[[bytes, int, list[Item]], int] = self._read_preamble
-        self._held = b"\r\n"  # a delimiter may open the body without a line break
+        self._held = _START
 
     def feed(self, data: bytes) -> list[Item]:
         """Return what `data` brings, in order. What follows the end is ignored."""
         items: list[Item] = []
         if self.is_complete or not data:
             return items
-        if self._held:
+        position = 0
+        line = self._delimiter[2:]
+        if self._held is _START and len(data) > len(line) + 1 and data.startswith(line):  # as most bodies do
+            self._held = b""
+            position = self._pass_delimiter(data, -len(_START))
+        elif self._held:
             data = self._held + data
             self._held = b""
-        position = 0
         while position != _MORE:
             position = self._read(data, position, items)
         return items
@@ -109,9 +114,7 @@ class PartReader:
             raise MalformedReplyError("a malformed reply: a part of it has no headers")
         end = data.find(b"\r\n\r\n", position)
         if (end if end >= 0 else len(data) - 3) - position > self._max_header:
-            raise MalformedReplyError(
-                f"the headers of a part of the reply exceed {self._max_header} bytes"
-            )
+            raise MalformedReplyError(f"the headers of a part of the reply exceed {self._max_header} bytes")
         if end < 0:
             return self._hold(data, position)
         head = data[position:end]
@@ -144,14 +147,14 @@ class PartReader:
         if len(data) < end + len(delimiter) + 2:
             return self._hold(data, end)
         if self._promised is not None and self._received != self._promised:
-            raise MalformedReplyError("a part of the reply is malformed: it is shorter than its Content-Length")
+            raise MalformedReplyError("a part of the reply is malformed: shorter than its Content-Length")
         items.append(None)
         return self._pass_delimiter(data, end)
 
     def _count(self, size: int) -> None:
         self._received += size
         if self._promised is not None and self._received > self._promised:
-            raise MalformedReplyError("a part of the reply is malformed: it is longer than its Content-Length")
+            raise MalformedReplyError("a part of the reply is malformed: longer than its Content-Length")
 
     def _pass_delimiter(self, data: bytes, start: int) -> int:
         """See what a delimiter announces: another part, or the end."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,10 +16,14 @@ from prodia_async._wire import media
 from prodia_async._wire.decode import MalformedReplyError, MultipartDecoder
 from prodia_async._wire.job_json import is_result, read_job
 
-__all__ = ["failed_result", "job_result", "kind_of_result", "read_job", "reason"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["failed_result", "job_result", "kind_of_result", "one_line", "read_job", "reason"]
 
 _MAX_REASON = 500
 _MAX_TEXT = 16 * 1024  # of a text or web page, as much as is searched for a reason
+_NO_METRICS = Metrics()
 _NO_JOB = "the reply held no readable job result: the job's id, state and metrics are unknown"
 
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
@@ -50,7 +53,7 @@ def job_result(
     config = found.get("config")
     return JobResult(
         type=_text(found.get("type")) or job.type,
-        config=config if isinstance(config, Mapping) else job.config,
+        config=config if isinstance(config, dict) else job.config,
         id=_text(found.get("id")),
         state=_state(found.get("state")),
         metrics=_metrics(found.get("metrics")),
@@ -89,18 +92,18 @@ def _number(value: Any) -> float | None:
 
 
 def _state(value: Any) -> JobState | None:
-    current = _text(value.get("current")) if isinstance(value, Mapping) else None
+    current = _text(value.get("current")) if isinstance(value, dict) else None
     return JobState(current, value.get("history")) if current is not None else None
 
 
 def _metrics(value: Any) -> Metrics:
-    if not isinstance(value, Mapping):
-        return Metrics()
+    if not isinstance(value, dict):
+        return _NO_METRICS
     return Metrics(elapsed=_number(value.get("elapsed")), ips=_number(value.get("ips")))
 
 
 def _price(value: Any) -> Price | None:
-    dollars = _number(value.get("dollars")) if isinstance(value, Mapping) else None
+    dollars = _number(value.get("dollars")) if isinstance(value, dict) else None
     return Price(dollars, _text(value.get("product"))) if dollars is not None else None
 
 
@@ -128,12 +131,12 @@ def reason(content_type: str | None, body: bytes) -> str:
         return ""
     found = read_job(body)
     if found is not None:
-        return _one_line(_json_reason(found))
+        return one_line(_json_reason(found))
     text = body[:_MAX_TEXT].decode("utf-8", "replace").strip()
     if kind in ("text/html", "application/xhtml+xml") or text.startswith("<"):
-        return _one_line(_html_reason(text))
+        return one_line(_html_reason(text))
     cut = _CUT_JSON.search(text) if text.startswith("{") else None
-    return _one_line(_unescaped(cut.group(1)) if cut else text)
+    return one_line(_unescaped(cut.group(1)) if cut else text)
 
 
 def failed_result(content_type: str | None, body: bytes) -> dict[str, Any] | None:
@@ -196,8 +199,8 @@ def _html_reason(text: str) -> str:
     return html.unescape(said or _TAG.sub(" ", _INVISIBLE.sub(" ", text)))
 
 
-def _one_line(text: str) -> str:
-    """Cut `text` to what a terminal shows as it is: printable characters and single spaces."""
+def one_line(text: str) -> str:
+    """Cut other people's text to what any terminal or log shows as it is, at most 500 characters of it."""
     cut = text[:_MAX_TEXT]
     line = " ".join("".join(char if char.isprintable() else " " for char in cut).split())
     return line if len(line) <= _MAX_REASON else line[: _MAX_REASON - 1].rstrip() + "…"

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 _OK = 200
 _TOO_MANY_REQUESTS = 429
 _SERVICE_UNAVAILABLE = 503
-_SUCCESS = range(200, 300)
 _SERVER_ERROR = range(500, 600)
+_REFUSALS = range(300, 500)
 
 
 def kind_of(status: int) -> VerdictKind:
@@ -26,6 +26,8 @@ def kind_of(status: int) -> VerdictKind:
 def may_have_run(status: int) -> bool:
     """Tell whether the service may have run, and billed, a job that it answered with `status`.
 
-    503 says that the service was not available; any other 5xx can come after the work was done.
+    3xx and 4xx say that it was not taken, 503 that the service was not available. Any other 5xx can come
+    after the work was done, and what a status means that HTTP does not know (101 in place of an answer, 999),
+    nobody can tell.
     """
-    return status in _SUCCESS or (status in _SERVER_ERROR and status != _SERVICE_UNAVAILABLE)
+    return status not in _REFUSALS and status != _SERVICE_UNAVAILABLE

@@ -60,6 +60,9 @@ def set_up_logging(debug: bool) -> None:
 
 class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        for line in self.format(record).splitlines():
+        lines = [record.getMessage()]
+        if record.exc_info:
+            lines += "".join(traceback.format_exception(*record.exc_info)).splitlines()
+        for line in lines:
             # Looked up each time: the progress bar puts itself in the way of stderr.
             print(plain(line), file=sys.stderr)  # noqa: T201 - this is where the log is shown

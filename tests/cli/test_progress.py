@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 from msgspec.structs import replace
@@ -104,3 +108,32 @@ def test_the_end_of_a_pause_is_told(capsys):
 )
 def test_texts_of_others_are_shown_without_what_a_terminal_acts_upon(text, shown):
     assert plain(text) == shown
+
+
+_BAR = """
+import time
+from prodia_async.cli.progress import Shown, display
+
+class Hostile(Shown):
+    def text(self):
+        return "\\x1b[31mred\\x07 [bold]x[/bold]\\r\\nsecond line"
+
+with display(Hostile()):
+    time.sleep(0.3)
+"""
+
+
+def test_the_bar_on_a_terminal_shows_no_more_either(environment):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", _BAR], env=environment, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 65536):
+                shown += piece
+        except OSError:  # the other side has ended
+            pass
+        os.close(ours)
+        assert process.wait(20) == 0
+    assert rb"\x1b[31mred\x07 [bold]x[/bold]\r second line" in shown
+    assert b"\x07" not in shown

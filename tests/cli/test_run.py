@@ -132,6 +132,16 @@ def test_hostile_texts_from_the_service_reach_no_terminal(invoke, how):
         assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("how", [[], ["--debug"]])
+@pytest.mark.parametrize("orders", [{}, {"fail": "no"}, {"job_part": "last"}])
+def test_hostile_texts_of_the_job_itself_reach_no_terminal(invoke, how, orders):
+    """What the service says is made plain before: this is what the command itself does."""
+    job = ["run", f"inference.ping.v1{HOSTILE}", "-c", f"emulator={json.dumps(orders)}", "--emulator"]
+    shown = invoke(*job, *how).stderr
+    assert r"\x1b]0;owned\x07\x1b[31mred\x9b2J\u202egnp.exe\r second line" in shown
+    assert all(char.isprintable() or char == "\n" for char in shown)
+
+
 def test_debug_shows_the_log_and_the_traceback(invoke):
     job = ["run", "inference.ping.v1", "-c", 'emulator={"fail":"no"}', "--emulator"]
     for result in (invoke(*job, "--debug"), invoke(*job, env={"PRODIA_LOG": "debug"})):

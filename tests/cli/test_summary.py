@@ -24,6 +24,12 @@ def text(**changes) -> list[str]:
     return as_text(replace(PLAIN, **changes), None, None, None).splitlines()
 
 
+def test_names_of_others_are_shown_without_what_a_terminal_acts_upon():
+    shown = as_text(replace(PLAIN, lost_count=2, lost=("\x1b[31mred", "a\nb")), None, None, None)
+    assert r"may have been billed: \x1b[31mred, a b" in shown
+    assert "\x1b" not in shown
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

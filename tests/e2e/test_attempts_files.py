@@ -11,7 +11,7 @@ import os
 import pytest
 from support.expect import JOB, assert_told, failure, until
 from support.leaks import client
-from support.replies import DONE, JOB_ID, job_part, multipart, output
+from support.replies import DONE, JOB_ID, PNG, job_part, multipart, output
 from support.servers import answer, serving
 
 from prodia_async import InputError, Job, Limits, MemorySink, OutputError, Retry
@@ -193,6 +193,28 @@ async def test_a_sink_that_cannot_be_made_sends_nothing():
 async def test_outputs_above_a_limit_are_not_kept(limits):
     error = await lose_output(answer(LARGE), client={"limits": Limits(**limits)})
     assert_told(error, ["not_kept"], may_have_run=True, status=200, says=f"Limits.{next(iter(limits))}")
+
+
+async def test_small_outputs_above_the_limit_on_what_is_collected_go_to_disk_at_once(tmp_path):
+    """The first of two is on disk while the second is still to come."""
+    whole, go_on = multipart(output(), output(), job_part()), asyncio.Event()
+    half = len(whole.body) // 2 + 200
+
+    async def in_two(connection, request):
+        await connection.read_body(request)
+        first, *_ = whole.wire()
+        connection.writer.write(first + whole.body[:half])
+        await go_on.wait()
+        connection.writer.write(whole.body[half:])
+
+    limits = Limits(collect=len(PNG) - 1)
+    async with serving(in_two) as server, client(server.base_url, limits=limits) as prodia:
+        running = asyncio.create_task(prodia.run(JOB, to=tmp_path))
+        try:
+            await until(lambda: [path.stat().st_size for path in tmp_path.glob(".prodia-*")] == [len(PNG)])
+        finally:
+            go_on.set()
+        assert [output.size for output in (await running).outputs] == [len(PNG)] * 2
 
 
 def meanwhile(change, reply):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import pytest
 from support.expect import JOB, assert_told, failure
+from support.fake_clock import FakeClock
 from support.leaks import client
 from support.replies import JOB_ID, Reply, in_json, job, job_part, multipart
 from support.servers import answer, serving
@@ -96,3 +100,26 @@ async def test_a_connection_is_kept_after_a_refusal():
             with pytest.raises(BadRequestError):
                 await prodia.run(JOB)
         assert (len(server.requests), server.connections) == (3, 1)
+
+
+async def test_of_an_error_no_more_is_read_than_a_reason_needs():
+    """The client's clock stands still: it is not the time that ends the reading."""
+    sent, left = 0, asyncio.Event()
+
+    async def endless(connection, request):
+        nonlocal sent
+        await connection.read_body(request)
+        connection.writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                connection.writer.write(b"no " * 10_000)
+                sent += 30_000
+                await connection.writer.drain()
+        left.set()
+
+    async with serving(endless) as server, client(server.base_url, clock=FakeClock()) as prodia:
+        error = await failure(BadRequestError, prodia)
+        await asyncio.wait_for(left.wait(), 10)
+    assert error.message.count("no ") > 100
+    assert len(error.message) < 1000
+    assert sent < 16 << 20

@@ -12,7 +12,7 @@ from support.expect import until
 from support.fake_clock import FakeClock
 from support.leaks import TOKEN, client
 from support.replies import DONE, in_json, shed
-from support.servers import answer, early, hang_up, serving
+from support.servers import answer, early, hang_up, serving, stall
 
 from prodia_async import APIError, CapacityError, InputError
 from prodia_async.emulator import Emulator
@@ -200,6 +200,24 @@ async def test_a_shed_during_an_upload_is_heard_even_if_the_connection_then_brea
         assert len(server.requests) == 1
     assert caught.value.retry_after == 300
     assert caught.value.may_have_run is False
+
+
+async def test_a_shed_during_an_upload_is_told_by_its_headers_alone(tmp_path):
+    """Its body never comes, the client's clock stands still, and the server reads no more."""
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        file.truncate(64 * MiB)
+
+    async def headers_alone(connection, request):
+        connection.writer.write(b"HTTP/1.1 429 Busy\r\nRetry-After: 300\r\nContent-Length: 900\r\n\r\n")
+        await stall(after="head")(connection, request)
+
+    async with serving(headers_alone) as server, client(server.base_url, clock=FakeClock()) as prodia:
+        with pytest.raises(CapacityError) as caught:
+            await asyncio.wait_for(prodia.run(TYPE, inputs=[path]), 10)
+        transport = prodia._engines.peek().transport
+        await until(lambda: all(opened.fileno() < 0 for opened in transport._sockets))
+    assert (caught.value.retry_after, caught.value.may_have_run) == (300, False)
 
 
 async def test_a_refusal_during_a_large_upload_stops_the_sending_and_tells_why(tmp_path):

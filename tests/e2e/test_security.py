@@ -105,6 +105,22 @@ async def test_a_result_shows_no_token(logged):
     assert [text for text in [*texts, logged.text] if TOKEN in text] == []
 
 
+@pytest.mark.parametrize("way", ["run", "stream", "submit"])
+async def test_a_result_that_repeats_the_token_is_kept_without_it(way):
+    echoing = job(config={"prompt": "a cat", "headers": {"Authorization": f"Bearer {TOKEN}"}})
+    reply = in_json(201, echoing) if way == "submit" else multipart(job_part(echoing))
+    async with serving(answer(reply)) as server, Prodia(token=TOKEN, base_url=server.base_url) as prodia:
+        if way == "run":
+            result = await prodia.run(JOB)
+        elif way == "stream":
+            async with prodia.stream(JOB) as stream:
+                result = stream.result
+        else:
+            result = (await prodia.submit(JOB)).job
+    assert result.config == {"prompt": "a cat", "headers": {"Authorization": "Bearer ***"}}
+    assert TOKEN not in repr(result.raw)
+
+
 @pytest.mark.parametrize(
     "options",
     [

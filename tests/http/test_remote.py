@@ -126,6 +126,27 @@ class TestJob:
         assert verdict.result.state.current == "failed"
         assert TOKEN not in repr(verdict.result.raw)
 
+    async def test_a_reason_is_one_short_line(self):
+        said = "no\r\n\x1b[31mpaint\u2028left\u202e" + "x" * 900
+        async with asking(answer(in_json(200, job("failed", error=said)))) as (remote, _):
+            verdict = await remote.job(JOB_ID, JOB, priced=False)
+        assert verdict.reason.startswith("the job failed: no [31mpaint left x")
+        assert verdict.reason.isprintable()
+        assert len(verdict.reason) == 500
+        assert verdict.result.error == said
+
+    async def test_a_result_that_repeats_the_token_is_kept_without_it(self):
+        async with asking(answer(in_json(200, job("processed", config={"key": TOKEN})))) as (remote, _):
+            verdict = await remote.job(JOB_ID, JOB, priced=False)
+        assert (verdict.kind, verdict.result.config) == ("done", {"key": "***"})
+        assert TOKEN not in repr(verdict.result.raw)
+
+    async def test_a_request_id_may_hold_any_byte(self):
+        reply = in_json(200, job("processed"), **{"x-request-id": "a\x9b31m\xff"})
+        async with asking(answer(reply)) as (remote, _):
+            verdict = await remote.job(JOB_ID, JOB, priced=False)
+        assert verdict.request_id == "a 31m"
+
     @pytest.mark.parametrize(
         ("body", "says"),
         [

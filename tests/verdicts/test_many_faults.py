@@ -79,9 +79,10 @@ async def test_all_are_done_and_every_repeat_is_told(how: str, count: int, tmp_p
 
 
 @counts
+@pytest.mark.parametrize("how", ["plain", "TLS"])
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
-def test_with_uvloop(count: int, tmp_path: pathlib.Path) -> None:
+def test_with_uvloop(how: str, count: int, tmp_path: pathlib.Path) -> None:
     import uvloop
 
-    with faulty("plain", tmp_path) as service, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with faulty(how, tmp_path) as service, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_all(service, count))

@@ -40,6 +40,21 @@ def test_members_one_after_another_and_nothing_at_all():
     assert inflate([]) == b""
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_thousands_of_tiny_members_are_not_copied_again_and_again(compress, content):
+    """At a member's end zlib copies all that it was given and has not used."""
+    count, taken = 20_000, b""
+    inflater = Inflater(100)
+    inflater.feed(compress(content) * count)
+    while piece := inflater.take():
+        taken += piece
+        assert len(inflater._stream.unused_data) <= 16 * 1024
+    assert len(inflater._stream.unused_data) <= 16 * 1024
+    inflater.close()
+    assert taken == content * count
+
+
 def test_a_bomb_is_stopped_long_before_it_is_whole():
     bomb, out = gzip.compress(bytes(64 << 20)), []
     inflater = Inflater(100)

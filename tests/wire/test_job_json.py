@@ -16,6 +16,24 @@ def test_anything_else_is_none(body):
     assert job_json.read_job(body) is None
 
 
+@pytest.mark.parametrize(("begin", "end"), [(b'{"a":', b"}"), (b"[", b"]"), (b"[0, ", b', "}{"]')])
+def test_what_is_nested_too_deep_is_none(begin, end):
+    """It could be read, but not be put into a record, or not be read from there again."""
+
+    def nested(levels):
+        return b'{"config":' + begin * (levels - 1) + b"1" + end * (levels - 1) + b"}"
+
+    assert job_json.read_job(nested(100)) is not None
+    assert [job_json.read_job(nested(levels)) for levels in (101, 400, 4000)] == [None] * 3
+
+
+def test_what_is_wide_is_read():
+    wide = b'{"config": [' + b",".join([b'{"a": [1]}'] * 5000) + b"]}"
+    assert len(job_json.read_job(wide)["config"]) == 5000
+    text = b'{"error": "' + b"[{" * 5000 + b'"}'
+    assert job_json.read_job(text) == {"error": "[{" * 5000}
+
+
 @pytest.mark.parametrize(
     ("value", "result"),
     [({"state": None}, True), ({"id": "x"}, True), ({"type": "t"}, False), ({}, False), (None, False)],
