@@ -122,7 +122,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def nightly(session: nox.Session) -> None:
     """Run the tests that take minutes, and those that look at the report in headless Chromium."""
-    run_tests(session, "--nightly", "-m", "nightly", "tests", *session.posargs)
+    run_tests(session, "--nightly", "-m", "nightly", "--timeout=3600", "tests", *session.posargs)
 
 
 @nox.session(python=NEWEST)

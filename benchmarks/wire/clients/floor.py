@@ -1,4 +1,7 @@
-"""The floor: aiohttp alone reads the reply whole, parses nothing, and writes it in one blocking call."""
+"""The floor: aiohttp alone reads the reply whole, parses nothing, and writes it in one blocking call.
+
+An input is an open file in a form, as aiohttp's documentation shows it.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +23,23 @@ async def connect(given: measure.Options):
     ) as session:
 
         async def run(task: measure.Task) -> None:
-            async with session.post(given.url, **_body(task)) as response:
-                response.raise_for_status()
-                content = await response.read()
+            with contextlib.ExitStack() as opened:
+                async with session.post(given.url, **_body(task, opened)) as response:
+                    response.raise_for_status()
+                    content = await response.read()
             with task.output.open("wb") as file:
                 file.write(content)
 
         yield run
 
 
-def _body(task: measure.Task) -> dict:
+def _body(task: measure.Task, opened: contextlib.ExitStack) -> dict:
     if task.input is None:
         return {"data": task.json, "headers": {"Content-Type": "application/json"}}
     form = aiohttp.FormData()
     form.add_field("job", task.json, filename="job.json", content_type="application/json")
-    content = task.input.read_bytes()
-    form.add_field("input", content, filename=task.input.name, content_type="application/octet-stream")
+    file = opened.enter_context(task.input.open("rb"))
+    form.add_field("input", file, filename=task.input.name, content_type="application/octet-stream")
     return {"data": form}
 
 
