@@ -54,7 +54,8 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 UNITS = ["wire", "files", "pacing", "http", "test_models.py", "test_errors.py", "test_settings.py"]
 ENDS = ["client", "as_completed", "stream", "stream_ends", "drain", "handles", "events"]
 CLIENT = ["cancellation", "lifetimes", "test_loops.py", *(f"e2e/test_{name}.py" for name in ENDS)]
-PROGRAMS = ["conformance", "examples", "soak", "verdicts", "test_pytest_plugin.py"]
+PROGRAMS = ["batch", "cli", "emulator", "conformance", "examples", "soak", "verdicts"]
+PROGRAMS += ["test_pytest_plugin.py"]
 
 
 def install_wheel(session: nox.Session, extras: str) -> None:
@@ -107,7 +108,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def programs(session: nox.Session) -> None:
-    """Run the tests of the examples, the plugin, the Go and JavaScript programs, all faults, and a soak."""
+    """Run the tests of the command line, batches, the emulator, the examples, and all faults."""
     run_tests(session, *(f"tests/{name}" for name in PROGRAMS), *session.posargs)
 
 
