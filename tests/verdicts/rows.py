@@ -30,6 +30,11 @@ class Row:
         return first if self.also is None else f"{first}\n{self.also.line}"
 
     @property
+    def forms(self) -> list[Row]:
+        """The row, and what chance may make of it."""
+        return [self, *([] if self.also is None else self.also.forms)]
+
+    @property
     def is_upload(self) -> bool:
         """Whether it is met while a large input is sent."""
         return self.fault in ("hang-upload", "reset-upload", "early-429", "early-429-reset", "413")
@@ -68,7 +73,10 @@ ROWS = [
     _shed("early-429", ""),
     replace(
         _shed("early-429-reset", ""),
-        also=Row("early-429-reset", "TransportError", False, ("not_sent", "not_sent"), ""),
+        also=replace(
+            Row("early-429-reset", "TransportError", False, ("not_sent", "not_sent")),
+            also=Row("early-429-reset", "CapacityError", False, ("not_sent", "shed")),
+        ),
     ),
     _shed("shed"),
     _server("500", "Internal server error", ran=True),

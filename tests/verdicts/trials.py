@@ -96,8 +96,8 @@ class Seen:
 
     def surprises(self, row: Row) -> list[str]:
         """Return what is not as the table says, in words; none is as it should be."""
-        if row.also is not None and self.outcome == row.also.outcome:
-            row = row.also
+        came = (self.outcome, self.attempts)
+        row = next((form for form in row.forms if (form.outcome, form.attempts) == came), row)
         found = [
             f"{name} is {getattr(self, name)!r}"
             for name in ("outcome", "ran", "attempts")
