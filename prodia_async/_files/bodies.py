@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import io
     from pathlib import Path
 
-BLOCK = 256 * 1024
+BLOCK = 512 * 1024
 HEAD = 512  # bytes that are looked at to tell a media type
 
 
@@ -26,7 +26,7 @@ class Reader(Protocol):
     """One attempt's reading of a source. `close` is called in any case, also after a cancelled `read`."""
 
     async def read(self) -> bytes:
-        """Return the next block, at most 256 KiB, or b"" at the end."""
+        """Return the next block, at most 512 KiB, or b"" at the end."""
 
     async def close(self) -> None:
         """Give up what was opened for this reading; may be called again."""

@@ -23,7 +23,7 @@ from prodia_async._http.transport import CONTINUE, Fault, FaultKind, Progress, R
 from prodia_async._loops import shielded
 from prodia_async._settings import Token
 
-_NOTSENT_LOWAT = 128 * 1024
+_NOTSENT_LOWAT = 256 * 1024
 """Bytes of unsent body that the kernel may hold: few, so that "handed over" means nearly sent."""
 
 _QUOTE = re.compile(r"[:'\"\n]")

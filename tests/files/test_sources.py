@@ -79,7 +79,7 @@ async def test_each_form_is_sent_three_times_the_same(form, photo):
     for _ in range(3):
         blocks = await read(source)
         assert b"".join(blocks) == PNG
-        assert all(type(block) is bytes and len(block) <= 256 * 1024 for block in blocks)
+        assert all(type(block) is bytes and len(block) <= 512 * 1024 for block in blocks)
     await source.aclose()
     assert descriptors() == before
     if hasattr(content, "close"):

@@ -47,7 +47,7 @@ async def test_large_items_go_out_in_blocks():
     (source,) = await prepare([items(data)])
     blocks = await read(source)
     assert b"".join(blocks) == data
-    assert max(map(len, blocks)) <= 256 * 1024
+    assert max(map(len, blocks)) <= 512 * 1024
 
 
 async def failing():

@@ -84,10 +84,12 @@ def test_a_loop_is_woken_once_for_all_that_ended_while_it_was_busy():
 
     async def main():
         gate = threading.Event()
-        waiting = [asyncio.ensure_future(start(gate.wait, 10).result()) for _ in range(50)]
+        trips = [start(gate.wait, 10) for _ in range(50)]
+        waiting = [asyncio.ensure_future(trip.result()) for trip in trips]
         await asyncio.sleep(0)
         gate.set()
-        time.sleep(0.05)  # the loop has no turn, and the threads have time
+        while not all(trip._over for trip in trips):
+            time.sleep(0.001)  # the loop has no turn, and the threads have time
         return await asyncio.gather(*waiting)
 
     try:
