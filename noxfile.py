@@ -150,11 +150,13 @@ def contracts(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
-    """Print what the SDK costs beside its peers, through a web server, at import, and in its limiter."""
-    session.install(".[emulator,fast]", "httpx", "requests", "requests-toolbelt")
+    """Print what the SDK costs: beside its peers, alone, in a batch, in a web server, at import."""
+    session.install(".[cli,emulator,fast]", "httpx", "requests", "requests-toolbelt")
     session.install("fastapi", "uvicorn", "python-multipart")
     # It exits with 1 where a goal was missed, which a busy machine may do.
     session.run("python", "benchmarks/wire", *session.posargs, success_codes=[0, 1])
+    session.run("python", "benchmarks/own_cost.py")
+    session.run("python", "benchmarks/batches", "scale", "--lines", "50000")
     session.run("python", "benchmarks/web_stream.py")
     session.run("python", "benchmarks/imports.py")
     session.run("python", "benchmarks/limiter_cost.py")
