@@ -112,8 +112,9 @@ class BodyPayload(Payload):
             raise OSError("the input failed") from error
         finally:
             self._writes = False
-            if self._over is not None:
-                self._over.set()
+            over, self._over = self._over, None
+            if over is not None:
+                over.set()
 
     async def settled(self) -> None:
         """Wait until the writer let go of every source."""
