@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from prodia_async import __version__, _handles, _log
+from prodia_async import __version__, _handles
 from prodia_async._arguments import address_of, headers_of, hook_of, job_of, limiter_of, plain, token_of
 from prodia_async._call import Asynchronous, Call
 from prodia_async._engine import Engine, Options, Outcome
 from prodia_async._errors import ClientClosedError, InputError
+from prodia_async._events import set_up_log
 from prodia_async._files import targets
 from prodia_async._files.hops import start
 from prodia_async._files.sinks import Budget
@@ -101,7 +102,7 @@ class Prodia:
         del token  # a traceback may show the variables of its frames
         if isinstance(checked, InputError):
             raise checked
-        _log.set_up()
+        set_up_log()
         self._token = checked
         self._address = address_of(base_url, allow_insecure)
         self._arguments["base_url"] = self._address.url

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Sequence
 
-    from prodia_async._handles import Handle
-    from prodia_async._models import Attempt, JobResult, Verdict
+    from prodia_async._models import Attempt, JobHandle, JobResult, Verdict
 
 
 class ProdiaError(Exception):
@@ -124,7 +123,7 @@ class ProdiaTimeoutError(TransportError, TimeoutError):
     `handle` is an asynchronous job's, once the service has it: its result can still be waited for.
     """
 
-    handle: Handle | None = None
+    handle: JobHandle | None = None
 
 
 class ProtocolError(ProdiaError):
@@ -152,7 +151,7 @@ class ClientClosedError(ProdiaError):
     `handle` is an asynchronous job's that the service has: its result can still be collected.
     """
 
-    handle: Handle | None = None
+    handle: JobHandle | None = None
 
 
 class BudgetExceededError(ProdiaError):

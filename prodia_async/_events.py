@@ -1,4 +1,7 @@
-"""Telling a user's function of events, in a thread of its own: whatever it does, no job waits for it."""
+"""Telling of what happens to jobs: the logger `prodia_async`, and `on_event` in a thread of its own.
+
+Whatever a user's function does, no job waits for it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,26 @@ import contextvars
 import logging
 import os
 import threading
-import weakref
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
+
+from prodia_async._errors import InputError
+from prodia_async._loops import forget_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from prodia_async._models import Event
+    from prodia_async._errors import ProdiaError
+    from prodia_async._models import Attempt, Event, EventKind
 
 log = logging.getLogger("prodia_async")
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
+
+_QUIET = frozenset(("queued", "sent", "shed"))
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _MOST_WAITING = 10_000
 """Events that may wait for a slow function; what comes above that is dropped, and told of once."""
@@ -24,9 +36,50 @@ _MOST_WAITING = 10_000
 _IDLE = 1.0
 """Seconds without an event after which the thread ends; the next event starts another."""
 
-_hooks: weakref.WeakSet[Hook] = weakref.WeakSet()
-
 _Told: TypeAlias = "tuple[Context, Event] | threading.Event"
+
+
+def set_up_log() -> None:
+    """Do what the environment's PRODIA_LOG says: show the log on stderr from a level on. Raises InputError.
+
+    Where a program has set up logging before, with a handler that hears this logger, only the level is set.
+    """
+    wanted = os.environ.get("PRODIA_LOG", "").strip().lower()
+    if not wanted:
+        return
+    if wanted not in _LEVELS:
+        raise InputError(f"PRODIA_LOG cannot be {wanted!r}: set it to {' or '.join(_LEVELS)}")
+    log.setLevel(_LEVELS[wanted])
+    if not log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        log.addHandler(handler)
+
+
+def log_event(
+    kind: EventKind, subject: object, attempt: Attempt | None, error: ProdiaError | None = None
+) -> None:
+    """Log what happened to a job: what ends it, or sends it again, at level info, the rest at debug.
+
+    `subject` is only made text where somebody hears of it.
+    """
+    level = logging.DEBUG if kind in _QUIET else logging.INFO
+    if not log.isEnabledFor(level):
+        return
+    if error is not None:
+        log.log(level, "%s: %s", kind, error)
+    elif attempt is None:
+        log.log(level, "%s: %s", kind, subject)
+    else:
+        log.log(level, "%s: %s: %s", kind, subject, _of(attempt))
+
+
+def _of(attempt: Attempt) -> str:
+    said = [f"attempt {attempt.number}", f"waited {attempt.waited:.3f} s", f"took {attempt.elapsed:.3f} s"]
+    said += [f"status {attempt.status}"] if attempt.status is not None else []
+    said += [f"Retry-After {attempt.retry_after:g} s"] if attempt.retry_after is not None else []
+    said += [f"request id {attempt.request_id}"] if attempt.request_id else []
+    return ", ".join(said) + (f": {attempt.reason}" if attempt.reason else "")
 
 
 class Hook:
@@ -40,7 +93,7 @@ class Hook:
         self._idle = idle
         self._warned = False
         self.forget()
-        _hooks.add(self)
+        forget_in_child(self)
 
     def forget(self) -> None:
         """Start again without a thread: that of a forked child's parent does not exist in the child."""
@@ -104,12 +157,3 @@ class Hook:
             heard = threading.Event()
             self._tell(heard)
             heard.wait(seconds)
-
-
-def _forget_all() -> None:
-    for hook in list(_hooks):
-        hook.forget()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows, which has no fork
-    os.register_at_fork(after_in_child=_forget_all)

@@ -1,13 +1,14 @@
-"""One value per running event loop: made on first use there, closed with the loop, abandoned by a fork.
+"""One value per loop, what a forked child forgets, and clean-up that survives cancellation.
 
-Sockets, timers and waiters belong to the loop that made them. A client that keeps them here works in
-several `asyncio.run` one after another, in several threads, and in forked children.
+Sockets, timers and waiters belong to the loop that made them. A client that keeps them in a `PerLoop` works
+in several `asyncio.run` one after another, in several threads, and in forked children.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -31,7 +32,30 @@ class PerLoopValue(Protocol):
         """In a forked child: let go of the parent's descriptors without a word on any wire."""
 
 
+class Forgetful(Protocol):
+    """What a forked child must not use as its parent left it."""
+
+    def forget(self) -> None:
+        """Begin anew, in the child: threads, locks and connections of the parent are not its own."""
+
+
 V = TypeVar("V", bound=PerLoopValue)
+
+_forgetful: weakref.WeakSet[Forgetful] = weakref.WeakSet()
+
+
+def forget_in_child(thing: Forgetful) -> None:
+    """Have `thing.forget()` called in each forked child, for as long as it lives."""
+    _forgetful.add(thing)
+
+
+def _forget_all() -> None:
+    for thing in list(_forgetful):
+        thing.forget()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 class OnExit:
@@ -72,6 +96,7 @@ def make_immortal(thing: object) -> None:
 
 class _Entry(Generic[V]):
     def __init__(self, loop: asyncio.AbstractEventLoop, value: V) -> None:
+        self.key = id(loop)
         self.loop = weakref.ref(loop)
         self.value = value
         self.guard: AsyncGenerator[None, None] | None = None
@@ -85,16 +110,27 @@ class _Entry(Generic[V]):
 _open: set[PerLoopValue] = set()
 """Keeps each value until its guard has closed it, so that it is never finalised while it is open."""
 
-_instances: weakref.WeakSet[PerLoop[PerLoopValue]] = weakref.WeakSet()
-
 
 class PerLoop(Generic[V]):
-    """The values of one client, by running loop."""
+    """The values of one client, by running loop. Several threads may use it at once."""
 
     def __init__(self, make: Callable[[], V]) -> None:
         self._make = make
+        self.forget()
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: never use, close or finalise what was inherited.
+
+        Closing would unregister the parent's sockets from the epoll object that both share, and a TLS
+        finaliser would end the parent's connection; so the values are made immortal, and their descriptors
+        are taken from them in case the child runs on in the parent's loop.
+        """
+        for entry in getattr(self, "_entries", {}).values():
+            make_immortal(entry)
+            entry.value.abandon()
         self._entries: dict[int, _Entry[V]] = {}
-        _instances.add(self)  # type: ignore[arg-type] # the set only ever abandons
+        self._lock = threading.Lock()
 
     def peek(self) -> V | None:
         """Return the running loop's value if there is one."""
@@ -109,8 +145,10 @@ class PerLoop(Generic[V]):
             return value
         self.close_dead()
         loop = asyncio.get_running_loop()
-        entry = self._entries[id(loop)] = _Entry(loop, self._make())
-        entry.guard = _guard(weakref.ref(self), id(loop), entry.value)
+        entry = _Entry(loop, self._make())
+        with self._lock:
+            self._entries[id(loop)] = entry
+        entry.guard = _guard(weakref.ref(self), weakref.ref(entry), entry.value)
         _open.add(entry.value)
         await anext(entry.guard)
         return entry.value
@@ -123,36 +161,34 @@ class PerLoop(Generic[V]):
         if entry is not None and entry.guard is not None:
             await entry.guard.aclose()
 
-    def forget(self, key: int) -> None:
-        """Drop one loop's value without closing it."""
-        self._entries.pop(key, None)
+    def drop(self, entry: _Entry[V] | None) -> bool:
+        """Forget one loop's value without closing it; False if it was forgotten before.
+
+        Another loop may have its number by now, and another thread may be about to drop it too.
+        """
+        with self._lock:
+            if entry is None or self._entries.get(entry.key) is not entry:
+                return False
+            del self._entries[entry.key]
+            return True
 
     def close_dead(self) -> None:
         """Release the descriptors of loops that were closed without telling us.
 
         The rest is made immortal: transports cannot be closed without their loop, and would warn for ever.
         """
-        for key, entry in list(self._entries.items()):
-            if entry.dead:
-                del self._entries[key]
+        with self._lock:
+            entries = list(self._entries.values())
+        for entry in entries:
+            if entry.dead and self.drop(entry):
                 entry.value.close_dead()
                 make_immortal(entry)
                 _open.discard(entry.value)
 
-    def abandon(self) -> None:
-        """In a forked child: never use, close or finalise what was inherited.
 
-        Closing would unregister the parent's sockets from the epoll object that both share, and a TLS
-        finaliser would end the parent's connection; so the values are made immortal, and their descriptors
-        are taken from them in case the child runs on in the parent's loop.
-        """
-        for entry in self._entries.values():
-            make_immortal(entry)
-            entry.value.abandon()
-        self._entries = {}
-
-
-async def _guard(owner: weakref.ref[PerLoop[V]], key: int, value: V) -> AsyncGenerator[None, None]:
+async def _guard(
+    owner: weakref.ref[PerLoop[V]], entry: weakref.ref[_Entry[V]], value: V
+) -> AsyncGenerator[None, None]:
     """Close the value when the loop shuts its async generators down, as every loop runner does.
 
     It also ends when the client is dropped, since it holds the value but not the client.
@@ -163,16 +199,7 @@ async def _guard(owner: weakref.ref[PerLoop[V]], key: int, value: V) -> AsyncGen
     finally:
         values = owner()
         if values is not None:
-            values.forget(key)
+            values.drop(entry())
         if pid == os.getpid():
             await value.aclose()
             _open.discard(value)
-
-
-def _abandon_all() -> None:
-    for values in list(_instances):
-        values.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)

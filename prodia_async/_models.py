@@ -7,7 +7,7 @@ import pathlib
 import shutil
 from collections.abc import AsyncIterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 from msgspec import Struct, field
 
@@ -172,6 +172,23 @@ class JobResult(Struct, frozen=True):
             f"JobResult({self.type!r}, id={self.id!r}, state={state!r}, outputs={list(self.outputs)}, "
             f"attempts={len(self.attempts)})"
         )
+
+
+class JobHandle(Protocol):
+    """What an error carries of a job that the service has: `Prodia.submit` tells what a handle can do."""
+
+    id: str
+
+    async def state(self, *, timeout: float | None = ...) -> str:
+        """Ask for the job's state."""
+
+    async def wait(self, *, timeout: float | None = ...) -> str:
+        """Return the job's state once it has ended."""
+
+    async def result(
+        self, to: Any = None, *, price: bool | None = None, timeout: float | None = ...
+    ) -> JobResult:
+        """Wait for the job, store its outputs, and return its result."""
 
 
 class Verdict(Struct, frozen=True):

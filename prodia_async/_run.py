@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from prodia_async._call import Call, subject
 from prodia_async._errors import ClientClosedError, ProdiaError, ProdiaTimeoutError, error_for
+from prodia_async._events import log_event
 from prodia_async._files import sources as files
 from prodia_async._http.exchange import Exchange
 from prodia_async._http.payload import JsonBody, MultipartBody
 from prodia_async._http.received import NotKeptError, Received
 from prodia_async._http.transport import Body, Request
 from prodia_async._live import Live, closed_while_under_way
-from prodia_async._log import log_event
 from prodia_async._loops import OnExit, shielded
 from prodia_async._models import Event, EventKind, JobResult, Verdict
 from prodia_async._pacing.attempts import Attempts

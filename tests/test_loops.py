@@ -204,7 +204,7 @@ def test_abandoned_values_are_let_go_of_without_a_word_and_never_finalised(value
         await values.get()
         [entry] = values._entries.values()
         references = sys.getrefcount(entry)
-        values.abandon()
+        values.forget()
         assert log == ["abandon"]
         assert values.peek() is None
         assert sys.getrefcount(entry) == references
@@ -283,3 +283,36 @@ class TestOnExit:
         del task, waiting
         gc.collect()
         assert log == ["Task was destroyed but it is pending!"]
+
+
+def test_threads_whose_loops_die_at_once_clean_up_what_is_dead_and_nothing_else():
+    values = PerLoop(lambda: Value([]))
+    failures = []
+
+    async def use():
+        first = await values.get()
+        await asyncio.sleep(0)
+        assert await values.get() is first
+
+    def kill_loops():
+        try:
+            for _ in range(200):
+                loop = asyncio.new_event_loop()
+                loop.run_until_complete(use())
+                loop.close()
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the test tells it
+            failures.append(failure)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=kill_loops) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert failures == []
+    values.close_dead()
+    assert not values._entries

@@ -195,7 +195,11 @@ async def handles(prodia: Prodia, job: Job) -> None:
     try:
         await prodia.run("t", mode="async", timeout=1)
     except ProdiaTimeoutError as error:
-        assert_type(error.handle, Handle | None)
+        if error.handle is not None:
+            assert_type(error.handle.id, str)
+            assert_type(await error.handle.state(), str)
+            assert_type(await error.handle.wait(timeout=9), str)
+            assert_type(await error.handle.result(Folder("out"), price=True), JobResult)
     Job("t", mode="later")  # type: ignore[arg-type]
     Prodia(polling=Polling(interval=0.5))
     assert_type(await prodia.aclose(drain=30), tuple[Outcome, ...])
