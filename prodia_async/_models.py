@@ -9,7 +9,8 @@ from collections.abc import AsyncIterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
-from msgspec import Struct, field
+import msgspec
+from msgspec import Raw, Struct, field
 
 Content: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | AsyncIterable[bytes]
 """What an input's bytes can come from; a one-shot stream can be sent only once."""
@@ -143,12 +144,8 @@ class Attempt(Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-class JobResult(Struct, frozen=True):
-    """What the service says of a finished job (API reference, Job Result), and its outputs.
-
-    `raw` is the whole decoded JSON, so nothing that the service adds is lost. `id` and `state` are
-    None when the outputs came whole but without a readable job part; `warnings` then tells why.
-    """
+class _ResultFields(Struct, frozen=True):
+    """What a `JobResult` holds; its `raw` may still be JSON."""
 
     type: str
     config: Mapping[str, Any]
@@ -165,6 +162,34 @@ class JobResult(Struct, frozen=True):
     request_id: str | None = None
     warnings: tuple[str, ...] = ()
     raw: Mapping[str, Any] = {}
+
+
+_RAW: Any = vars(_ResultFields)["raw"]
+"""The place of `raw` in an instance, which the property of the same name reads and fills."""
+
+
+class JobResult(_ResultFields, frozen=True):
+    """What the service says of a finished job (API reference, Job Result), and its outputs.
+
+    `raw` is the whole decoded JSON, so nothing that the service adds is lost. `id` and `state` are
+    None when the outputs came whole but without a readable job part; `warnings` then tells why.
+    """
+
+    @property  # type: ignore[misc]  # over an attribute, whose place it reads
+    def raw(self) -> Mapping[str, Any]:
+        """The job result as the service sent it, decoded when it is looked at first."""
+        raw: Mapping[str, Any] | Raw = _RAW.__get__(self)
+        if isinstance(raw, Raw):
+            raw = msgspec.json.decode(raw, type=dict[str, Any])
+            _RAW.__set__(self, raw)
+        return raw
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, JobResult):
+            return NotImplemented
+        return bool(self.raw == other.raw and super().__eq__(other))  # as both are decoded now
+
+    __hash__ = _ResultFields.__hash__
 
     def __repr__(self) -> str:
         state = self.state.current if self.state else None

@@ -23,8 +23,7 @@ from prodia_async._models import Event, EventKind, JobResult, Verdict
 from prodia_async._pacing.attempts import Attempts
 from prodia_async._pacing.clock import Deadline
 from prodia_async._settings import require
-from prodia_async._wire import encode
-from prodia_async._wire.accept import accept_header
+from prodia_async._wire.job import PartHead, accept_header, job_json, new_boundary, plan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -233,21 +232,20 @@ class Run(Live):
     def _at_any_time(self) -> Awaitable[Verdict]:
         if self.job_id is not None:
             return self._collect(self.job_id)
-        job_json = encode.job_json(self.job)
+        body = job_json(self.job)
         self._accept = accept_header(self.job.accept or self._call.target.accept)
-        return self._pace(JsonBody(job_json)) if self.job.inputs == () else self._with_inputs(job_json)
+        return self._pace(JsonBody(body)) if self.job.inputs == () else self._with_inputs(body)
 
-    async def _with_inputs(self, job_json: bytes) -> Verdict:
+    async def _with_inputs(self, job: bytes) -> Verdict:
         inputs = await files.prepare(self.job.inputs, spool=self._call.spool)
         async with OnExit(lambda: _close_all(inputs) if inputs else None):
-            return await self._pace(self._body_of(job_json, inputs))
+            return await self._pace(self._body_of(job, inputs))
 
-    def _body_of(self, job_json: bytes, inputs: list[files.Source]) -> Body:
+    def _body_of(self, job: bytes, inputs: list[files.Source]) -> Body:
         if not inputs:
-            return JsonBody(job_json)
-        heads = [encode.PartHead(source.filename, source.content_type, source.size) for source in inputs]
-        plan = encode.plan(job_json, heads, encode.new_boundary(self._engine.random.randbytes))
-        return MultipartBody(plan, inputs)
+            return JsonBody(job)
+        heads = [PartHead(source.filename, source.content_type, source.size) for source in inputs]
+        return MultipartBody(plan(job, heads, new_boundary(self._engine.random.randbytes)), inputs)
 
     def _pace(self, body: Body) -> Awaitable[Verdict]:
         """Join the line, and send until a verdict is final."""

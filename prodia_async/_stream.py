@@ -16,7 +16,7 @@ from prodia_async._errors import InputError
 from prodia_async._files.targets import Target
 from prodia_async._models import Job, JobResult, OutputInfo
 from prodia_async._run import Run
-from prodia_async._wire import reply as replies
+from prodia_async._wire.result import job_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,8 +203,7 @@ class Stream:
         part = self._handover.job_part
         if part is None:
             return None
-        part = self._redact(part.decode("latin-1")).encode("latin-1")  # the token is ASCII
-        return replies.job_result(replies.read_job(part), self._call.job)
+        return job_result(part, self._call.job, redact=self._redact)
 
     async def open(self) -> Stream:
         """Send the job, and return once the first bytes of an output are there, or the whole reply.

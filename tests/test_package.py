@@ -26,7 +26,6 @@ HEAVY = {
     "ctypes",
     "msgspec",
     "multidict",
-    "multipart",
     "rich",
     "sqlite3",
     "yarl",
@@ -136,7 +135,7 @@ class TestCost:
         modules = loaded("from prodia_async import Prodia", "Prodia()")
         assert "aiohttp" in tops(modules)
         above = modules - aiohttp
-        ours = {"anyio", "msgspec", "multipart", "prodia_async"}
+        ours = {"anyio", "msgspec", "prodia_async"}
         ours |= {"exceptiongroup", "sniffio", "typing_extensions"}  # what anyio needs on older Pythons
         assert {top for top in tops(above) if top not in sys.stdlib_module_names} <= ours
         assert not tops(above) & {"concurrent.futures.process", "ctypes", "multiprocessing", "sqlite3"}

@@ -1,4 +1,4 @@
-"""Decoder and encoder alone, in this process and without a socket, beside the parser below and a copy."""
+"""Decoder and encoder alone, in this process and without a socket, beside a copy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import figures
 import machine
-from multipart import PushMultipartParser
 from rounds import Entry
 
 from prodia_async import Job
 from prodia_async._settings import Limits
-from prodia_async._wire import decode, encode
+from prodia_async._wire import decoder as decoders
+from prodia_async._wire import job as jobs
 
 PIECE = 64 * 1024  # as aiohttp's socket reads come
 SIZES = {"20 KB": 20_000, "300 KB": 300_000, "64 MiB": 64 << 20}
@@ -42,12 +42,11 @@ def measure(rounds: int, log: list[Entry]) -> None:
 
 def _decoder(rounds: int, log: list[Entry]) -> None:
     print(f"\nCPU µs for a reply in pieces of {PIECE // 1024} KiB, and GB/s\n{'':8}", end="")
-    print("".join(f"{name:>34}" for name in ("decoder", "PushMultipartParser alone", "copy")))
+    print("".join(f"{name:>34}" for name in ("decoder", "copy")))
     for name, size in SIZES.items():
         pieces = _reply(size)
         works = {
             "decoder": lambda pieces=pieces: _decoded(pieces),
-            "parser": lambda pieces=pieces: _parsed(pieces),
             "copy": lambda pieces=pieces: _copied(pieces),
         }
         times = _turns(works, rounds)
@@ -77,18 +76,10 @@ def _reply(size: int) -> list[bytes]:
 
 
 def _decoded(pieces: list[bytes]) -> None:
-    decoder = decode.decoder_for(f"multipart/form-data; boundary={BOUNDARY}", Limits())
+    decoder = decoders.decoder_for(f"multipart/form-data; boundary={BOUNDARY}", Limits())
     for piece in pieces:
         decoder.feed(piece)
     decoder.close()
-
-
-def _parsed(pieces: list[bytes]) -> None:
-    parser = PushMultipartParser(BOUNDARY)
-    for piece in pieces:
-        for _ in parser.parse(piece):
-            pass
-    parser.close()
 
 
 def _copied(pieces: list[bytes]) -> None:
@@ -96,10 +87,10 @@ def _copied(pieces: list[bytes]) -> None:
         bytes(memoryview(piece))
 
 
-def _encoded() -> encode.Plan:
-    body = encode.job_json(Job("wire.bytes.v1", CONFIG))
-    heads = [encode.PartHead("input.png", "image/png", 1_000_000)]
-    return encode.plan(body, heads, encode.new_boundary(random.randbytes))
+def _encoded() -> jobs.Plan:
+    body = jobs.job_json(Job("wire.bytes.v1", CONFIG))
+    heads = [jobs.PartHead("input.png", "image/png", 1_000_000)]
+    return jobs.plan(body, heads, jobs.new_boundary(random.randbytes))
 
 
 def _turns(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:

@@ -15,7 +15,6 @@ PACKAGES = (
     "prodia-async",
     "aiohttp",
     "msgspec",
-    "multipart",
     "uvloop",
     "httpx",
     "requests",

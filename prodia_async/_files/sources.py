@@ -23,7 +23,8 @@ from prodia_async._files.bodies import Body, BytesBody, FileBody, PathBody, Read
 from prodia_async._files.hops import hop
 from prodia_async._files.names import numbered
 from prodia_async._files.streams import PipeBody, StreamBody, spooled
-from prodia_async._wire import disposition, media
+from prodia_async._wire import media
+from prodia_async._wire.job import form_data
 
 if TYPE_CHECKING:
     from prodia_async._models import Input
@@ -164,7 +165,7 @@ def _check_names(entries: Sequence[_Entry]) -> None:
     for entry in entries:
         if entry.name is None:
             continue
-        disposition.form_data("input", entry.name)
+        form_data("input", entry.name)
         if entry.name in seen:
             raise InputError(
                 f"{seen[entry.name]} and {entry.label} are both named {entry.name!r}: "

@@ -8,8 +8,8 @@ from prodia_async._http.inflated import plain
 from prodia_async._http.transport import Fault
 from prodia_async._pacing.clock import Clock, Deadline
 from prodia_async._wire import media
-from prodia_async._wire import reply as replies
-from prodia_async._wire.decode import MalformedReplyError
+from prodia_async._wire.decoder import MalformedReplyError
+from prodia_async._wire.result import one_line, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,15 +38,12 @@ async def error_body(reply: Reply, clock: Clock, limits: Limits) -> bytes:
 
 
 def what_it_says(reply: Reply, content_type: str | None, body: bytes, redact: Callable[[str], str]) -> str:
-    """Return what an answer that is no result says, in one line, and something if it says nothing.
-
-    `body` is redacted already: a token that was cut in two could not be found any more.
-    """
+    """Return what an answer that is no result says, in one line, and something if it says nothing."""
     if 300 <= reply.status < 400:  # noqa: PLR2004 - the class of redirects
         place = redact(reply.headers.get("Location", ""))[:200]
         return f"the server answered with a redirect to {place!r}, which is not followed"
     kind = media.split(content_type or "")[0]
-    said = replies.reason(content_type, body)
+    said = reason(content_type, body, redact)
     what = f" with {kind}" if body and media.is_type(kind) else ""
     return redact(said or f"the server answered {reply.status}{what}")
 
@@ -54,4 +51,4 @@ def what_it_says(reply: Reply, content_type: str | None, body: bytes, redact: Ca
 def request_id_of(reply: Reply, redact: Callable[[str], str]) -> str | None:
     """Return the answer's `x-request-id`, in one line: any byte may stand in a header."""
     said = reply.headers.get("x-request-id")
-    return None if said is None else replies.one_line(redact(said))
+    return None if said is None else one_line(redact(said))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,14 +21,12 @@ from prodia_async._loops import shielded
 from prodia_async._models import Verdict
 from prodia_async._pacing.clock import Clock, Deadline
 from prodia_async._settings import Limits, Timeouts
-from prodia_async._wire import reply as replies
-from prodia_async._wire import retry_after, status
-from prodia_async._wire.decode import MalformedReplyError, decoder_for
+from prodia_async._wire.decoder import MalformedReplyError, decoder_for
+from prodia_async._wire.headers import kind_of, may_have_run, retry_after
+from prodia_async._wire.result import failed_result, job_result, kind_of_result, one_line, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from prodia_async._models import Job, JobResult, Output, VerdictKind
+    from prodia_async._models import Job, JobResult, VerdictKind
     from prodia_async._pacing.turns import Permit
 
 _OK = 200
@@ -178,15 +176,14 @@ class Exchange(Struct, frozen=True):
 
     async def _submitted(self, reply: Reply, job: Job, watch: Watch) -> Verdict:
         """Read what the service says of a job that it has taken; without an id it cannot be asked for."""
-        body = self._redacted(await self._submission(reply, watch))
+        body = await self._submission(reply, watch)
         content_type = reply.headers.get("Content-Type")
-        raw = replies.failed_result(content_type, body)
         request_id = self._request_id(reply)
-        result = None if raw is None else _result(raw, job, request_id)
-        if result is None or result.id is None or result.id != replies.one_line(result.id):
-            said = self.redact(replies.reason(content_type, body))
-            reason = "the service took the job, and did not say its id" + (f": {said}" if said else "")
-            return Verdict("malformed", True, reason, status=reply.status, request_id=request_id)
+        result = failed_result(content_type, body, job, request_id=request_id, redact=self.redact)
+        if result is None or result.id is None or result.id != one_line(result.id):
+            said = reason(content_type, body, self.redact)
+            what = "the service took the job, and did not say its id" + (f": {said}" if said else "")
+            return Verdict("malformed", True, what, status=reply.status, request_id=request_id)
         return Verdict("submitted", True, status=reply.status, request_id=request_id, result=result)
 
     async def _submission(self, reply: Reply, watch: Watch) -> bytes:
@@ -216,12 +213,16 @@ class Exchange(Struct, frozen=True):
 
     def _judged(self, job: Job, received: Received, request_id: str | None) -> Verdict:
         """Say what a reply that is whole has brought."""
-        raw = replies.read_job(self._redacted(received.job_part or b""))
-        result = _result(raw, job, request_id, received.outputs())
-        if replies.kind_of_result(result) == "done":
-            return Verdict("done", True, status=200, request_id=request_id, result=result)
-        reason = replies.one_line(self.redact(_failure_of(result)))
-        return Verdict("failed", True, reason, status=200, request_id=request_id, result=result)
+        result = job_result(
+            received.job_part or b"",
+            job,
+            outputs=received.outputs(),
+            request_id=request_id,
+            redact=self.redact,
+        )
+        kind = kind_of_result(result)
+        said = "" if kind == "done" else one_line(self.redact(_failure_of(result)))
+        return Verdict(kind, True, said, status=200, request_id=request_id, result=result)
 
     async def _feed(self, reply: Reply, received: Received, watch: Watch) -> None:
         """Drive the decoder: each piece is stored before the next is asked for."""
@@ -241,30 +242,25 @@ class Exchange(Struct, frozen=True):
 
     async def _refusal(self, reply: Reply, job: Job, permit: Permit, watch: Watch) -> Verdict:
         """Read an answer that is no result; a 429 that came during the upload ends the upload, unread."""
-        wait = retry_after.parse(reply.headers.get("Retry-After"), self.clock.wall())
+        wait = retry_after(reply.headers.get("Retry-After"), self.clock.wall())
         watch.storing()
-        kind = status.kind_of(reply.status)
+        kind = kind_of(reply.status)
         unread = kind == "shed" and not permit.was_sent
-        body = b"" if unread else self._redacted(await error_body(reply, self.clock, self.limits))
+        body = b"" if unread else await error_body(reply, self.clock, self.limits)
         content_type = reply.headers.get("Content-Type")
-        raw = replies.failed_result(content_type, body)
         request_id = self._request_id(reply)
         return Verdict(
             kind,
-            may_have_run=status.may_have_run(reply.status),
+            may_have_run=may_have_run(reply.status),
             reason=what_it_says(reply, content_type, body, self.redact),
             status=reply.status,
             request_id=request_id,
             retry_after=wait,
-            result=None if raw is None else _result(raw, job, request_id),
+            result=failed_result(content_type, body, job, request_id=request_id, redact=self.redact),
         )
 
     def _request_id(self, reply: Reply) -> str | None:
         return request_id_of(reply, self.redact)
-
-    def _redacted(self, body: bytes) -> bytes:
-        """Take the token, which is ASCII, out of what a server says."""
-        return self.redact(body.decode("latin-1")).encode("latin-1")
 
     def _broken(self, fault: Fault, permit: Permit) -> Verdict:
         reason = self.redact(str(fault))
@@ -295,12 +291,6 @@ def _timed_out(watch: Watch, timeouts: Timeouts, permit: Permit) -> Verdict:
         "read": f"nothing came of the reply for Timeouts.idle={timeouts.idle:g} s",
     }[watch.phase]
     return Verdict("timed_out", permit.was_sent, what)
-
-
-def _result(
-    raw: Mapping[str, Any] | None, job: Job, request_id: str | None, outputs: tuple[Output, ...] = ()
-) -> JobResult:
-    return replies.job_result(raw, job, outputs=outputs, attempts=(), request_id=request_id, warnings=())
 
 
 def _failure_of(result: JobResult) -> str:

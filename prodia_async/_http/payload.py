@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from prodia_async._files.sources import Source
     from prodia_async._http.transport import Body, Emit, Progress
-    from prodia_async._wire.encode import Plan
+    from prodia_async._wire.job import Plan
 
 
 class JsonBody:

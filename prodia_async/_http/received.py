@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from prodia_async._errors import OutputError
 from prodia_async._models import Output, OutputInfo
-from prodia_async._wire.decode import Event, JobPart, OutputEnd, OutputStart
+from prodia_async._wire.decoder import Event, JobPart, OutputEnd, OutputStart
 
 if TYPE_CHECKING:
     import pathlib

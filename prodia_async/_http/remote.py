@@ -24,9 +24,10 @@ from prodia_async._loops import OnExit
 from prodia_async._models import Verdict
 from prodia_async._pacing.clock import Clock, Deadline
 from prodia_async._settings import Limits, Timeouts
-from prodia_async._wire import media, retry_after, status
-from prodia_async._wire import reply as replies
-from prodia_async._wire.decode import MalformedReplyError, OutputEnd, OutputStart
+from prodia_async._wire import media
+from prodia_async._wire.decoder import MalformedReplyError, OutputEnd, OutputStart, clean
+from prodia_async._wire.headers import kind_of, retry_after
+from prodia_async._wire.result import job_result, one_line, shown
 
 if TYPE_CHECKING:
     from prodia_async._models import Job, JobResult, VerdictKind
@@ -126,7 +127,7 @@ class Remote(Struct, frozen=True, kw_only=True):
             text = (await answer.whole(_MAX_STATE)).decode("utf-8", "replace").strip().strip("\"'").strip()
             if _is_page(answer.content_type) or not text.isprintable():
                 raise MalformedReplyError("it is no state")
-            return self.redact(text).lower()
+            return str(shown(text, self.redact)).lower()
 
         return await self._ask(f"{_segment(job_id, _ID)}/job.state.current", read)
 
@@ -142,13 +143,13 @@ class Remote(Struct, frozen=True, kw_only=True):
         """Return the result of a job that is over: "done" or "failed". `job` gives what it leaves out."""
 
         async def read(answer: Answer) -> Verdict:
-            body = self._redacted(await answer.whole(self.limits.max_job_part))
+            body = await answer.whole(self.limits.max_job_part)
             request_id = self._request_id(answer.reply)
-            result = _result(body, job, job_id, request_id)
+            result = _over(job_result(body, job, request_id=request_id, redact=self.redact), job_id)
             if _state_of(result) != "failed":
                 return Verdict("done", True, status=_OK, request_id=request_id, result=result)
             said = self.redact(f": {result.error}" if result.error else "")
-            reason = replies.one_line(f"the job failed{said}")
+            reason = one_line(f"the job failed{said}")
             return Verdict("failed", True, reason, status=_OK, request_id=request_id, result=result)
 
         query = "?price=true" if priced else ""
@@ -210,13 +211,13 @@ class Remote(Struct, frozen=True, kw_only=True):
 
     async def _refusal(self, reply: Reply) -> Verdict:
         """Read an answer that is no 200."""
-        wait = retry_after.parse(reply.headers.get("Retry-After"), self.clock.wall())
+        wait = retry_after(reply.headers.get("Retry-After"), self.clock.wall())
         content_type = reply.headers.get("Content-Type")
-        body = self._redacted(await error_body(reply, self.clock, self.limits))
+        body = await error_body(reply, self.clock, self.limits)
         said = what_it_says(reply, content_type, body, self.redact)
         lost = reply.status == _NOT_FOUND
         return Verdict(
-            "lost" if lost else status.kind_of(reply.status),
+            "lost" if lost else kind_of(reply.status),
             may_have_run=True,
             reason=f"the job is expired or unknown: {said}" if lost else said,
             status=reply.status,
@@ -226,10 +227,6 @@ class Remote(Struct, frozen=True, kw_only=True):
 
     def _request_id(self, reply: Reply | None) -> str | None:
         return None if reply is None else request_id_of(reply, self.redact)
-
-    def _redacted(self, body: bytes) -> bytes:
-        """Take the token, which is ASCII, out of what a server says."""
-        return self.redact(body.decode("latin-1")).encode("latin-1")
 
 
 def _segment(text: object, what: str) -> str:
@@ -255,9 +252,8 @@ def _names(body: bytes, most: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _result(body: bytes, job: Job, job_id: str, request_id: str | None) -> JobResult:
-    raw = replies.read_job(body)
-    result = replies.job_result(raw, job, request_id=request_id)
+def _over(result: JobResult, job_id: str) -> JobResult:
+    """Return the result of a job that is over, with its id. Raises MalformedReplyError for any other."""
     state = _state_of(result)
     if state != "failed" and state not in SUCCEEDED:
         raise MalformedReplyError(
@@ -278,6 +274,4 @@ def _content_type(header: str | None) -> str:
     """Return an output's Content-Type as it can be shown and split. Raises MalformedReplyError for a page."""
     if _is_page(header):
         raise MalformedReplyError("the answer is an HTML page instead of an output: a proxy in between?")
-    text = (header or "").strip()
-    is_readable = text.isascii() and text.isprintable() and media.is_type(media.split(text)[0])
-    return text if is_readable else media.OCTETS
+    return clean(header or "")

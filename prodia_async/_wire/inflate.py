@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from prodia_async._wire.parts import MalformedReplyError
+from prodia_async._wire.decoder import MalformedReplyError
 
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 _EITHER = zlib.MAX_WBITS | 32  # a gzip or a zlib header

@@ -95,7 +95,13 @@ def split(header: str) -> tuple[str, dict[str, str]]:
 
     Never raises: what cannot be read is left out, and of a repeated parameter the first counts.
     """
-    kind = header.partition(";")[0]
+    kind, _, rest = header.partition(";")
+    if not rest:
+        return kind.strip().lower(), {}
+    if '"' not in rest and ";" not in rest:  # one parameter, as nearly always
+        key, equals, value = rest.partition("=")
+        words = key.split()
+        return kind.strip().lower(), {words[0].lower(): value.strip()} if equals and len(words) == 1 else {}
     parameters: dict[str, str] = {}
     for key, quoted, plain in _PARAMETER.findall(header, len(kind)):
         parameters.setdefault(key.lower(), _ESCAPE.sub(r"\1", quoted) if quoted else plain.strip())

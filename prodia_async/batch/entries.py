@@ -11,8 +11,7 @@ from msgspec import Struct
 
 from prodia_async._errors import InputError
 from prodia_async._models import Job, Mode
-from prodia_async._wire import encode
-from prodia_async._wire.accept import accept_header
+from prodia_async._wire.job import accept_header, job_json
 from prodia_async.batch.ids import Namer, SeenIds
 from prodia_async.batch.inputs import InputFolder
 
@@ -76,7 +75,7 @@ class Parser:
 
     def __init__(self, folder: Path, *, defaults: Defaults, shard: Shard | None, allow_outside: bool) -> None:
         accept_header(defaults.accept)
-        sent = encode.job_json(Job("any" if defaults.type is None else defaults.type, defaults.config))
+        sent = job_json(Job("any" if defaults.type is None else defaults.type, defaults.config))
         self._config: dict[str, Any] = msgspec.json.decode(sent).get("config", {})
         self._defaults = defaults
         self._shard = shard
@@ -109,7 +108,7 @@ class Parser:
             mode=self._defaults.mode if draft.mode is None else draft.mode,
         )
         if text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW:
-            encode.job_json(job)
+            job_json(job)
         return Entry(line, job, digest[:16], mark)
 
     def _sent(self, draft: Draft) -> _Sent:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prodia_async._errors import InputError
-from prodia_async._wire import encode, media
+from prodia_async._wire import job, media
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ class InputFolder:
             seen = self._look(name, path)
             mark.update(struct.pack("<qq", seen.st_size, seen.st_mtime_ns))
         # Each request meets this check of the names: here it is met before any is sent.
-        encode.plan(b"", [encode.PartHead(path.name, media.OCTETS, None) for path in paths], "")
+        job.plan(b"", [job.PartHead(path.name, media.OCTETS, None) for path in paths], "")
         return paths, mark.digest()[:8]
 
     def _path(self, name: str) -> Path:

@@ -5,11 +5,34 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from prodia_async import Limits
-from prodia_async._wire.parts import PartReader
+from prodia_async._wire.decoder import Event, MultipartDecoder, OutputEnd, OutputStart
 
 BOUNDARY = "b3d4fb976dce6e5d036fa7fb3da645bcfcc56384abb2cb618f8c8bdfd360"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+class EveryPart(MultipartDecoder):
+    """The client's decoder, which here gives every part as an output, whatever its name.
+
+    `names` are their form names, in order.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__(content_type.partition("boundary=")[2], Limits())
+        self.names: list[str | None] = []
+
+    def _read_head(self, data: bytes, position: int, events: list[Event]) -> int:
+        found = super()._read_head(data, position, [])
+        if self._part is not None:
+            head = self._part.head
+            self.names.append(head.name)
+            start = OutputStart(head.filename, head.content_type)
+            self._part = replace(self._part, start=start)
+            events.append(start)
+        return found
 
 
 def read_by_client(
@@ -19,14 +42,17 @@ def read_by_client(
 
     Raises MalformedReplyError.
     """
-    reader = PartReader(content_type.partition("boundary=")[2], Limits())
+    decoder = EveryPart(content_type)
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    events = [event for begin, end in itertools.pairwise(edges) for event in decoder.feed(body[begin:end])]
+    if events or not decoder.is_complete:
+        decoder.close()
     parts: list[list[object]] = []
-    for begin, end in itertools.pairwise(edges):
-        for item in reader.feed(body[begin:end]):
-            if isinstance(item, bytes):
-                parts[-1][3] += item
-            elif item is not None:
-                parts.append([item.name, item.filename, item.content_type, b""])
-    reader.close()
-    return [tuple(part) for part in parts]
+    for event in events:
+        if isinstance(event, bytes):
+            parts[-1][2] += event
+        elif isinstance(event, OutputStart):
+            parts.append([event.filename, event.content_type, b""])
+        else:
+            assert isinstance(event, OutputEnd)
+    return [(name, *part) for name, part in zip(decoder.names, parts, strict=True)]

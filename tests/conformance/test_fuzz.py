@@ -11,12 +11,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from prodia_async import InputError, Job
-from prodia_async._wire import disposition, encode
-from prodia_async._wire.encode import PartHead
+from prodia_async._wire.heads import read_disposition
+from prodia_async._wire.job import PartHead, job_json, plan
+from prodia_async.emulator import names
 from prodia_async.emulator.answer import multipart_answer
 from prodia_async.emulator.form import FormReader
 from prodia_async.emulator.jobs import OutputFile
-from prodia_async.emulator.names import read_disposition
 
 pytestmark = pytest.mark.newest
 
@@ -49,11 +49,11 @@ PARTS = st.lists(st.tuples(UNBROKEN | st.none(), MEDIA, CONTENTS), max_size=4)
 def framed(job, inputs):
     """Return the Content-Type and the body that the client makes of a job and its inputs."""
     heads = [PartHead(name, media, len(content)) for name, (media, content) in inputs.items()]
-    plan = encode.plan(encode.job_json(job), heads, BOUNDARY)
+    frame = plan(job_json(job), heads, BOUNDARY)
     contents = [content for _, content in inputs.values()]
-    body = b"".join(prelude + content for prelude, content in zip(plan.preludes, contents, strict=True))
-    assert plan.size == len(body + plan.tail)
-    return plan.content_type, body + plan.tail
+    body = b"".join(prelude + content for prelude, content in zip(frame.preludes, contents, strict=True))
+    assert frame.size == len(body + frame.tail)
+    return frame.content_type, body + frame.tail
 
 
 @COUNTS
@@ -196,12 +196,12 @@ def test_a_header_of_any_form_is_read_as_go_reads_it(go, count):
         assume(not repeats_or_continues(header))
         head = b"--" + BOUNDARY.encode() + b"\r\nContent-Disposition: " + header + b"\r\n\r\n\r\n--"
         [part] = go.read(CONTENT_TYPE, head + BOUNDARY.encode() + b"--\r\n")["parts"]
-        read = disposition.parse(header)
+        read = read_disposition(header)
         is_form = read is not None and read.kind == "form-data"
         assert (read.name or "" if is_form else "") == part["name"]
         assert base(read.filename if read else None) == part["filename"]
-        assert read_disposition(header).name == part["name"]
+        assert names.read_disposition(header).name == part["name"]
         if part["name"]:
-            assert read_disposition(header).filename == part["filename"]
+            assert names.read_disposition(header).filename == part["filename"]
 
     check()

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prodia_async import Limits
-from prodia_async._wire.decode import JobPart, decoder_for
-from prodia_async._wire.parts import MalformedReplyError
+from prodia_async._wire.decoder import JobPart, MalformedReplyError, decoder_for
 
 pytestmark = pytest.mark.newest
 

@@ -10,10 +10,10 @@ import types
 import pytest
 from support.expect import JOB
 from support.leaks import TOKEN, client
-from support.replies import DONE, Reply, in_json, job, job_part, multipart
+from support.replies import DONE, JOB_ID, PNG, Reply, in_json, job, job_part, multipart, output
 from support.servers import answer, early, hang_up, serving, stall
 
-from prodia_async import InputError, Prodia, ProdiaError, Retry, Timeouts
+from prodia_async import InputError, JobFailedError, Prodia, ProdiaError, Retry, Timeouts
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -119,6 +119,43 @@ async def test_a_result_that_repeats_the_token_is_kept_without_it(way):
             result = (await prodia.submit(JOB)).job
     assert result.config == {"prompt": "a cat", "headers": {"Authorization": "Bearer ***"}}
     assert TOKEN not in repr(result.raw)
+
+
+@pytest.mark.parametrize("token", ["t", "com", '"', "{", "prompt", "completed", "failed"])
+@pytest.mark.parametrize("way", ["run", "stream", "handle"])
+async def test_an_unlucky_token_breaks_nothing_that_the_service_says(token, way):
+    replies = [multipart(job_part(job()), output())]
+    if way == "handle":
+        names = Reply(body=b'["a.png"]')
+        replies = [Reply(body=b"processed"), in_json(200, job("processed")), names, Reply(body=PNG)]
+    async with (
+        serving(*map(answer, replies)) as server,
+        Prodia(token=token, base_url=server.base_url) as prodia,
+    ):
+        if way == "run":
+            result = await prodia.run(JOB)
+        elif way == "stream":
+            async with prodia.stream(JOB) as stream:
+                assert [b"".join([piece async for piece in each]) async for each in stream] == [PNG]
+                result = stream.result
+        else:
+            result = await prodia.handle(JOB_ID).result()
+    assert result.state.current == ("processed" if way == "handle" else "completed")
+    assert result.raw["config"] == {"prompt": "a cat".replace(token, "***")} == result.config
+    assert result.metrics.elapsed == 5.138920783996582
+    assert [one.size for one in result.outputs] == [len(PNG)]
+
+
+@pytest.mark.parametrize("token", ["t", "failed", "error", ":"])
+async def test_an_unlucky_token_hides_no_failure(token):
+    failed = multipart(job_part(job("failed", error="boom")))
+    async with (
+        serving(answer(failed)) as server,
+        Prodia(token=token, base_url=server.base_url) as prodia,
+    ):
+        with pytest.raises(JobFailedError) as caught:
+            await prodia.run(JOB)
+    assert (caught.value.result.state.current, caught.value.result.error) == ("failed", "boom")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,12 @@ class TestState:
         assert (request.method, request.target) == ("GET", f"/v2/job/async/{JOB_ID}/job.state.current")
         assert (request.headers["authorization"], request.headers["x-own"]) == (f"Bearer {TOKEN}", "1")
 
+    @pytest.mark.parametrize("token", ["e", "d", "failed", "Processed"])
+    @pytest.mark.parametrize("state", ["processed", "failed"])
+    async def test_no_token_changes_a_state_that_ends_the_job(self, token, state):
+        async with asking(answer(Reply(body=state.title().encode())), token=token) as (remote, _):
+            assert await remote.state(JOB_ID) == state
+
     async def test_the_connection_is_kept(self):
         async with asking(answer(Reply(body=b"processing"))) as (remote, server):
             await remote.state(JOB_ID)

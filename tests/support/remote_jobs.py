@@ -221,14 +221,14 @@ def received(limits=LIMITS):
 
 
 @contextlib.asynccontextmanager
-async def asking(*script, clock=None, timeouts=TIMEOUTS):
+async def asking(*script, clock=None, timeouts=TIMEOUTS, token=TOKEN):
     """Run a server that follows the script, and what asks it each question once."""
     async with serving(*script) as server, connected() as transport:
         remote = Remote(
             transport=transport,
             url=f"{server.base_url}/v2/job/async",
             headers={"x-own": "1"},
-            redact=Token(TOKEN).redact,
+            redact=Token(token).redact,
             clock=clock or FakeClock(),
             timeouts=timeouts,
             limits=LIMITS,

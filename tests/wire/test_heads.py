@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prodia_async import InputError
-from prodia_async._wire import disposition
-from prodia_async._wire.disposition import Disposition
+from prodia_async._wire.heads import Disposition, read_disposition
+from prodia_async._wire.job import form_data
 
 HARD_NAMES = [
     *(
@@ -38,11 +38,11 @@ HARD_NAMES = [
 
 @pytest.mark.parametrize("name", HARD_NAMES)
 def test_a_hard_name_comes_back_as_it_went(name):
-    assert disposition.parse(disposition.form_data("input", name)) == Disposition("form-data", "input", name)
+    assert read_disposition(form_data("input", name)) == Disposition("form-data", "input", name)
 
 
 def test_the_bytes_are_those_that_gos_writer_writes():
-    assert disposition.form_data("input", 'a"b\\é%.png') == (
+    assert form_data("input", 'a"b\\é%.png') == (
         b'form-data; name="input"; filename="a\\"b\\\\\xc3\xa9%.png"'
     )
 
@@ -63,7 +63,7 @@ def test_the_bytes_are_those_that_gos_writer_writes():
 )
 def test_a_name_that_cannot_travel_is_refused(name, why):
     with pytest.raises(InputError, match=why):
-        disposition.form_data("input", name)
+        form_data("input", name)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_name_that_cannot_travel_is_refused(name, why):
     ],
 )
 def test_reading_by_gos_rule(raw, kind, name, filename):
-    assert disposition.parse(raw) == Disposition(kind, name, filename)
+    assert read_disposition(raw) == Disposition(kind, name, filename)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_reading_by_gos_rule(raw, kind, name, filename):
     ],
 )
 def test_unreadable_is_none(raw):
-    assert disposition.parse(raw) is None
+    assert read_disposition(raw) is None
 
 
 @settings(max_examples=200, deadline=None)
@@ -123,5 +123,5 @@ def test_unreadable_is_none(raw):
     )
 )
 def test_never_raises(pieces):
-    found = disposition.parse(b"form-data; " + b"".join(pieces))
+    found = read_disposition(b"form-data; " + b"".join(pieces))
     assert found is None or found.kind == "form-data"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prodia_async._wire import retry_after
+from prodia_async._wire import headers
 
 NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
 
@@ -33,7 +33,7 @@ NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
     ],
 )
 def test_a_sensible_value(value, seconds):
-    assert retry_after.parse(value, NOW) == seconds
+    assert headers.retry_after(value, NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -45,15 +45,44 @@ def test_a_sensible_value(value, seconds):
     ],
 )
 def test_a_senseless_value(value):
-    assert retry_after.parse(value, NOW) is None
+    assert headers.retry_after(value, NOW) is None
 
 
 def test_minus_zero_is_zero():
-    assert math.copysign(1, retry_after.parse("-0", NOW)) == 1
+    assert math.copysign(1, headers.retry_after("-0", NOW)) == 1
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="0123456789.,:-+eE SunNovGMT/naif\x00é", max_size=40))
 def test_never_raises_nor_gives_what_cannot_be_waited_for(value):
-    seconds = retry_after.parse(value, NOW)
+    seconds = headers.retry_after(value, NOW)
     assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "ran"),
+    [
+        (200, "done", True),
+        (201, "refused", True),
+        (0, "refused", True),
+        (101, "refused", True),
+        (300, "refused", False),
+        (301, "refused", False),
+        (400, "refused", False),
+        (401, "refused", False),
+        (404, "refused", False),
+        (413, "refused", False),
+        (499, "refused", False),
+        (429, "shed", False),
+        (500, "server_error", True),
+        (502, "server_error", True),
+        (503, "server_error", False),
+        (504, "server_error", True),
+        (599, "server_error", True),
+        (600, "refused", True),
+        (999, "refused", True),
+    ],
+)
+def test_each_status_has_its_verdict(code, kind, ran):
+    assert headers.kind_of(code) == kind
+    assert headers.may_have_run(code) is ran

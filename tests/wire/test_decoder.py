@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prodia_async import Limits
-from prodia_async._wire import decode
-from prodia_async._wire.decode import JobPart, MalformedReplyError, OutputEnd, OutputStart
+from prodia_async._wire import decoder as decoders
+from prodia_async._wire.decoder import JobPart, MalformedReplyError, OutputEnd, OutputStart
 
 B = "b3d4fb976dce6e5d036fa7fb3da645bcfcc56384abb2cb618f8c8bdfd360"
 MULTIPART = f"multipart/form-data; boundary={B}"
@@ -50,7 +50,7 @@ def decoded(
     pieces: list[bytes], content_type: str | None = MULTIPART, limits: Limits | None = None
 ) -> list | str:
     try:
-        decoder = decode.decoder_for(content_type, limits or Limits())
+        decoder = decoders.decoder_for(content_type, limits or Limits())
         events = [event for piece in pieces for event in decoder.feed(piece)]
         return merged(events + decoder.close())
     except MalformedReplyError:
@@ -170,7 +170,7 @@ def test_every_split_of_a_good_reply_gives_the_same_events(case):
 def test_every_split_of_a_bad_reply_gives_the_same_verdict(case):
     reply, why = BAD[case]
     assert verdict(reply) == MALFORMED
-    decoder = decode.decoder_for(MULTIPART, Limits())
+    decoder = decoders.decoder_for(MULTIPART, Limits())
     with pytest.raises(MalformedReplyError, match=why):
         decoder.feed(reply) + decoder.close()
 
@@ -189,11 +189,11 @@ def test_a_quoted_boundary():
 @pytest.mark.parametrize("boundary", ["", '""', "é", '"a\nb"', "x" * 71, '"ends in space "', "\udcff"])
 def test_an_impossible_boundary_is_refused(boundary):
     with pytest.raises(MalformedReplyError, match="boundary cannot be"):
-        decode.decoder_for(f"multipart/form-data; boundary={boundary}", Limits())
+        decoders.decoder_for(f"multipart/form-data; boundary={boundary}", Limits())
 
 
 def test_chunks_pass_uncopied_and_the_end_is_left_alone():
-    decoder = decode.decoder_for(MULTIPART, Limits())
+    decoder = decoders.decoder_for(MULTIPART, Limits())
     decoder.feed(body(part("output", b"", "a.png"))[: -len(B) - 8])
     chunk = b"\0" * 65536
     assert decoder.feed(chunk)[0] is chunk
@@ -223,7 +223,7 @@ class TestDirect:
     @pytest.mark.parametrize("header", ["text/html; charset=utf-8", "application/xhtml+xml"])
     def test_a_web_page_is_no_output(self, header):
         with pytest.raises(MalformedReplyError, match="HTML page"):
-            decode.decoder_for(header, Limits())
+            decoders.decoder_for(header, Limits())
 
 
 class TestJson:
@@ -268,7 +268,7 @@ class TestLimits:
         assert verdict(body(JOB_PART), limits=Limits(max_header=size - 1)) == MALFORMED
 
     def test_endless_headers_are_cut_off_early(self):
-        decoder = decode.decoder_for(MULTIPART, Limits(max_header=1000))
+        decoder = decoders.decoder_for(MULTIPART, Limits(max_header=1000))
         decoder.feed(f"--{B}\r\n".encode())
         with pytest.raises(MalformedReplyError, match="exceed 1000 bytes"):
             list(map(decoder.feed, [b"X-Line: 12345678901234567890\r\n"] * 60))
@@ -299,7 +299,7 @@ class TestLimits:
             assert decoded(pieces) == (MALFORMED if excess else [JobPart(JOB)])
 
     def test_an_endless_preamble_is_cut_off(self):
-        decoder = decode.decoder_for(MULTIPART, Limits())
+        decoder = decoders.decoder_for(MULTIPART, Limits())
         with pytest.raises(MalformedReplyError, match="does not begin"):
             list(map(decoder.feed, [b"x" * 1024] * 100))
 
@@ -340,3 +340,40 @@ def test_a_mutated_reply_gets_one_verdict_and_no_other_error(edits, chance: rand
     for _ in range(10):
         marks = sorted(chance.randrange(len(reply) + 1) for _ in range(chance.randrange(1, 6)))
         assert decoded([reply[a:b] for a, b in zip([0, *marks], [*marks, len(reply)], strict=True)]) == found
+
+
+def test_an_object_is_read_with_all_it_holds():
+    assert decoders.read_json(b' {"a": {"b": [1, null]}}\n') == {"a": {"b": [1, None]}}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"7", b"{", b'{"a": NaN}', b'"\xff"', b'{"a": 1e999}', b"[" * 100_000]
+)
+def test_anything_else_is_none(body):
+    assert decoders.read_json(body) is None
+
+
+@pytest.mark.parametrize(("begin", "end"), [(b'{"a":', b"}"), (b"[", b"]"), (b"[0, ", b', "}{"]')])
+def test_what_is_nested_too_deep_is_none(begin, end):
+    """It could be read, but not be put into a record, or not be read from there again."""
+
+    def nested(levels):
+        return b'{"config":' + begin * (levels - 1) + b"1" + end * (levels - 1) + b"}"
+
+    assert decoders.read_json(nested(100)) is not None
+    assert [decoders.read_json(nested(levels)) for levels in (101, 400, 4000)] == [None] * 3
+
+
+def test_what_is_wide_is_read():
+    wide = b'{"config": [' + b",".join([b'{"a": [1]}'] * 5000) + b"]}"
+    assert len(decoders.read_json(wide)["config"]) == 5000
+    text = b'{"error": "' + b"[{" * 5000 + b'"}'
+    assert decoders.read_json(text) == {"error": "[{" * 5000}
+
+
+@pytest.mark.parametrize(
+    ("value", "result"),
+    [({"state": None}, True), ({"id": "x"}, True), ({"type": "t"}, False), ({}, False), (None, False)],
+)
+def test_a_job_result_says_its_state_or_its_id(value, result):
+    assert decoders.is_result(value) is result

@@ -1,4 +1,4 @@
-"""Requests as bytes: the job as JSON, and the frame of a multipart body (API reference, Job Input Data).
+"""A job as bytes: its JSON, the Accept header, and the frame of a multipart body (API reference).
 
 The frame holds everything but the inputs' content, so that a request can be sent again with fresh content
 and its exact size is known beforehand.
@@ -15,14 +15,18 @@ import msgspec
 from msgspec import Struct
 
 from prodia_async._errors import InputError
-from prodia_async._wire import disposition, media
+from prodia_async._wire import media
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from prodia_async._models import Job
 
 _MAX_DEPTH = 200
+_KEYS = frozenset((str,))
+_SCALARS = frozenset((str, int, bool, type(None)))
+_CONTAINERS = frozenset((dict, list, tuple))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD = re.compile(r"[\x20-\x7e]+")
 
 
@@ -46,10 +50,28 @@ class Plan(Struct, frozen=True):
     size: int | None
 
 
+def accept_header(media_type: str | None) -> str:
+    """Ask for a multipart answer, so that the job result always comes, with the first output as `media_type`.
+
+    The type stands after a semicolon, as the API reference writes it (Content Negotiation). Raises InputError
+    unless it has the form `type/subtype`.
+    """
+    if media_type is None:
+        return "multipart/form-data"
+    if not media.is_type(media_type):
+        raise InputError(f"accept must be a media type such as 'image/png', not {media_type!r}")
+    return f"multipart/form-data; {media_type}"
+
+
 def job_json(job: Job) -> bytes:
     """Return the job configuration as JSON; raises InputError naming what JSON cannot say."""
     kind: object = job.type  # what a caller without a type checker gave
     config: object = job.config
+    if type(kind) is str and kind and type(config) is dict and _is_plain(config, 0):
+        try:
+            return msgspec.json.encode({"type": kind, "config": config} if config else {"type": kind})
+        except (TypeError, ValueError, RecursionError):
+            pass  # the careful way finds the words
     if not isinstance(kind, str) or not kind:
         raise InputError(f"a job's type must be a text such as 'inference.ping.v1', not {kind!r}")
     if not isinstance(config, Mapping):
@@ -63,8 +85,30 @@ def job_json(job: Job) -> bytes:
         raise InputError(f"the job's config cannot be written as JSON: {exc}") from None
 
 
+def _is_plain(value: dict[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> bool:
+    """Tell whether JSON can say all of `value` as it is, but for text, which the encoder checks itself.
+
+    msgspec alone would write NaN as null, bytes as base64, and a key 1 as "1".
+    """
+    if depth >= _MAX_DEPTH:
+        return False
+    items: Iterable[Any] = value
+    if type(value) is dict:
+        if not _KEYS.issuperset(map(type, value)):
+            return False
+        items = value.values()
+    for item in items:
+        kind = type(item)
+        if kind is float:
+            if not math.isfinite(item):
+                return False
+        elif kind not in _SCALARS and not (kind in _CONTAINERS and _is_plain(item, depth + 1)):
+            return False
+    return True
+
+
 def _plain(value: Any, path: str, depth: int) -> Any:
-    """Return `value` in JSON's own types. msgspec alone would write NaN as null and bytes as base64."""
+    """Return a copy of `value` in JSON's own types, or say what in it JSON cannot say, and where."""
     if depth > _MAX_DEPTH:
         raise InputError(f"{path[:80]}... is nested too deeply for JSON, or contains itself")
     if value is None or isinstance(value, bool):
@@ -115,26 +159,43 @@ def plan(job: bytes, parts: Sequence[PartHead], boundary: str) -> Plan:
         preludes.append(pending + separator + _head("input", part.filename, part.content_type))
         pending = b""
     tail = pending + separator + b"--\r\n"
-    return Plan(
-        f"multipart/form-data; boundary={boundary}", tuple(preludes), tail, _size(preludes, tail, parts)
-    )
+    frame = sum(map(len, preludes)) + len(tail)
+    sizes = [part.size for part in parts if part.size is not None]
+    size = frame + sum(sizes) if len(sizes) == len(parts) else None
+    return Plan(f"multipart/form-data; boundary={boundary}", tuple(preludes), tail, size)
 
 
 def _head(name: str, filename: str, content_type: str) -> bytes:
     if not _FIELD.fullmatch(content_type) or not media.is_type(media.split(content_type)[0]):
         raise InputError(f"the media type of {filename!r} cannot be {content_type!r}")
-    value = disposition.form_data(name, filename)
+    value = form_data(name, filename)
     kind = content_type.encode("ascii")
     return b"\r\nContent-Disposition: " + value + b"\r\nContent-Type: " + kind + b"\r\n\r\n"
 
 
-def _size(preludes: Sequence[bytes], tail: bytes, parts: Sequence[PartHead]) -> int | None:
-    total = sum(map(len, preludes)) + len(tail)
-    for part in parts:
-        if part.size is None:
-            return None
-        total += part.size
-    return total
+def form_data(name: str, filename: str) -> bytes:
+    """Return the Content-Disposition value of a part called `name` that carries the file `filename`.
+
+    By Go's rule, as `heads` reads it: quote and backslash are escaped, and names are UTF-8. Raises InputError
+    for a file name that would not arrive as it is.
+    """
+    return b'form-data; name="' + _quoted(name, "part") + b'"; filename="' + _quoted(filename, "file") + b'"'
+
+
+def _quoted(name: str, what: str) -> bytes:
+    if not name:
+        raise InputError(f"a {what} name cannot be empty")
+    if _CONTROL.search(name):
+        raise InputError(f"the {what} name {name!r} holds a control character: rename it")
+    if "/" in name:
+        raise InputError(
+            f"the {what} name {name!r} holds a directory, which the service strips: give the base name"
+        )
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the {what} name {name!r} is not Unicode text: rename it") from None
+    return raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
 def new_boundary(randbytes: Callable[[int], bytes]) -> str:

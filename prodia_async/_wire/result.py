@@ -1,4 +1,4 @@
-"""What a reply says: the job result, leniently, and the reason in an error's body."""
+"""What a reply says: the job result, typed where it is as expected, and the reason in an error's body."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import contextlib
 import math
 import re
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec import Meta, Raw, Struct
 
-from prodia_async._models import Attempt, Job, JobResult, JobState, Metrics, Output, Price, VerdictKind
+from prodia_async._models import Job, JobResult, JobState, Metrics, Output, Price, VerdictKind
 from prodia_async._settings import Limits
 from prodia_async._wire import media
-from prodia_async._wire.decode import MalformedReplyError, MultipartDecoder
-from prodia_async._wire.job_json import is_result, read_job
+from prodia_async._wire.decoder import MalformedReplyError, MultipartDecoder, is_result, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-__all__ = ["failed_result", "job_result", "kind_of_result", "one_line", "read_job", "reason"]
+    from collections.abc import Callable, Mapping
 
 _MAX_REASON = 500
 _MAX_TEXT = 16 * 1024  # of a text or web page, as much as is searched for a reason
+_MANY_BRACKETS = 100
+"""So many levels at most are read; fewer brackets cannot make more."""
+_STATES = frozenset(("completed", "processed", "failed"))
 _NO_METRICS = Metrics()
 _NO_JOB = "the reply held no readable job result: the job's id, state and metrics are unknown"
 
@@ -34,47 +35,124 @@ _INVISIBLE = re.compile(
 _TAG = re.compile(r"<[^<>]*>?")
 _CUT_JSON = re.compile(r'"(?:error|message)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
 
+_Text = Annotated[str, Meta(min_length=1)]
+_Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class _State(Struct, forbid_unknown_fields=True):
+    current: _Text
+    history: Any = None
+
+
+class _Metrics(Struct, forbid_unknown_fields=True):
+    elapsed: float | None = None
+    ips: float | None = None
+
+
+class _Price(Struct, forbid_unknown_fields=True):
+    dollars: float
+    product: _Text | None = None
+
+
+class _Expected(Struct, forbid_unknown_fields=True):
+    """A job result as the API reference has it. Nothing is skipped, so `raw` can be read from it later."""
+
+    type: _Text
+    id: _Text
+    state: _State
+    config: dict[str, Any] | None = None
+    metrics: _Metrics | None = None
+    price: _Price | None = None
+    created_at: _Moment | None = None
+    updated_at: _Moment | None = None
+    expires_at: _Moment | None = None
+    error: _Text | None = None
+
 
 def job_result(
-    raw: Mapping[str, Any] | None,
+    body: bytes,
     job: Job,
     *,
-    outputs: Sequence[Output] = (),
-    attempts: Sequence[Attempt] = (),
+    outputs: tuple[Output, ...] = (),
     request_id: str | None = None,
-    warnings: Sequence[str] = (),
+    redact: Callable[[str], str] = str,
 ) -> JobResult:
-    """Make a job result out of its JSON, `raw`, which is kept whole (API reference, Job Result).
+    """Make a job result out of its JSON, which is kept whole as `raw` (API reference, Job Result).
 
-    Never raises: a field that is missing or of a wrong type becomes None, type and config those of `job`.
-    Without `raw` a warning says what is missing.
+    Never raises: a field that is missing or of a wrong type becomes None, type and config those of `job`. Of
+    a `body` that holds no JSON object a warning says what is missing. `redact` takes the token out of texts.
     """
-    found = raw or {}
-    config = found.get("config")
+    text = body.decode("latin-1")
+    # The token is ASCII: where it does not stand as it is, only an escape can hide it.
+    if "\\" in text or redact(text) != text or text.count("{") + text.count("[") > _MANY_BRACKETS:
+        return _lenient_result(read_json(body), job, outputs, request_id, redact)
+    try:
+        found = msgspec.json.decode(body, type=_Expected)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _lenient_result(read_json(body), job, outputs, request_id, redact)
+    state, metrics, price = found.state, found.metrics, found.price
     return JobResult(
-        type=_text(found.get("type")) or job.type,
+        type=found.type,
+        config=job.config if found.config is None else found.config,
+        id=found.id,
+        state=JobState(state.current, state.history),
+        metrics=_NO_METRICS if metrics is None else Metrics(metrics.elapsed, metrics.ips),
+        price=None if price is None else Price(price.dollars, price.product),
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+        expires_at=found.expires_at,
+        error=found.error,
+        outputs=outputs,
+        request_id=request_id,
+        raw=Raw(body),  # type: ignore[arg-type]  # JobResult reads it when it is looked at
+    )
+
+
+def _lenient_result(
+    found: Mapping[str, Any] | None,
+    job: Job,
+    outputs: tuple[Output, ...],
+    request_id: str | None,
+    redact: Callable[[str], str],
+) -> JobResult:
+    """Make a job result field by field: texts are those that may be shown, numbers and times as they came."""
+    found = found or {}
+    texts = shown(found, redact)
+    config = texts.get("config")
+    return JobResult(
+        type=_text(texts.get("type")) or job.type,
         config=config if isinstance(config, dict) else job.config,
-        id=_text(found.get("id")),
-        state=_state(found.get("state")),
+        id=_text(texts.get("id")),
+        state=_state(texts.get("state")),
         metrics=_metrics(found.get("metrics")),
-        price=_price(found.get("price")),
+        price=_price(texts.get("price")),
         created_at=_moment(found.get("created_at")),
         updated_at=_moment(found.get("updated_at")),
         expires_at=_moment(found.get("expires_at")),
-        error=_text(found.get("error")),
-        outputs=tuple(outputs),
-        attempts=tuple(attempts),
+        error=_text(texts.get("error")),
+        outputs=outputs,
         request_id=request_id,
-        warnings=tuple(warnings) if found else (*warnings, _NO_JOB),
-        raw=found,
+        warnings=() if found else (_NO_JOB,),
+        raw=texts,
     )
+
+
+def shown(value: Any, redact: Callable[[str], str]) -> Any:
+    """Return JSON with all its texts redacted; keys and states are the API's words, whatever the token is."""
+    if isinstance(value, str):
+        return value if value.lower() in _STATES else redact(value)
+    if isinstance(value, dict):
+        return {key: shown(item, redact) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shown(item, redact) for item in value]
+    return value
 
 
 def kind_of_result(result: JobResult) -> VerdictKind:
     """Return the verdict on a synchronous result: "done" if completed, or if nothing is known of it."""
-    if not result.raw:
-        return "done"
-    return "done" if result.state is not None and result.state.current == "completed" else "failed"
+    if result.state is not None:
+        return "done" if result.state.current == "completed" else "failed"
+    return "failed" if result.raw else "done"
 
 
 def _text(value: Any) -> str | None:
@@ -118,33 +196,41 @@ def _moment(value: Any) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-def reason(content_type: str | None, body: bytes) -> str:
+def reason(content_type: str | None, body: bytes, redact: Callable[[str], str] = str) -> str:
     """Return what an error's body says, as one line of at most 500 characters; "" where it says nothing.
 
     Reads JSON, the job part of a multipart body (also one that breaks off), text and web pages. Never raises,
-    and lets no control character through.
+    and lets no control character through. `redact` takes the token out, before anything is cut.
     """
     kind = media.split(content_type or "")[0]
     if kind.startswith("multipart/"):
         body, kind = _job_part(content_type or "", body), "application/json"
     if kind.startswith(("image/", "video/", "audio/")) or b"\0" in body[:_MAX_TEXT]:
         return ""
-    found = read_job(body)
+    found = read_json(body)
     if found is not None:
-        return one_line(_json_reason(found))
-    text = body[:_MAX_TEXT].decode("utf-8", "replace").strip()
+        return one_line(redact(_json_reason(shown(found, redact))))
+    text = redact(body.decode("utf-8", "replace"))[:_MAX_TEXT].strip()
     if kind in ("text/html", "application/xhtml+xml") or text.startswith("<"):
-        return one_line(_html_reason(text))
+        return one_line(redact(_html_reason(text)))
     cut = _CUT_JSON.search(text) if text.startswith("{") else None
-    return one_line(_unescaped(cut.group(1)) if cut else text)
+    return one_line(redact(_unescaped(cut.group(1))) if cut else text)
 
 
-def failed_result(content_type: str | None, body: bytes) -> dict[str, Any] | None:
+def failed_result(
+    content_type: str | None,
+    body: bytes,
+    job: Job,
+    *,
+    request_id: str | None = None,
+    redact: Callable[[str], str] = str,
+) -> JobResult | None:
     """Return the job result inside an error's body, JSON or multipart; None where there is none."""
     if media.split(content_type or "")[0].startswith("multipart/"):
         body = _job_part(content_type or "", body)
-    found = read_job(body)
-    return found if is_result(found) else None
+    if not is_result(read_json(body)):
+        return None
+    return job_result(body, job, request_id=request_id, redact=redact)
 
 
 def _job_part(content_type: str, body: bytes) -> bytes:
@@ -155,7 +241,7 @@ def _job_part(content_type: str, body: bytes) -> bytes:
         return b""
     with contextlib.suppress(MalformedReplyError):  # what came before the fault still tells the reason
         decoder.feed(body)
-    return decoder.job_so_far
+    return bytes(decoder.job_so_far)
 
 
 def _json_reason(value: dict[str, Any]) -> str:
@@ -201,6 +287,8 @@ def _html_reason(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Cut other people's text to what any terminal or log shows as it is, at most 500 characters of it."""
+    if len(text) <= _MAX_REASON and text.isprintable() and "  " not in text:
+        return text.strip()
     cut = text[:_MAX_TEXT]
     line = " ".join("".join(char if char.isprintable() else " " for char in cut).split())
     return line if len(line) <= _MAX_REASON else line[: _MAX_REASON - 1].rstrip() + "…"

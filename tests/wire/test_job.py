@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prodia_async import InputError, Job, Limits
-from prodia_async._wire import decode, encode
-from prodia_async._wire.encode import PartHead
+from prodia_async._wire import decoder as decoders
+from prodia_async._wire.job import PartHead, Plan, accept_header, job_json, new_boundary, plan
 
 BOUNDARY = "0" * 60
 
@@ -50,15 +50,15 @@ def read_by_gos_rule(body: bytes, boundary: str) -> list[tuple[str, str, str, by
     return parts
 
 
-def assemble(plan: encode.Plan, contents: list[bytes]) -> bytes:
+def assemble(planned: Plan, contents: list[bytes]) -> bytes:
     return (
-        b"".join(prelude + content for prelude, content in zip(plan.preludes, contents, strict=True))
-        + plan.tail
+        b"".join(prelude + content for prelude, content in zip(planned.preludes, contents, strict=True))
+        + planned.tail
     )
 
 
 def test_the_configuration_is_left_out_when_empty():
-    assert encode.job_json(Job("inference.ping.v1")) == b'{"type":"inference.ping.v1"}'
+    assert job_json(Job("inference.ping.v1")) == b'{"type":"inference.ping.v1"}'
 
 
 def test_every_kind_of_json_value():
@@ -72,7 +72,7 @@ def test_every_kind_of_json_value():
         "l": (1, [2]),
         "m": Mode.FAST,
     }
-    body = encode.job_json(Job("t", types.MappingProxyType(config)))
+    body = job_json(Job("t", types.MappingProxyType(config)))
     assert json.loads(body) == {"type": "t", "config": {**config, "l": [1, [2]], "m": "fast"}}
 
 
@@ -102,17 +102,17 @@ def endless():
 )
 def test_what_json_cannot_say_is_named(job, why):
     with pytest.raises(InputError, match=why):
-        encode.job_json(job)
+        job_json(job)
 
 
 def test_the_job_part_comes_first_and_the_size_is_exact():
     job = b'{"type":"t"}'
-    plan = encode.plan(
+    planned = plan(
         job, [PartHead("a.jpg", "image/jpeg", 3), PartHead("b.txt", "text/plain; x=1", 0)], BOUNDARY
     )
-    body = assemble(plan, [b"abc", b""])
-    assert plan.content_type == f"multipart/form-data; boundary={BOUNDARY}"
-    assert plan.size == len(body)
+    body = assemble(planned, [b"abc", b""])
+    assert planned.content_type == f"multipart/form-data; boundary={BOUNDARY}"
+    assert planned.size == len(body)
     assert read_by_gos_rule(body, BOUNDARY) == [
         ("job", "job.json", "application/json", job),
         ("input", "a.jpg", "image/jpeg", b"abc"),
@@ -121,33 +121,33 @@ def test_the_job_part_comes_first_and_the_size_is_exact():
 
 
 def test_a_body_without_inputs_is_whole_in_its_tail():
-    plan = encode.plan(b"{}", [], BOUNDARY)
-    assert plan.preludes == ()
-    assert plan.size == len(plan.tail)
-    assert read_by_gos_rule(plan.tail, BOUNDARY) == [("job", "job.json", "application/json", b"{}")]
+    planned = plan(b"{}", [], BOUNDARY)
+    assert planned.preludes == ()
+    assert planned.size == len(planned.tail)
+    assert read_by_gos_rule(planned.tail, BOUNDARY) == [("job", "job.json", "application/json", b"{}")]
 
 
 def test_one_unknown_size_makes_the_whole_unknown():
     heads = [PartHead("a", "image/png", 1), PartHead("b", "image/png", None)]
-    assert encode.plan(b"{}", heads, BOUNDARY).size is None
+    assert plan(b"{}", heads, BOUNDARY).size is None
 
 
 def test_two_inputs_of_one_name_are_refused():
     with pytest.raises(InputError, match=r"two inputs are called 'a\.png'"):
-        encode.plan(b"{}", [PartHead("a.png", "image/png", 1)] * 2, BOUNDARY)
+        plan(b"{}", [PartHead("a.png", "image/png", 1)] * 2, BOUNDARY)
 
 
 @pytest.mark.parametrize("kind", ["", "png", "image/png\r\nX: y", "image/pñg", "image/png; a=\n"])
 def test_a_media_type_that_would_break_the_frame_is_refused(kind):
     with pytest.raises(InputError, match="media type"):
-        encode.plan(b"{}", [PartHead("a.png", kind, 1)], BOUNDARY)
+        plan(b"{}", [PartHead("a.png", kind, 1)], BOUNDARY)
 
 
 def test_a_boundary_is_60_hex_digits():
     chance = random.Random(7)
-    boundary = encode.new_boundary(chance.randbytes)
+    boundary = new_boundary(chance.randbytes)
     assert len(boundary) == 60
-    assert bytes.fromhex(boundary) != bytes.fromhex(encode.new_boundary(chance.randbytes))
+    assert bytes.fromhex(boundary) != bytes.fromhex(new_boundary(chance.randbytes))
 
 
 names = st.text(
@@ -160,9 +160,9 @@ names = st.text(
 @given(st.dictionaries(names, st.binary(max_size=200), max_size=4))
 def test_what_is_encoded_reaches_a_reader_by_gos_rule(inputs):
     heads = [PartHead(name, "image/png", len(content)) for name, content in inputs.items()]
-    plan = encode.plan(b"{}", heads, BOUNDARY)
-    body = assemble(plan, list(inputs.values()))
-    assert plan.size == len(body)
+    planned = plan(b"{}", heads, BOUNDARY)
+    body = assemble(planned, list(inputs.values()))
+    assert planned.size == len(body)
     assert read_by_gos_rule(body, BOUNDARY)[1:] == [("input", n, "image/png", c) for n, c in inputs.items()]
 
 
@@ -170,13 +170,13 @@ def test_what_is_encoded_reaches_a_reader_by_gos_rule(inputs):
 @given(st.dictionaries(names, st.binary(max_size=200), max_size=4), st.integers(1, 50))
 def test_what_is_encoded_comes_back_through_the_decoder(outputs, step):
     heads = [PartHead(name, "image/png", len(content)) for name, content in outputs.items()]
-    plan = encode.plan(b"{}", heads, BOUNDARY)
-    body = assemble(plan, list(outputs.values())).replace(b'name="input"', b'name="output"')
-    decoder = decode.decoder_for(plan.content_type, Limits())
+    planned = plan(b"{}", heads, BOUNDARY)
+    body = assemble(planned, list(outputs.values())).replace(b'name="input"', b'name="output"')
+    decoder = decoders.decoder_for(planned.content_type, Limits())
     found: list[list] = []
     for start in range(0, len(body), step):
         for event in decoder.feed(body[start : start + step]):
-            if isinstance(event, decode.OutputStart):
+            if isinstance(event, decoders.OutputStart):
                 found.append([event.filename, b""])
             elif isinstance(event, bytes):
                 found[-1][1] += event
@@ -184,3 +184,16 @@ def test_what_is_encoded_comes_back_through_the_decoder(outputs, step):
     assert found == [
         [name, content.replace(b'name="input"', b'name="output"')] for name, content in outputs.items()
     ]
+
+
+def test_multipart_always():
+    assert accept_header(None) == "multipart/form-data"
+    assert accept_header("image/png") == "multipart/form-data; image/png"
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "png", "image/", "/png", "image/png\r\nX: y", "image/png; q=1", "image/ png", 7]
+)
+def test_what_is_no_media_type_is_refused(bad):
+    with pytest.raises(InputError, match="media type"):
+        accept_header(bad)
