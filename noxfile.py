@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nox
 
-MINORS = ["3.13", "3.12", "3.11", "3.10"]
+MINORS = ["3.14", "3.13", "3.12", "3.11"]
 
 
 def installed_with_pyenv() -> dict[str, str]:
@@ -35,7 +35,7 @@ if PYENV:
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "contracts", "tests", "programs", "demo"]
+nox.options.sessions = ["lint", "types", "contracts", "tests", "demo"]
 
 
 def newest() -> str:
@@ -54,17 +54,9 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 UNITS = ["wire", "files", "pacing", "http", "test_models.py", "test_errors.py", "test_settings.py"]
 ENDS = ["client", "as_completed", "stream", "stream_ends", "drain", "handles", "events"]
 CLIENT = ["cancellation", "lifetimes", "test_loops.py", *(f"e2e/test_{name}.py" for name in ENDS)]
-PROGRAMS = ["batch", "cli", "emulator", "conformance", "examples", "soak", "verdicts"]
-PROGRAMS += ["test_pytest_plugin.py"]
 
-
-def install_wheel(session: nox.Session, extras: str) -> None:
-    """Build the wheel and install it, so that the tests see what users get."""
-    session.install("build")
-    built = session.create_tmp()
-    session.run("python", "-m", "build", "--wheel", "--outdir", built, ".", silent=True)
-    wheel = max(Path(built).glob("*.whl"), key=lambda path: path.stat().st_mtime)
-    session.install(f"{wheel}[{extras}]")
+LANES = min(8, 2 * (os.cpu_count() or 1))
+"""Tests run at once: more than there are cores, for most of them wait for sockets and disks."""
 
 
 @nox.session(python=NEWEST)
@@ -79,37 +71,36 @@ def demo(session: nox.Session) -> None:
     session.run("python", "examples/check_demo.py", "out/demo")
 
 
-def run_tests(session: nox.Session, *words: str) -> None:
-    """Run tests on the built wheel: `words` are pytest's, with paths as seen from here."""
-    install_wheel(session, "cli,emulator,fast,otel")
-    session.install(*GROUPS["test"])
-    # From another folder: here, `python -c` in a test would import the tree instead of the wheel.
+def run_tests(session: nox.Session, *words: str, lanes: int = LANES, only_units: bool = False) -> None:
+    """Run tests on the installed package: `words` are pytest's, with paths as seen from here."""
+    if only_units:  # the library as it is without any extra
+        session.install(".", *GROUPS["units"])
+    else:
+        session.install(".[cli,emulator,fast,otel]", *GROUPS["units"], *GROUPS["test"])
+    # From another folder: here, `python -c` in a test would import the tree instead of what users get.
     root = Path.cwd()
     pytest = ["python", "-X", "dev", str(Path(session.bin) / "pytest"), "-c", str(root / "pyproject.toml")]
+    pytest += ["-n", str(lanes), "--dist", "worksteal"] if lanes > 1 else []
     wanted = [str(root / word) if (root / word.partition("::")[0]).exists() else word for word in words]
     with session.chdir(session.create_tmp()):
-        session.run(*pytest, *wanted)
+        # Each lane reads all tests: it would compile them all where no bytecode is kept.
+        session.run(*pytest, *wanted, env={"PYTHONDONTWRITEBYTECODE": ""})
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests: on the newest Python all but those of `programs`, and some elsewhere.
+    """Run the tests: on the newest Python all of them, and some elsewhere.
 
     The oldest Python differs most: it has the client's own tests too; those between have the unit tests.
     """
     if session.posargs:
         run_tests(session, *session.posargs)
     elif session.python == NEWEST:
-        run_tests(session, "tests", *(f"--ignore={Path('tests', name).absolute()}" for name in PROGRAMS))
+        run_tests(session, "tests")
+    elif session.python == MINORS[-1]:
+        run_tests(session, "-m", "not newest", *(f"tests/{name}" for name in UNITS + CLIENT))
     else:
-        some = UNITS + (CLIENT if session.python == MINORS[-1] else [])
-        run_tests(session, "-m", "not newest", *(f"tests/{name}" for name in some))
-
-
-@nox.session(python=NEWEST)
-def programs(session: nox.Session) -> None:
-    """Run the tests of the command line, batches, the emulator, the examples, and all faults."""
-    run_tests(session, *(f"tests/{name}" for name in PROGRAMS), *session.posargs)
+        run_tests(session, "-m", "not newest", *(f"tests/{name}" for name in UNITS), only_units=True)
 
 
 @nox.session(python=NEWEST)
@@ -123,7 +114,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def nightly(session: nox.Session) -> None:
     """Run the tests that take minutes, and those that look at the report in headless Chromium."""
-    run_tests(session, "--nightly", "-m", "nightly", "--timeout=3600", "tests", *session.posargs)
+    run_tests(session, "--nightly", "-m", "nightly", "--timeout=3600", "tests", *session.posargs, lanes=1)
 
 
 @nox.session(python=NEWEST)
@@ -186,5 +177,5 @@ def batches(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def verdicts(session: nox.Session) -> None:
     """Print what the client makes of each fault of the wire, with every warning an error."""
-    session.install(".[emulator]", *GROUPS["test"])
+    session.install(".[emulator]", *GROUPS["units"], *GROUPS["test"])
     session.run("python", "-X", "dev", "-W", "error", "tests/verdicts")

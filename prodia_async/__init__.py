@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         ServerError,
         TransportError,
     )
-    from prodia_async._files.sinks import FileSink, FolderSink, MemorySink, Sink, Writer
-    from prodia_async._files.targets import File, Folder
+    from prodia_async._files.outputs import File, Folder, MemorySink, Sink, Writer
+    from prodia_async._files.sinks import FileSink, FolderSink
     from prodia_async._handles import Handle
     from prodia_async._models import (
         Attempt,
@@ -55,47 +55,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "_client": ["Prodia"],
-    "_engine": ["Outcome"],
-    "_errors": [
-        "APIError",
-        "AuthenticationError",
-        "BadRequestError",
-        "BudgetExceededError",
-        "CapacityError",
-        "ClientClosedError",
-        "InputError",
-        "JobFailedError",
-        "NotFoundError",
-        "OutputError",
-        "PermissionDeniedError",
-        "ProdiaError",
-        "ProdiaTimeoutError",
-        "ProtocolError",
-        "QueueFullError",
-        "ServerError",
-        "TransportError",
-    ],
-    "_files.sinks": ["FileSink", "FolderSink", "MemorySink", "Sink", "Writer"],
-    "_files.targets": ["File", "Folder"],
-    "_handles": ["Handle"],
-    "_models": [
-        "Attempt",
-        "Event",
-        "Job",
-        "JobResult",
-        "JobState",
-        "Metrics",
-        "Output",
-        "OutputInfo",
-        "Price",
-        "Stats",
-        "TypeStats",
-    ],
-    "_settings": ["Adaptive", "Fixed", "Limits", "Polling", "Retry", "Timeouts"],
-    "_stream": ["Stream", "StreamedOutput"],
+    "_client": "Prodia",
+    "_engine": "Outcome",
+    "_errors": "APIError AuthenticationError BadRequestError BudgetExceededError CapacityError"
+    " ClientClosedError InputError JobFailedError NotFoundError OutputError PermissionDeniedError"
+    " ProdiaError ProdiaTimeoutError ProtocolError QueueFullError ServerError TransportError",
+    "_files.outputs": "File Folder MemorySink Sink Writer",
+    "_files.sinks": "FileSink FolderSink",
+    "_handles": "Handle",
+    "_models": "Attempt Event Job JobResult JobState Metrics Output OutputInfo Price Stats TypeStats",
+    "_settings": "Adaptive Fixed Limits Polling Retry Timeouts",
+    "_stream": "Stream StreamedOutput",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "APIError",

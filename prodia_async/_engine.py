@@ -1,36 +1,35 @@
-"""What a client has in one event loop, and what its copies may set differently."""
+"""What a client has in one event loop: connections, the limiter, and the jobs that are under way there."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from msgspec import Struct
 
-from prodia_async._collect import Bounds, Collector
+from prodia_async._collecting import Collector, Places
 from prodia_async._errors import ClientClosedError, ProdiaError
-from prodia_async._events import Hook
-from prodia_async._files import targets
+from prodia_async._files.outputs import Target, Targets
+from prodia_async._http.exchange import Exchange
+from prodia_async._loops import PerLoop
 from prodia_async._models import Job, JobResult, Stats
-from prodia_async._pacing.clock import Clock, Deadline
-from prodia_async._settings import Limits, Polling, Retry, Timeouts
+from prodia_async._pacing.clock import Deadline, Deadlines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
+    from prodia_async._files.outputs import To
     from prodia_async._files.sinks import Budget
-    from prodia_async._files.targets import Target, To
     from prodia_async._http.transport import Transport
-    from prodia_async._live import Live
-    from prodia_async._pacing.limiter import Pool
+    from prodia_async._http.watch import Watch
+    from prodia_async._pacing.clock import Clock
+    from prodia_async._pacing.limiter import Limiter
+    from prodia_async._settings import Limits, Options
 
 _CUT_TIME = 5.0
 """Seconds that jobs which are cut may take to clean up, before their connections are closed under them."""
-
-_numbers = itertools.count(1)
 
 
 class Outcome(Struct, frozen=True):
@@ -49,108 +48,126 @@ class Tally:
         self.requests = self.shed = self.stale = 0
 
 
+class UnderWay:
+    """Something under way for a job in one task, from `Engine.enter` to `Engine.leave`.
+
+    `in_flight`: whether the service may have the job.
+    """
+
+    __slots__ = ("_cancelled_before", "_is_cut", "in_flight", "job", "task", "was_cut")
+
+    def __init__(self, job: Job, *, in_flight: bool) -> None:
+        self.job = job
+        self.in_flight = in_flight
+        self.task: asyncio.Task[Any] | None = None
+        self.was_cut = False
+        self._is_cut: bool | None = None
+
+    def begin(self) -> None:
+        """Take note of the task that it runs in."""
+        self.task = asyncio.current_task()
+        self._cancelled_before = 0 if self.task is None else self.task.cancelling()
+
+    def cut(self) -> None:
+        """End it now, with ClientClosedError."""
+        if self.task is not None and not self.was_cut:
+            self.was_cut = True
+            self.task.cancel()
+
+    def is_cut(self) -> bool:
+        """Tell whether a cancellation came from `cut` and nobody else; with that it is over."""
+        if not self.was_cut or self.task is None:
+            return False
+        if self._is_cut is None:
+            self._is_cut = self.task.uncancel() <= self._cancelled_before
+        return self._is_cut
+
+
 class Engine:
     """What a client has in one event loop: connections, the limiter, its jobs and their counts."""
 
-    def __init__(self, transport: Transport, pool: Pool, budget: Budget, chance: Random) -> None:
+    def __init__(self, transport: Transport, limiter: Limiter, budget: Budget, chance: Random) -> None:
         self.transport = transport
-        self.pool = pool
-        self.budget = budget
+        self.limiter = limiter
+        self.clock: Clock = limiter.clock
+        self.deadlines = Deadlines(self.clock)
         self.random = chance
-        self.folders = targets.Folders()
+        self.budget = budget
+        self._targets = Targets(budget)
         self.tally = Tally()
-        self._live: dict[Live, None] = {}
-        self._closing = False
+        self.places = Places()
+        self.is_closing = False
+        """Whether no more jobs begin."""
+        self._under_way: dict[UnderWay, None] = {}
         self._unfinished: list[Outcome] = []
         self._left = asyncio.Event()
-        self._bounds = Bounds()
 
-    def collector(self, options: Options) -> Collector:
-        """Return what fetches the results of asynchronous jobs."""
-        return Collector(
-            transport=self.transport,
-            url=f"{options.url}/async",
-            headers=options.headers,
-            redact=options.redact,
-            clock=options.clock,
-            chance=self.random,
-            retry=options.retry,
-            timeouts=options.timeouts,
-            polling=options.polling,
-            limits=options.limits,
-            bounds=self._bounds,
-        )
+    def collector(self, options: Options, watch: Watch) -> Collector:
+        """Return what fetches the results of asynchronous jobs, within the time that `watch` gives."""
+        exchange = Exchange(self.transport, self.clock, options)
+        return Collector(exchange, watch, self.places, self.random)
 
     async def target(self, to: To, limits: Limits) -> Target:
-        """Return what `to` means, found good: its folder is there. Raises InputError."""
-        known = self.folders.target(to)
-        if known is not None:
-            return known
-        target = targets.resolve(to, limits=limits, budget=self.budget)
-        target = await targets.prepare_target(target, self.folders)
-        self.folders.remember(to, target)
-        return target
+        """Return what a fixed `to` means, found good: its folder is there. Raises InputError."""
+        return self._targets.known(to, limits) or await self._targets.get(to)
 
     def stats(self) -> Stats:
         """Return the counts as a value."""
+        by_type = self.limiter.stats()
         return Stats(
             **vars(self.tally),
-            in_flight=self.pool.in_flight,
-            waiting=self.pool.waiting,
-            by_type=self.pool.stats(),
+            in_flight=sum(each.in_flight for each in by_type.values()),
+            waiting=sum(each.waiting for each in by_type.values()),
+            by_type=by_type,
         )
 
-    @property
-    def is_closing(self) -> bool:
-        """Whether no more jobs begin."""
-        return self._closing
-
-    def next_number(self) -> int:
-        """Return a number for a run: no other one of this process has it."""
-        return next(_numbers)
-
-    def enter(self, live: Live) -> None:
-        """Take note of a job that begins. Raises ClientClosedError."""
-        if self._closing:
+    def enter(self, one: UnderWay) -> None:
+        """Take note of what begins in the running task. Raises ClientClosedError."""
+        if self.is_closing:
             raise ClientClosedError("the client is being closed, and takes no more jobs")
-        self._live[live] = None
+        one.begin()
+        self._under_way[one] = None
 
-    def left(self, live: Live, error: ProdiaError | None = None) -> None:
-        """Take note of a job that is over; one that was refused never began."""
-        if live not in self._live:
+    def leave(self, one: UnderWay, error: ProdiaError | None = None) -> None:
+        """Take note of what is over; what was refused never began."""
+        if one not in self._under_way:
             return
-        del self._live[live]
-        if self._closing and isinstance(error, ClientClosedError):
-            self._unfinished.append(Outcome(live.job, error=error))
-        self._left.set()
+        del self._under_way[one]
+        if self.is_closing:
+            if isinstance(error, ClientClosedError):
+                self._unfinished.append(Outcome(one.job, error=error))
+            self._left.set()
+        if one.was_cut:
+            one.is_cut()  # whoever took the cancellation for something else must not pass it on
+        one.task = None
 
-    async def drain(self, clock: Clock, seconds: float) -> tuple[Outcome, ...]:
+    async def drain(self, seconds: float) -> tuple[Outcome, ...]:
         """Begin no more jobs, let those in flight end, cut what is left after `seconds`; return what was cut.
 
         Jobs that wait are sent away at once: the service has nothing of them.
         """
-        self._closing = True
-        self.pool.close()
-        for live in self._others():
-            if not live.is_in_flight:
-                live.cut()
+        self.is_closing = True
+        self.limiter.close()
+        for one in self._others():
+            if not one.in_flight:
+                one.cut()
         if seconds > 0:
-            with Deadline(clock, clock.monotonic() + seconds):
+            with Deadline(self.deadlines, self.clock.monotonic() + seconds):
                 await self._emptied()
         await self._cut_all()
         unfinished, self._unfinished = self._unfinished, []
-        return tuple(unfinished + [_left_behind(live) for live in self._others()])
+        return tuple(unfinished + [_left_behind(one) for one in self._others()])
 
     async def _cut_all(self) -> None:
-        for live in self._others():
-            live.cut()
+        for one in self._others():
+            one.cut()
         with anyio.move_on_after(_CUT_TIME):
             await self._emptied()
 
-    def _others(self) -> list[Live]:
-        """Return the jobs under way, less the one that closes the client: in its sink, or its source."""
+    def _others(self) -> list[UnderWay]:
+        """Return what is under way, less what closes the client: in its sink, or its source."""
         current = asyncio.current_task()
-        return [live for live in self._live if live.task is not current]
+        return [one for one in self._under_way if one.task is not current]
 
     async def _emptied(self) -> None:
         while self._others():
@@ -159,14 +176,17 @@ class Engine:
 
     async def aclose(self) -> None:
         """Cut what is under way and close the connections."""
-        self._closing = True
-        self.pool.close()
-        await self._cut_all()
-        await self.transport.aclose()
+        self.is_closing = True
+        self.limiter.close()
+        try:
+            await self._cut_all()
+        finally:
+            self.deadlines.close()
+            await self.transport.aclose()
 
     def close_dead(self) -> None:
         """Release the descriptors of a loop that is gone, and keep what was learned in it."""
-        self.pool.remember()
+        self.limiter.remember()
         self.transport.close_dead()
 
     def abandon(self) -> None:
@@ -174,26 +194,21 @@ class Engine:
         self.transport.abandon()
 
 
-def _left_behind(live: Live) -> Outcome:
+def _left_behind(one: UnderWay) -> Outcome:
     """Return what is told of a job that was cut, and does not end: its sink or source hangs."""
     message = "the client was closed, and this job has not ended even so"
-    return Outcome(live.job, error=ClientClosedError(message, may_have_run=live.is_in_flight))
+    return Outcome(one.job, error=ClientClosedError(message, may_have_run=one.in_flight))
 
 
-Connect: TypeAlias = "Callable[[], Awaitable[tuple[Engine, Options]]]"
-"""Gives what runs a client's calls in the running event loop."""
+class Engines(PerLoop[Engine]):
+    """A client's engines, shared with its copies; `stopped` once it takes no more jobs anywhere."""
 
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        super().__init__(make)
+        self.stopped = False
 
-class Options(Struct, frozen=True, kw_only=True):
-    """What may differ between copies of a client that share an engine."""
-
-    url: str
-    headers: Mapping[str, str]
-    redact: Callable[[str], str]
-    clock: Clock
-    retry: Retry
-    timeouts: Timeouts
-    polling: Polling
-    limits: Limits
-    price: bool
-    hook: Hook | None
+    async def get(self) -> Engine:
+        """Return the running loop's engine. Raises ClientClosedError for a client that was stopped."""
+        if self.stopped:
+            raise ClientClosedError("this client was stopped, and takes no more jobs: make another")
+        return await super().get()

@@ -50,12 +50,7 @@ class ProdiaError(Exception):
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (type(self), self.message), self.__dict__
-
-
-def _revive(kind: type[ProdiaError], message: str) -> ProdiaError:
-    """Make an error again from its pickle: keyword-only arguments come back through its `__dict__`."""
-    return kind(message)
+        return type(self), (self.message,), self.__dict__
 
 
 class InputError(ProdiaError, ValueError):
@@ -137,8 +132,8 @@ class OutputError(ProdiaError, OSError):
     written: tuple[pathlib.Path, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        revive, arguments, state = super().__reduce__()
-        return revive, arguments, {**state, "errno": self.errno}  # OSError keeps it outside of __dict__
+        kind, arguments, state = super().__reduce__()
+        return kind, arguments, {**state, "errno": self.errno}  # OSError keeps it outside of __dict__
 
 
 class QueueFullError(ProdiaError):
@@ -158,85 +153,59 @@ class BudgetExceededError(ProdiaError):
     """The batch's money is spent."""
 
 
-_BY_STATUS: dict[int, type[APIError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    429: CapacityError,
+_BY_STATUS: dict[int | None, tuple[type[APIError], str]] = {
+    400: (BadRequestError, "Correct the job's configuration or inputs."),
+    401: (AuthenticationError, "Check the token: PRODIA_TOKEN or Prodia(token=...)."),
+    403: (
+        PermissionDeniedError,
+        "The token may not run this job type: ask for access, or use another token.",
+    ),
+    404: (NotFoundError, "Check the base URL and the job's type or id."),
+    413: (APIError, "Send smaller inputs."),
+    429: (
+        CapacityError,
+        "The service has no idle capacity: try later, or set Retry(patience=..., max_retry_after=...).",
+    ),
 }
-
-_ADVICE = {
-    400: "Correct the job's configuration or inputs.",
-    401: "Check the token: PRODIA_TOKEN or Prodia(token=...).",
-    403: "The token may not run this job type: ask for access, or use another token.",
-    404: "Check the base URL and the job's type or id.",
-    413: "Send smaller inputs.",
-    429: "The service has no idle capacity: try later, or set Retry(patience=..., max_retry_after=...).",
-}
-_KIND_ADVICE = {
-    "failed": "Correct the job, or run it again if the reason looks passing.",
-    "not_sent": "Check the network, the base URL and any proxy.",
-    "refused": "Check the job and the base URL, and quote the request id to support if both are right.",
-    "server_error": "Usually passing: try again later, and quote the request id to support if it is not.",
-    "unknown": "The job may have run and been billed: to run it again anyway, set Retry(resend_unknown=1).",
-    "malformed": "The job may have run and been billed; check the base URL and any proxy in between.",
-    "timed_out": "Allow more time with Timeouts(...) or timeout=.",
-    "bad_input": "Correct the input and run the job again.",
-    "lost": "Collect results before they expire; if it was never collected, run the job again.",
-    "not_kept": "The job ran and was billed: make room or another place for its output.",
+_RAN = "The job may have run and been billed"
+_ASK = "and quote the request id to support if"
+_BY_KIND: dict[str, tuple[type[ProdiaError], str]] = {
+    "failed": (JobFailedError, "Correct the job, or run it again if the reason looks passing."),
+    "not_sent": (TransportError, "Check the network, the base URL and any proxy."),
+    "refused": (APIError, f"Check the job and the base URL, {_ASK} both are right."),
+    "server_error": (ServerError, f"Usually passing: try again later, {_ASK} it is not."),
+    "shed": (APIError, ""),
+    "unknown": (TransportError, f"{_RAN}: to run it again anyway, set Retry(resend_unknown=1)."),
+    "malformed": (ProtocolError, f"{_RAN}; check the base URL and any proxy in between."),
+    "timed_out": (ProdiaTimeoutError, "Allow more time with Timeouts(...) or timeout=."),
+    "bad_input": (InputError, "Correct the input and run the job again."),
+    "lost": (APIError, "Collect results before they expire; if it was never collected, run the job again."),
+    "not_kept": (OutputError, "The job ran and was billed: make room or another place for its output."),
 }
 
 
 def error_for(verdict: Verdict, subject: str, attempts: Sequence[Attempt]) -> ProdiaError:
     """Return the error that a final verdict means for the job described by `subject`."""
-    message = _message(verdict, subject, len(attempts))
-    if verdict.kind in ("refused", "server_error", "shed", "lost"):
-        error: ProdiaError = _api_error(verdict, message, attempts)
-    else:
-        error = _PLAIN[verdict.kind](message, attempts=attempts)
+    kind, advice = _BY_KIND[verdict.kind]
+    by_status = _BY_STATUS.get(verdict.status)
+    if by_status is not None:
+        kind = by_status[0] if kind is APIError else kind
+        advice = advice if verdict.kind == "lost" else by_status[1]
+    where = [f"status {verdict.status}"] if verdict.status is not None else []
+    where += [f"request id {verdict.request_id}"] if verdict.request_id else []
+    where += [f"{len(attempts)} attempts"] if len(attempts) > 1 else []
+    place = f" ({', '.join(where)})" if where else ""
+    reason = verdict.reason.strip().rstrip(".") or verdict.kind.replace("_", " ")
+    error = kind(f"{subject}: {reason}{place}. {advice}".rstrip(), attempts=attempts)
     error.may_have_run |= verdict.may_have_run
-    if isinstance(error, JobFailedError | OutputError):
+    if isinstance(error, APIError):
+        error.status, error.request_id = verdict.status, verdict.request_id
+    if isinstance(error, APIError | JobFailedError | OutputError):
         error.result = verdict.result
+    if isinstance(error, CapacityError):
+        error.retry_after = verdict.retry_after
     if isinstance(error, OutputError):
         error.written = verdict.written
         error.errno = getattr(verdict.cause, "errno", None)
     error.__cause__ = verdict.cause
     return error
-
-
-_PLAIN: dict[str, type[ProdiaError]] = {
-    "failed": JobFailedError,
-    "not_sent": TransportError,
-    "unknown": TransportError,
-    "malformed": ProtocolError,
-    "timed_out": ProdiaTimeoutError,
-    "bad_input": InputError,
-    "not_kept": OutputError,
-}
-
-
-def _api_error(verdict: Verdict, message: str, attempts: Sequence[Attempt]) -> APIError:
-    status = verdict.status or 0
-    kind = ServerError if verdict.kind == "server_error" else _BY_STATUS.get(status, APIError)
-    error = kind(
-        message,
-        status=verdict.status,
-        request_id=verdict.request_id,
-        result=verdict.result,
-        attempts=attempts,
-    )
-    if isinstance(error, CapacityError):
-        error.retry_after = verdict.retry_after
-    return error
-
-
-def _message(verdict: Verdict, subject: str, tries: int) -> str:
-    where = [f"status {verdict.status}"] if verdict.status is not None else []
-    where += [f"request id {verdict.request_id}"] if verdict.request_id else []
-    where += [f"{tries} attempts"] if tries > 1 else []
-    place = f" ({', '.join(where)})" if where else ""
-    advice = "" if verdict.kind == "lost" else _ADVICE.get(verdict.status or 0, "")
-    advice = advice or _KIND_ADVICE.get(verdict.kind, "")
-    reason = verdict.reason.strip().rstrip(".") or verdict.kind.replace("_", " ")
-    return f"{subject}: {reason}{place}. {advice}".rstrip()

@@ -9,15 +9,15 @@ import contextvars
 import logging
 import os
 import threading
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from prodia_async._errors import InputError
 from prodia_async._loops import forget_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Context
 
     from prodia_async._errors import ProdiaError
     from prodia_async._models import Attempt, Event, EventKind
@@ -26,17 +26,7 @@ log = logging.getLogger("prodia_async")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
-_QUIET = frozenset(("queued", "sent", "shed"))
-
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-_MOST_WAITING = 10_000
-"""Events that may wait for a slow function; what comes above that is dropped, and told of once."""
-
-_IDLE = 1.0
-"""Seconds without an event after which the thread ends; the next event starts another."""
-
-_Told: TypeAlias = "tuple[Context, Event] | threading.Event"
+_MOST_WAITING = 10_000  # events, for a slow function; what comes above that is dropped, and told of once
 
 
 def set_up_log() -> None:
@@ -52,7 +42,7 @@ def set_up_log() -> None:
     log.setLevel(_LEVELS[wanted])
     if not log.hasHandlers():
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         log.addHandler(handler)
 
 
@@ -63,32 +53,28 @@ def log_event(
 
     `subject` is only made text where somebody hears of it.
     """
-    level = logging.DEBUG if kind in _QUIET else logging.INFO
+    level = logging.DEBUG if kind in ("queued", "sent", "shed") else logging.INFO
     if not log.isEnabledFor(level):
         return
-    if error is not None:
-        log.log(level, "%s: %s", kind, error)
-    elif attempt is None:
-        log.log(level, "%s: %s", kind, subject)
+    if error is not None or attempt is None:
+        log.log(level, "%s: %s", kind, subject if error is None else error)
     else:
-        log.log(level, "%s: %s: %s", kind, subject, _of(attempt))
-
-
-def _of(attempt: Attempt) -> str:
-    said = [f"attempt {attempt.number}", f"waited {attempt.waited:.3f} s", f"took {attempt.elapsed:.3f} s"]
-    said += [f"status {attempt.status}"] if attempt.status is not None else []
-    said += [f"Retry-After {attempt.retry_after:g} s"] if attempt.retry_after is not None else []
-    said += [f"request id {attempt.request_id}"] if attempt.request_id else []
-    return ", ".join(said) + (f": {attempt.reason}" if attempt.reason else "")
+        said = f"attempt {attempt.number}, waited {attempt.waited:.3f} s, took {attempt.elapsed:.3f} s"
+        said += f", status {attempt.status}" if attempt.status is not None else ""
+        said += f", Retry-After {attempt.retry_after:g} s" if attempt.retry_after is not None else ""
+        said += f", request id {attempt.request_id}" if attempt.request_id else ""
+        said += f": {attempt.reason}" if attempt.reason else ""
+        log.log(level, "%s: %s: %s", kind, subject, said)
 
 
 class Hook:
     """Calls `function` with each event, in order, within the contextvars of the job that it happened to.
 
-    What the function raises is logged. The thread ends after `idle` seconds without an event.
+    What the function raises is logged. After `idle` seconds without an event the thread ends, and the next
+    event starts another.
     """
 
-    def __init__(self, function: Callable[[Event], object], *, idle: float = _IDLE) -> None:
+    def __init__(self, function: Callable[[Event], object], *, idle: float = 1.0) -> None:
         self._function = function
         self._idle = idle
         self._warned = False
@@ -97,7 +83,7 @@ class Hook:
 
     def forget(self) -> None:
         """Start again without a thread: that of a forked child's parent does not exist in the child."""
-        self._queue: SimpleQueue[_Told] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._lock = threading.Lock()
         self._running = False
 
@@ -108,14 +94,12 @@ class Hook:
                 self._warned = True
                 log.warning("on_event is too slow: above %d waiting events, some are dropped", _MOST_WAITING)
             return
-        self._tell((contextvars.copy_context(), event))
+        self._put(partial(contextvars.copy_context().run, self._function, event))
 
-    def _tell(self, told: _Told) -> None:
-        self._queue.put(told)
-        if not self._running:
-            self._start()
-
-    def _start(self) -> None:
+    def _put(self, call: Callable[[], object]) -> None:
+        self._queue.put(call)
+        if self._running:
+            return
         with self._lock:
             if not self._running:
                 self._running = True
@@ -128,32 +112,28 @@ class Hook:
     def _work(self) -> None:
         while True:
             try:
-                told = self._queue.get(timeout=self._idle)
+                call = self._queue.get(timeout=self._idle)
             except Empty:
-                if self._ends():
-                    return
+                with self._lock:
+                    self._running = False  # first: what is told from now on starts a thread
+                    self._running = not self._queue.empty()
+                    if not self._running:
+                        return
                 continue
-            if isinstance(told, threading.Event):
-                told.set()
-            else:
-                self._call(*told)
-            del told  # while it waits for more, it keeps nothing of this
+            try:
+                call()
+            except BaseException:  # even SystemExit: the thread goes on for the next event
+                log.exception("on_event raised")
+            del call  # while it waits for more, it keeps nothing of this
 
-    def _call(self, context: Context, event: Event) -> None:
-        try:
-            context.run(self._function, event)
-        except BaseException:  # even SystemExit: the thread goes on for the next event
-            log.exception("on_event raised")
-
-    def _ends(self) -> bool:
-        with self._lock:
-            self._running = False  # first: what is told from now on starts a thread
-            self._running = not self._queue.empty()
-            return not self._running
+    @property
+    def is_busy(self) -> bool:
+        """Whether the function has not heard of all that was told, perhaps."""
+        return self._running or not self._queue.empty()
 
     def wait(self, seconds: float) -> None:
         """Wait until the function has heard of all that was told so far. Blocks."""
-        if self._running or not self._queue.empty():
+        if self.is_busy:
             heard = threading.Event()
-            self._tell(heard)
+            self._put(heard.set)
             heard.wait(seconds)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
 
@@ -32,21 +32,13 @@ class PerLoopValue(Protocol):
         """In a forked child: let go of the parent's descriptors without a word on any wire."""
 
 
-class Forgetful(Protocol):
-    """What a forked child must not use as its parent left it."""
-
-    def forget(self) -> None:
-        """Begin anew, in the child: threads, locks and connections of the parent are not its own."""
-
-
 V = TypeVar("V", bound=PerLoopValue)
 
-_forgetful: weakref.WeakSet[Forgetful] = weakref.WeakSet()
+_forgetful: weakref.WeakSet[Any] = weakref.WeakSet()
 
-
-def forget_in_child(thing: Forgetful) -> None:
-    """Have `thing.forget()` called in each forked child, for as long as it lives."""
-    _forgetful.add(thing)
+forget_in_child = _forgetful.add
+"""Have `forget()` of this thing called in each forked child, for as long as it lives: threads, locks and
+connections of the parent are not the child's own."""
 
 
 def _forget_all() -> None:
@@ -81,10 +73,22 @@ class OnExit:
             await shielded(left)
 
 
+shielded_tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+"""Those in a cleanup that no scope and no deadline may cut."""
+
+
 async def shielded(cleanup: Awaitable[object]) -> None:
-    """Await a cleanup, shielded from cancellation."""
+    """Await a cleanup, shielded from the cancellation of scopes and deadlines."""
+    task = asyncio.current_task()
     with anyio.CancelScope(shield=True):
-        await cleanup
+        if task is None or task in shielded_tasks:
+            await cleanup
+            return
+        shielded_tasks.add(task)
+        try:
+            await cleanup
+        finally:
+            shielded_tasks.discard(task)
 
 
 def make_immortal(thing: object) -> None:
@@ -95,16 +99,11 @@ def make_immortal(thing: object) -> None:
 
 
 class _Entry(Generic[V]):
-    def __init__(self, loop: asyncio.AbstractEventLoop, value: V) -> None:
+    def __init__(self, owner: PerLoop[V], loop: asyncio.AbstractEventLoop, value: V) -> None:
         self.key = id(loop)
         self.loop = weakref.ref(loop)
         self.value = value
-        self.guard: AsyncGenerator[None, None] | None = None
-
-    @property
-    def dead(self) -> bool:
-        loop = self.loop()
-        return loop is None or loop.is_closed()
+        self.guard = _guard(weakref.ref(owner), weakref.ref(self), value)
 
 
 _open: set[PerLoopValue] = set()
@@ -145,10 +144,9 @@ class PerLoop(Generic[V]):
             return value
         self.close_dead()
         loop = asyncio.get_running_loop()
-        entry = _Entry(loop, self._make())
+        entry = _Entry(self, loop, self._make())
         with self._lock:
             self._entries[id(loop)] = entry
-        entry.guard = _guard(weakref.ref(self), weakref.ref(entry), entry.value)
         _open.add(entry.value)
         await anext(entry.guard)
         return entry.value
@@ -158,7 +156,7 @@ class PerLoop(Generic[V]):
         self.close_dead()
         loop = asyncio.get_running_loop()
         entry = self._entries.get(id(loop))
-        if entry is not None and entry.guard is not None:
+        if entry is not None:
             await entry.guard.aclose()
 
     def drop(self, entry: _Entry[V] | None) -> bool:
@@ -180,7 +178,8 @@ class PerLoop(Generic[V]):
         with self._lock:
             entries = list(self._entries.values())
         for entry in entries:
-            if entry.dead and self.drop(entry):
+            loop = entry.loop()
+            if (loop is None or loop.is_closed()) and self.drop(entry):
                 entry.value.close_dead()
                 make_immortal(entry)
                 _open.discard(entry.value)

@@ -5,32 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import anyio
-from msgspec import Struct
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from prodia_async._engine import Outcome
 from prodia_async._errors import ClientClosedError, InputError, ProdiaError
+from prodia_async._loops import shielded
 from prodia_async._models import Job, JobResult
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from anyio.abc import TaskGroup
-
 Jobs: TypeAlias = Iterable[Job] | AsyncIterable[Job]
-Run: TypeAlias = Callable[[Job], Awaitable[JobResult]]
 
 _AT_ONCE = 32
 """How many jobs are started before the event loop has a turn."""
 
 
-class Work(Struct, frozen=True):
-    """What jobs are run with; `expect_more` tells the limiter whether more are to come than stand in line."""
+class OneRun(Protocol):
+    """A job as it was when it was taken from the iterable, ready to be run once."""
 
-    run: Run
-    expect_more: Callable[[bool], None]
+    job: Job
+
+    def result(self) -> Awaitable[JobResult]:
+        """Run it."""
 
 
 class AsCompleted:
@@ -42,115 +39,125 @@ class AsCompleted:
     started jobs are handed out.
     """
 
-    def __init__(self, jobs: Jobs, begin: Callable[[], Awaitable[Work]], ahead: int) -> None:
-        self._jobs = _pull(jobs)
+    def __init__(
+        self,
+        jobs: Jobs,
+        new_run: Callable[[Job], OneRun],
+        begin: Callable[[], Awaitable[Callable[[bool], None]]],
+        ahead: int,
+    ) -> None:
+        if not isinstance(jobs, Iterable | AsyncIterable):
+            raise InputError(f"jobs must be an iterable or async iterable of Job, not {type(jobs).__name__}")
+        self._jobs = aiter(jobs) if isinstance(jobs, AsyncIterable) else _each(jobs)
+        self._new_run = new_run
         self._begin = begin
-        self._work: Work | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._expecting = False
+        self._tell_limiter: Callable[[bool], None] | None = None
         self._ahead = ahead
         self._started: Counter[str] = Counter()
-        self._aside: dict[str, deque[Job]] = {}
+        self._aside: dict[str, deque[OneRun]] = {}
         self._aside_count = 0
         self._done: deque[Outcome] = deque()
         self._reading = True
-        self._feeding = anyio.CancelScope()
         self._failure: Exception | None = None
         self._news = asyncio.Event()
         self._room = asyncio.Event()
-        self._tasks: TaskGroup | None = None
-        self._idle: list[asyncio.Future[Job]] = []
+        self._is_open = False
+        self._tasks: list[asyncio.Task[None]] = []
+        """The first reads the iterable, the others run jobs."""
+        self._idle: list[asyncio.Future[OneRun]] = []
         """Tasks whose job is done: the next ones run in them, since a new task costs much more."""
 
-    async def __aenter__(self) -> AsCompleted:  # noqa: PYI034 - typing.Self needs Python 3.11
-        self._work = await self._begin()
-        self._task = asyncio.current_task()
-        self._tasks = await anyio.create_task_group().__aenter__()
-        self._expect_more(yes=True)
-        self._tasks.start_soon(self._feed)
+    async def __aenter__(self) -> Self:
+        self._tell_limiter = await self._begin()
+        self._tell_limiter(True)
+        self._is_open = True
+        self._tasks.append(asyncio.get_running_loop().create_task(self._feed()))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._tasks is None or (kind is GeneratorExit and not self._is_in_its_task()):
-            return  # the loop was killed, or the generator is closed elsewhere: nothing can be awaited
-        self._expect_more(yes=False)
-        self._tasks.cancel_scope.cancel()
-        # The block's own exception goes its way as it is: given to the group it would come back in a group.
-        await self._tasks.__aexit__(None, None, None)
-
-    def _is_in_its_task(self) -> bool:
-        """Whether a generator around the block is closed where it ran: then all can be awaited as ever."""
+        """Cancel what is in flight, and wait until it has ended: also for a generator that was left alone."""
         try:
-            return asyncio.current_task() is self._task
-        except RuntimeError:  # no running loop
-            return False
+            asyncio.get_running_loop()
+        except RuntimeError:  # the loop was killed: nothing can be awaited any more
+            return
+        self._is_open = False
+        self._expect_less()
+        for task in self._tasks:
+            task.cancel()
+        await shielded(self._all_over())
+        self._tasks.clear()  # a task that was cancelled refers to this, through its traceback
 
-    def __aiter__(self) -> AsCompleted:
+    async def _all_over(self) -> None:
+        """Wait until all tasks have ended. A cancellation meanwhile is raised afterwards."""
+        interrupted: asyncio.CancelledError | None = None
+        while not all(task.done() for task in self._tasks):
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as cancelled:
+                interrupted = cancelled
+        if interrupted is not None:
+            raise interrupted
+
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Outcome:
         """Return the next outcome. Raises what the iterable raised, after the last outcome."""
+        if not self._is_open:
+            raise InputError(
+                "outcomes are read inside their block: `async with prodia.as_completed(...) as outcomes:`, "
+                "then `async for outcome in outcomes:`"
+            )
         while not self._done:
             if not self._reading and not self._started.total():
-                if self._failure is not None:
-                    failure, self._failure = self._failure, None
-                    raise failure
-                raise StopAsyncIteration
-            if self._news.is_set():  # several readers share one event
-                self._news = asyncio.Event()
+                failure, self._failure = self._failure, None
+                raise StopAsyncIteration if failure is None else failure
+            self._news.clear()
             await self._news.wait()
         outcome = self._done.popleft()
         self._leave(outcome.job.type)
         return outcome
 
-    def _expect_more(self, *, yes: bool) -> None:
-        if self._work is not None and self._expecting is not yes:
-            self._expecting = yes
-            self._work.expect_more(yes)
+    def _expect_less(self) -> None:
+        """Tell the limiter, once, that no more jobs are to come than stand in line."""
+        if self._tell_limiter is not None and not (self._is_open and (self._reading or self._aside_count)):
+            self._tell_limiter(False)
+            self._tell_limiter = None
 
     async def _feed(self) -> None:
+        began = 0
         try:
-            with self._feeding:
-                await self._read()
+            async for job in self._jobs:
+                if not isinstance(job, Job):
+                    raise InputError(f"as_completed takes Job values, not {type(job).__name__}")  # noqa: TRY301
+                if self._started[job.type] < self._ahead:
+                    self._start(self._new_run(job))
+                else:
+                    self._aside.setdefault(job.type, deque()).append(self._new_run(job))
+                    self._aside_count += 1
+                began += 1
+                if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
+                    await asyncio.sleep(0)
+                while self._aside_count >= 4 * self._ahead:
+                    self._room.clear()
+                    await self._room.wait()
         except Exception as failure:  # noqa: BLE001 - whatever the iterable raises is handed to the reader
             self._failure = failure
         finally:
             self._reading = False
-            if not self._aside_count:
-                self._expect_more(yes=False)
+            self._expect_less()
             self._news.set()
 
-    async def _read(self) -> None:
-        began = 0
-        async for job in self._jobs:
-            _check(job)
-            self._enter(job)
-            began += 1
-            if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
-                await asyncio.sleep(0)
-            while self._aside_count >= 4 * self._ahead:
-                self._room = asyncio.Event()
-                await self._room.wait()
-
-    def _enter(self, job: Job) -> None:
-        if self._started[job.type] < self._ahead:
-            self._start(job)
-        else:
-            self._aside.setdefault(job.type, deque()).append(job)
-            self._aside_count += 1
-
-    def _start(self, job: Job) -> None:
-        if self._tasks is None or self._work is None:
-            raise AssertionError("jobs start inside the block")
-        self._started[job.type] += 1
+    def _start(self, run: OneRun) -> None:
+        self._started[run.job.type] += 1
         while self._idle:
             task = self._idle.pop()
             if not task.done():  # a task that is cancelled with the block takes no more jobs
-                task.set_result(job)
+                task.set_result(run)
                 return
-        self._tasks.start_soon(self._run_jobs, self._work.run, job)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._run_jobs(run)))
 
     def _leave(self, kind: str) -> None:
         """Let the next job of a type start in the place of one that was handed out."""
@@ -159,50 +166,38 @@ class AsCompleted:
         if waiting:
             self._aside_count -= 1
             self._start(waiting.popleft())
-            if not self._reading and not self._aside_count:
-                self._expect_more(yes=False)
+            self._expect_less()
         elif not self._started[kind]:
             del self._started[kind]
             self._aside.pop(kind, None)
         self._room.set()
 
-    async def _run_jobs(self, run: Run, job: Job) -> None:
+    async def _run_jobs(self, run: OneRun) -> None:
         """Run a job, then wait for another, until the block's end cancels this task."""
         loop = asyncio.get_running_loop()
         while True:
+            result = failure = None
             try:
-                self._hand_out(Outcome(job, result=await run(job)))
+                result = await run.result()
             except ProdiaError as error:
+                failure = error
                 if isinstance(error, ClientClosedError):
-                    self._feeding.cancel()  # no job is taken from the iterable that could not be run
-                self._hand_out(Outcome(job, error=error))
-            except Exception as error:  # noqa: BLE001 - one job's failure never sinks the rest
-                unexpected = ProdiaError(f"{job.type}: {type(error).__name__}: {error}")
-                unexpected.__cause__ = error
-                self._hand_out(Outcome(job, error=unexpected))
-                del unexpected
-            following: asyncio.Future[Job] = loop.create_future()
+                    self._tasks[0].cancel()  # no job is taken from the iterable that could not be run
+            except (Exception, asyncio.CancelledError) as error:  # one job's failure never sinks the rest
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                    raise  # else it met what somebody else cancelled
+                said = f"{run.job.type}: {type(error).__name__}: {error}"
+                failure = ProdiaError(said.removesuffix(": "))
+                failure.__cause__ = error
+            self._done.append(Outcome(run.job, result, failure))
+            del run, result, failure  # while it waits for more, it keeps nothing of this
+            self._news.set()
+            following: asyncio.Future[OneRun] = loop.create_future()
             self._idle.append(following)
-            job = await following
-
-    def _hand_out(self, outcome: Outcome) -> None:
-        self._done.append(outcome)
-        self._news.set()
-
-
-def _check(job: object) -> None:
-    if not isinstance(job, Job):
-        raise InputError(f"as_completed takes Job values, not {type(job).__name__}")
+            run = await following
 
 
 async def _each(jobs: Iterable[Job]) -> AsyncIterator[Job]:
     for job in jobs:
         yield job
-
-
-def _pull(jobs: Jobs) -> AsyncIterator[Job]:
-    if isinstance(jobs, AsyncIterable):
-        return aiter(jobs)
-    if isinstance(jobs, Iterable):
-        return _each(jobs)
-    raise InputError(f"jobs must be an iterable or async iterable of Job, not {type(jobs).__name__}")

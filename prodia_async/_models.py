@@ -7,10 +7,10 @@ import pathlib
 import shutil
 from collections.abc import AsyncIterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Meta, Raw, Struct, field
 
 Content: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | AsyncIterable[bytes]
 """What an input's bytes can come from; a one-shot stream can be sent only once."""
@@ -46,25 +46,29 @@ class Job(Struct, frozen=True):
         return f"Job({self.type!r}{named}, config keys: {keys}, inputs: {len(self.inputs)})"
 
 
-class JobState(Struct, frozen=True):
+Text: TypeAlias = Annotated[str, Meta(min_length=1)]
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+
+
+class JobState(Struct, frozen=True, forbid_unknown_fields=True):
     """The `state` of a job result (API reference, Job Result)."""
 
-    current: str
+    current: Text
     history: Any = None
 
 
-class Metrics(Struct, frozen=True, gc=False):
+class Metrics(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """The `metrics` of a job result: inference time in seconds, iterations per second; `raw` has the rest."""
 
     elapsed: float | None = None
     ips: float | None = None
 
 
-class Price(Struct, frozen=True, gc=False):
+class Price(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What a job cost, in US dollars; reported only when it was asked for with `price=True`."""
 
     dollars: float
-    product: str | None = None
+    product: Text | None = None
 
 
 class OutputInfo(Struct, frozen=True, gc=False):
@@ -75,17 +79,39 @@ class OutputInfo(Struct, frozen=True, gc=False):
     content_type: str
 
 
-class Output(Struct, frozen=True):
+class _OutputFields(Struct, frozen=True):
+    filename: str | None
+    content_type: str
+    size: int
+    path: str | os.PathLike[str] | None = None
+    data: bytes | None = None
+
+
+_PATH: Any = vars(_OutputFields)["path"]  # its place in an instance, which the property reads and fills
+
+
+class Output(_OutputFields, frozen=True):
     """One output file of a job: where it was stored (`path`) or, with `to=None`, its bytes (`data`).
 
     `filename` is the service's own name for it, never used as a path.
     """
 
-    filename: str | None
-    content_type: str
-    size: int
-    path: pathlib.Path | None = None
-    data: bytes | None = None
+    @property  # type: ignore[misc]  # over an attribute, whose place it reads
+    def path(self) -> pathlib.Path | None:
+        """Where it was stored; made when it is looked at, for that costs as much as to name the file."""
+        path: str | os.PathLike[str] | None = _PATH.__get__(self)
+        if isinstance(path, str):
+            path = pathlib.Path(path)
+            _PATH.__set__(self, path)
+        return path  # type: ignore[return-value]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Output):
+            return NotImplemented
+        return bool(self.path == other.path and super().__eq__(other))
+
+    def __hash__(self) -> int:
+        return hash((self.filename, self.content_type, self.size, self.path, self.data))
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the output to `path`, replacing what is there, and return it. Blocks: it writes a file.
@@ -144,19 +170,24 @@ class Attempt(Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-class _ResultFields(Struct, frozen=True):
-    """What a `JobResult` holds; its `raw` may still be JSON."""
+class Reported(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a `JobResult` holds of its JSON. Nothing of that is skipped, so `raw` can be read later."""
 
-    type: str
+    type: Text
     config: Mapping[str, Any]
-    id: str | None = None
+    id: Text | None = None
     state: JobState | None = None
     metrics: Metrics = Metrics()
     price: Price | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    expires_at: datetime | None = None
-    error: str | None = None
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
+    expires_at: Moment | None = None
+    error: Text | None = None
+
+
+class _ResultFields(Reported, frozen=True):
+    """What a `JobResult` holds; its `raw` may still be JSON."""
+
     outputs: tuple[Output, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     request_id: str | None = None
@@ -164,8 +195,7 @@ class _ResultFields(Struct, frozen=True):
     raw: Mapping[str, Any] = {}
 
 
-_RAW: Any = vars(_ResultFields)["raw"]
-"""The place of `raw` in an instance, which the property of the same name reads and fills."""
+_RAW: Any = vars(_ResultFields)["raw"]  # its place in an instance, which the property reads and fills
 
 
 class JobResult(_ResultFields, frozen=True):
@@ -229,8 +259,6 @@ class Verdict(Struct, frozen=True):
     cause: Exception | None = None
     written: tuple[pathlib.Path, ...] = ()
     stale: bool = False
-    is_final: bool = False
-    """Whether nothing may follow, because a reader has seen a part of it."""
 
 
 class TypeStats(Struct, frozen=True):

@@ -4,358 +4,292 @@ from __future__ import annotations
 
 import asyncio
 import math
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from prodia_async._call import Call, subject
-from prodia_async._errors import ClientClosedError, ProdiaError, ProdiaTimeoutError, error_for
-from prodia_async._events import log_event
-from prodia_async._files import sources as files
+from prodia_async._engine import Engine, Engines, UnderWay
+from prodia_async._errors import ClientClosedError, ProdiaError, error_for
+from prodia_async._files.inputs import examined
+from prodia_async._files.outputs import NotKeptError, Outputs
 from prodia_async._http.exchange import Exchange
-from prodia_async._http.payload import JsonBody, MultipartBody
-from prodia_async._http.received import NotKeptError, Received
-from prodia_async._http.transport import Body, Request
-from prodia_async._live import Live, closed_while_under_way
+from prodia_async._http.transport import Body, JsonBody, MultipartBody, Request
+from prodia_async._http.watch import Watch
 from prodia_async._loops import OnExit, shielded
-from prodia_async._models import Event, EventKind, JobResult, Verdict
-from prodia_async._pacing.attempts import Attempts
-from prodia_async._pacing.clock import Deadline
-from prodia_async._settings import require
-from prodia_async._wire.job import PartHead, accept_header, job_json, new_boundary, plan
+from prodia_async._models import JobResult, Verdict
+from prodia_async._pacing.limiter import Turn
+from prodia_async._pacing.retry import Retries
+from prodia_async._record import Record
+from prodia_async._wire.job import PartHead, accept_header, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from prodia_async._engine import Engine, Options
-    from prodia_async._models import Attempt, Output
-    from prodia_async._pacing.turns import Permit
+    from prodia_async._door import BeforeSend, Call
+    from prodia_async._files.outputs import Target
+    from prodia_async._files.readers import Source
+    from prodia_async._settings import Options
+
+_CLOSED = "the client was closed before this job was done"
+
+_ENDS: dict[str, Callable[[Turn], None]] = {
+    **dict.fromkeys(("done", "failed", "not_kept"), Turn.success),
+    **dict.fromkeys(("server_error", "refused"), Turn.end),
+}
+"""What the limiter hears of an attempt's end; of any other it learns nothing."""
 
 
-def run(engine: Engine, options: Options, call: Call) -> Coroutine[Any, Any, JobResult]:
-    """Await it: run the job and return its result with its outputs stored. Raises ProdiaError."""
-    return Run(engine, options, call).result()
-
-
-class Run(Live):
+class Run(UnderWay):
     """One run of a job: `result()`, once. Nothing here refers back to its owner, so that it is freed at once.
 
     Thousands may wait in line: what only an attempt needs is made with the attempt.
     """
 
-    __slots__ = (
-        "_accept",
-        "_attempts",
-        "_body",
-        "_call",
-        "_deadline",
-        "_engine",
-        "_in_flight",
-        "_options",
-        "_received",
-        "job_id",
-        "number",
-        "permit",
-    )
+    __slots__ = ("_call", "_engines", "_options", "_outputs", "_priced", "_target", "record", "turn", "watch")
 
-    def __init__(self, engine: Engine, options: Options, call: Call) -> None:
-        require(call.timeout is None or call.timeout > 0, "timeout", call.timeout)
-        super().__init__(call.job)
-        self._engine = engine
+    def __init__(self, engines: Engines, options: Options, call: Call) -> None:
+        super().__init__(call.job, in_flight=False)
+        self._engines = engines
         self._options = options
         self._call = call
-        self._attempts = Attempts(options.retry, engine.random, options.clock, call.attempts)
-        self._received: Received | None = None
-        self._deadline: Deadline | None = None
-        self._in_flight = False
-        self.job_id = call.asynchronous.job_id
-        """What the service calls an asynchronous job, once it has it."""
-        self.number = 0
-        self.permit: Permit | None = None
+        self._priced = options.price if call.price is None else call.price
+        self._outputs: Outputs | None = None
+        self.watch: Watch | None = None
+        self.record = Record(call, options)
+        self.turn: Turn | None = None
+        """The turn of a job that was only submitted: its slot is still open."""
 
     async def result(self) -> JobResult:
         """Return the result with its outputs stored. Raises ProdiaError."""
-        self.begin()
-        error: ProdiaError | None = None
+        engine = self._engines.peek()
+        if engine is None or self._engines.stopped:
+            engine = await self._engines.get()
+        record, error = self.record, None
         try:
-            self._enter()
-            return await self._unless_cut()
+            record.begin(engine.tally, engine.clock)
+            engine.enter(self)
+            if self._call.error is not None:
+                raise self._call.error
+            try:
+                verdict: Verdict | None = None
+                self._target: Target = await engine.target(self._call.to, self._options.limits)
+                with self._watched(engine) as watch:
+                    verdict = await self._way(engine, watch)
+                if verdict is None:
+                    raise record.late()
+                if verdict.kind == "done":
+                    return await self._commit(verdict)
+                if verdict.kind == "submitted" and verdict.result is not None:
+                    return replace(verdict.result, attempts=tuple(record.attempts))
+                raise error_for(verdict, str(record), record.attempts)
+            except BaseException as failure:
+                if not await self._let_go(failure):
+                    raise
+            raise record.carrying_handle(ClientClosedError(_CLOSED))
         except ProdiaError as failure:
             error = failure
-            self._place(error)
-            self._ended("failed", error)
+            record.place(error)
+            record.end("failed", error)
             raise
         except Exception:  # a transport or clock of the user's own may raise anything
-            self._ended("failed")
+            record.end("failed")
             raise
         finally:
-            self._engine.left(self, error)
-            self.end()
+            engine.leave(self, error)
             error = None  # its traceback refers to this frame
 
-    def _enter(self) -> None:
-        tally, standing = self._engine.tally, self._call.asynchronous.standing
-        if standing is None or standing.tally is not tally:
-            tally.jobs += 1
-        self.number = standing.number if standing is not None else 0
-        if not self.number:
-            self.number = self._engine.next_number()
-            self._notify("queued")
-        if standing is not None:
-            standing.number, standing.tally = self.number, tally
-        self._engine.enter(self)
+    def _watched(self, engine: Engine) -> Watch:
+        timeout, limit = self._call.timeout, math.inf
+        if timeout is not None and (self.record.job_id is not None or not self._call.patient):
+            limit = engine.clock.monotonic() + timeout
+        self.watch = Watch(engine.deadlines, self._options.timeouts, limit)
+        return self.watch
 
-    async def _unless_cut(self) -> JobResult:
+    def _way(self, engine: Engine, watch: Watch) -> Awaitable[Verdict]:
+        """Choose what is to be done: a job that the service has is only collected."""
+        if self.record.job_id is not None:
+            return self._collect(engine, watch, self.record.job_id)
+        if self._call.inputs:
+            return self._with_inputs(engine, watch)
+        return self._attempts(engine, watch, JsonBody(self._call.json))
+
+    async def _with_inputs(self, engine: Engine, watch: Watch) -> Verdict:
+        call = self._call
+        sources = await examined(call.inputs, spool=call.spool)
+        async with OnExit(lambda: _close_all(sources)):
+            heads = [PartHead(source.filename, source.content_type, source.size) for source in sources]
+            boundary = engine.random.randbytes(30).hex()  # long enough never to occur in any content
+            body = MultipartBody(plan(call.json, heads, boundary), sources)
+            return await self._attempts(engine, watch, body)
+
+    async def _attempts(self, engine: Engine, watch: Watch, body: Body) -> Verdict:
+        """Send until a verdict is final: what follows each is the table "what came back" of the README."""
+        call, record = self._call, self.record
+        exchange = Exchange(engine.transport, engine.clock, self._options)
+        retries: Retries | None = None  # most jobs never need them
+        turn = engine.limiter.join(call.line, self.job.priority, bounded=call.bounded)
+        record.waits_since = engine.clock.monotonic()
         try:
-            return await self._done()
-        except BaseException as error:
-            if self.permit is not None:
-                self.permit.ignore()
-            if not isinstance(error, asyncio.CancelledError):
-                raise
-            if not self.is_cut():
-                self._ended("cancelled")
-                raise
-        raise self._closed()
+            while True:
+                if not turn.take():
+                    await turn.wait()
+                if call.before_send is not None:
+                    await self._cleared(turn, call.before_send)
+                try:
+                    record.sends()
+                    verdict = await self._conversation(exchange, watch, turn, body)
+                    if verdict.kind == "submitted":
+                        verdict = await self._submitted(engine, watch, turn, verdict)
+                except BaseException as error:
+                    self._end_attempt(turn, Verdict("cancelled", watch.was_sent, "cancelled"))
+                    await self._discard(error)
+                    raise
+                watch.when = watch.limit
+                self._end_attempt(turn, verdict)
+                if verdict.kind in ("done", "submitted"):
+                    return verdict
+                await self._discard()
+                retries = retries or Retries(self._options.retry, engine.random)
+                pause = retries.wait_after(verdict, record.waits_since)
+                if verdict.kind == "shed":  # the limiter holds the turn
+                    record.tell("shed")
+                if pause is None or (call.has_begun is not None and call.has_begun()):
+                    return verdict
+                if verdict.kind != "shed":
+                    await self._pause(engine, pause)
+        finally:
+            turn.leave()
 
-    async def _done(self) -> JobResult:
-        verdict = await self._verdict()
-        if verdict.kind == "submitted" and verdict.result is not None:
-            return replace(verdict.result, attempts=tuple(self._attempts.log))
-        if verdict.kind != "done":
-            raise error_for(verdict, str(self), self._attempts.log)
-        result = await self._commit(verdict)
-        self._ended("completed", result=result)
-        return result
-
-    def tell_dropped(self) -> None:
-        """Tell that nobody has the handle of this submitted job any more."""
-        self._notify("cancelled", self._attempts.log[-1], job_id=self.job_id)
-
-    @property
-    def is_in_flight(self) -> bool:
-        """Whether the service may have the job."""
-        return self._in_flight
-
-    def lift_timeout(self) -> None:
-        """Let the timeout be met: a reader has the first bytes."""
-        if self._deadline is not None:
-            self._deadline.move(math.inf)
-
-    def __str__(self) -> str:
-        return subject(self.job) + (f" (job {self.job_id})" if self.job_id else "")
-
-    def _place(self, error: ProdiaError) -> None:
-        """Let every error name the job and what was tried before it, and nothing that is not ours."""
-        if not error.attempts and self._attempts.log:
-            error.attempts = tuple(self._attempts.log)
-            error.may_have_run |= any(attempt.may_have_run for attempt in error.attempts)
-        if not error.message.startswith(subject(self.job)):
-            error.message = f"{self}: {error.message}"
-            error.args = (error.message,)
-        # Whoever runs us may be handling an error of aiohttp, as asyncio's task does: it may show the token.
-        error.__context__ = None
-
-    def _ended(
-        self,
-        kind: Literal["completed", "failed", "cancelled"],
-        error: ProdiaError | None = None,
-        result: JobResult | None = None,
-    ) -> None:
-        standing = self._call.asynchronous.standing
-        if standing is not None and (kind == "cancelled" or not standing.ends_with(error)):
-            return
-        tally = self._engine.tally
-        setattr(tally, kind, getattr(tally, kind) + 1)
-        attempt = self._attempts.log[-1] if self._attempts.log else None
-        dollars = None if result is None or result.price is None else result.price.dollars
-        self._notify(kind, attempt, error, self.job_id if result is None else result.id, dollars)
-
-    def _notify(
-        self,
-        kind: EventKind,
-        attempt: Attempt | None = None,
-        error: ProdiaError | None = None,
-        job_id: str | None = None,
-        dollars: float | None = None,
-    ) -> None:
-        """Tell of an event: the log, whoever follows the call, and the client's hook."""
-        log_event(kind, self, attempt, error)
-        if kind == "retried" and self._engine.is_closing:
+    async def _pause(self, engine: Engine, seconds: float) -> None:
+        self.record.tell("retried")
+        if engine.is_closing:
             self.cut()  # it would only wait to be refused
-        if self._call.notify is not None:
-            self._call.notify(kind, attempt)
-        hook = self._options.hook
-        if hook is not None:
-            now = datetime.fromtimestamp(self._options.clock.wall(), timezone.utc)
-            hook.tell(Event(kind, self.job, now, attempt, self.number, error, job_id, dollars))
+        await engine.clock.sleep(seconds)
 
-    def _verdict(self) -> Awaitable[Verdict]:
-        timeout = self._call.timeout
-        return self._at_any_time() if timeout is None else self._in_time(timeout)
-
-    async def _in_time(self, timeout: float) -> Verdict:
-        clock = self._options.clock
-        starts_later = self._call.patient and self.job_id is None
-        self._deadline = Deadline(clock, math.inf if starts_later else clock.monotonic() + timeout)
-        with self._deadline:
-            return await self._at_any_time()
-        raise self._late(timeout)
-
-    def _late(self, timeout: float) -> ProdiaTimeoutError:
-        """Make the error: a frame that raises it and holds it too would live until the collector looks."""
-        where = "was under way" if self._attempts.log else "had not been sent"
-        advice = "Allow more time, or start fewer jobs at once."
-        if self.job_id is not None:
-            where = "is still at the service"
-            advice = "Wait on with error.handle.result(), or collect it later by its id."
-        error = ProdiaTimeoutError(
-            f"{self}: not done within timeout={timeout:g} s; it {where}. {advice}",
-            attempts=self._attempts.log,
-        )
-        self._hand_over(error)
-        return error
-
-    def _hand_over(self, error: ProdiaTimeoutError | ClientClosedError) -> None:
-        """Let the error of a job that the service has carry its handle."""
-        make_handle = self._call.asynchronous.handle
-        if self.job_id is not None and make_handle is not None:
-            error.may_have_run = True
-            error.handle = make_handle(self.job_id)
-
-    def _closed(self) -> ClientClosedError:
-        error = closed_while_under_way()
-        self._hand_over(error)
-        return error
-
-    def _at_any_time(self) -> Awaitable[Verdict]:
-        if self.job_id is not None:
-            return self._collect(self.job_id)
-        body = job_json(self.job)
-        self._accept = accept_header(self.job.accept or self._call.target.accept)
-        return self._pace(JsonBody(body)) if self.job.inputs == () else self._with_inputs(body)
-
-    async def _with_inputs(self, job: bytes) -> Verdict:
-        inputs = await files.prepare(self.job.inputs, spool=self._call.spool)
-        async with OnExit(lambda: _close_all(inputs) if inputs else None):
-            return await self._pace(self._body_of(job, inputs))
-
-    def _body_of(self, job: bytes, inputs: list[files.Source]) -> Body:
-        if not inputs:
-            return JsonBody(job)
-        heads = [PartHead(source.filename, source.content_type, source.size) for source in inputs]
-        return MultipartBody(plan(job, heads, new_boundary(self._engine.random.randbytes)), inputs)
-
-    def _pace(self, body: Body) -> Awaitable[Verdict]:
-        """Join the line, and send until a verdict is final."""
-        self._body = body
-        key = self.job.type if self.job.mode == "sync" else f"{self.job.type} (async)"
-        turn = self._engine.pool.join(key, self.job.priority, bounded=self._call.bounded)
-        return self._attempts.run(turn, self._send, self._notify, self._call.before_send)
-
-    def _request(self) -> Request:
-        url = self._options.url + ("/async" if self.job.mode == "async" else "")
-        url += "?price=true" if self._is_priced else ""
-        headers = {**self._options.headers, "Accept": self._accept}
-        return Request(url, headers, self._body, _expects(self._body, self._call.expect_continue))
-
-    @property
-    def _is_priced(self) -> bool:
-        return self._options.price if self._call.price is None else self._call.price
-
-    async def _send(self, permit: Permit) -> Verdict:
-        options, tally = self._options, self._engine.tally
-        if self._deadline is not None and self._deadline.when == math.inf:
-            self._deadline.move(options.clock.monotonic() + (self._call.timeout or 0.0))
-        exchange = Exchange(
-            self._engine.transport, options.clock, options.timeouts, options.limits, options.redact
-        )
-        tally.requests += 1
-        self._in_flight = True
-        if self.job.mode == "async":
-            verdict = await self._submit(exchange, permit)
-        else:
-            verdict = await self._exchange(exchange, permit)
-        self._in_flight = verdict.kind == "done"
-        tally.shed += verdict.kind == "shed"
-        tally.stale += verdict.stale
-        return verdict
-
-    async def _exchange(self, exchange: Exchange, permit: Permit) -> Verdict:
+    async def _cleared(self, turn: Turn, before_send: BeforeSend) -> None:
+        """Wait for what the caller waits for before an attempt; it costs the limiter's measures nothing."""
         try:
-            received = self._receive()
-        except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
-            return Verdict("bad_input", False, f"its sink could not be made: {error}", cause=error)
-        timeout = self._call.timeout or 0.0
-        verdict = await exchange.run(self._request(), self.job, received, permit, timeout)
-        self._received = received
-        has_begun = self._call.has_begun
-        return replace(verdict, is_final=True) if has_begun is not None and has_begun() else verdict
+            await before_send(len(self.record.attempts) + 1)
+            turn.begins()
+        except BaseException:
+            turn.ignore()
+            raise
 
-    def _receive(self) -> Received:
-        return Received(self._call.target.sink(self.job), self._options.limits, self._call.job_part)
+    def _conversation(
+        self, exchange: Exchange, watch: Watch, turn: Turn, body: Body
+    ) -> Coroutine[Any, Any, Verdict]:
+        """Begin an attempt: its request and, unless the job is only submitted, the sink of its outputs."""
+        call, options = self._call, self._options
+        is_asynchronous = self.job.mode == "async"
+        url = options.url + ("/async" if is_asynchronous else "") + ("?price=true" if self._priced else "")
+        accept = accept_header(self.job.accept or self._target.accept)
+        ask = call.expect_continue
+        expects = _expects(body, ask) if call.inputs or ask is not None else False
+        request = Request(url, {**options.headers, "Accept": accept}, body, expects)
+        if is_asynchronous:
+            self.record.job_id = None  # that of an attempt before is lost
+            read = partial(exchange.read_submission, self.job, watch)
+        else:
+            try:
+                self._outputs = self._new_outputs()
+            except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
+                reason = f"its sink could not be made: {error}"
+                return _ready(Verdict("bad_input", False, reason, cause=error))
+            read = partial(exchange.read_outputs, self.job, self._outputs, watch)
+        self.in_flight = True
+        if call.patient and call.timeout is not None and watch.limit == math.inf:
+            watch.limit = exchange.clock.monotonic() + call.timeout
+        watch.post(turn, call.timeout or 0.0, expects=expects)
+        send = exchange.asking if expects else exchange.transport.send
+        return exchange.converse(send(request, watch), watch, read)
 
-    async def _submit(self, exchange: Exchange, permit: Permit) -> Verdict:
-        """Have the service take the job, and unless that is all, wait for it and fetch its outputs."""
-        verdict = await exchange.submit(self._request(), self.job, permit, self._call.timeout or 0.0)
-        if verdict.kind != "submitted" or verdict.result is None or verdict.result.id is None:
+    def _end_attempt(self, turn: Turn, verdict: Verdict) -> None:
+        """End an attempt as the limiter must hear it: only a 429 is a shed, only a job that ran a success.
+
+        One that was submitted keeps its slot: whoever has the job's handle frees it.
+        """
+        if verdict.kind == "shed":
+            turn.shed(verdict.retry_after)
+        elif verdict.kind != "submitted":
+            _ENDS.get(verdict.kind, Turn.ignore)(turn)
+        self.in_flight = verdict.kind == "done"
+        self.record.add(verdict)
+
+    async def _let_go(self, error: BaseException) -> bool:
+        """Let nothing stay of a run that fails, wherever it was; tell whether it was cut."""
+        is_cut = isinstance(error, asyncio.CancelledError) and self.is_cut()
+        if isinstance(error, asyncio.CancelledError) and not is_cut:
+            self.record.end("cancelled")
+        if self.turn is not None:
+            self.turn.ignore()
+            self.turn = None
+        await self._discard(error)
+        return is_cut
+
+    async def _discard(self, error: BaseException | None = None) -> None:
+        """Drop what an attempt has brought; in a loop that was killed nothing can be awaited any more."""
+        if self._outputs is not None and not isinstance(error, GeneratorExit):
+            await shielded(self._outputs.discard())
+        self._outputs = None
+
+    def _new_outputs(self) -> Outputs:
+        return Outputs(self._target.sink(self.job), self._options.limits, self._call.job_part)
+
+    # The asynchronous API
+
+    async def _submitted(self, engine: Engine, watch: Watch, turn: Turn, verdict: Verdict) -> Verdict:
+        """Wait for a job that the service has taken, and fetch its outputs, unless that is all."""
+        call, result = self._call, verdict.result
+        if result is None or result.id is None:
+            raise AssertionError("a job that was submitted has an id")
+        self.record.job_id = result.id
+        if call.submitted is not None:
+            await call.submitted(result)
+        if call.is_detached:
+            self.turn = turn
             return verdict
-        self.job_id = verdict.result.id
-        way = self._call.asynchronous
-        if way.submitted is not None:
-            await way.submitted(verdict.result)
-        if way.detached:
-            self.permit = permit
-            return verdict
-        return await self._collect(self.job_id)
+        return await self._collect(engine, watch, result.id)
 
-    async def _collect(self, job_id: str) -> Verdict:
-        self._in_flight = True
-        collector = self._engine.collector(self._options)
-        verdict, self._received = await collector.collect(
-            job_id,
-            self.job,
-            self._receive,
-            priced=self._is_priced,
-            is_new=self._call.asynchronous.is_new,
+    async def _collect(self, engine: Engine, watch: Watch, job_id: str) -> Verdict:
+        self.in_flight = True
+        collector = engine.collector(self._options, watch)
+        verdict, self._outputs = await collector.collect(
+            job_id, self.job, self._new_outputs, priced=self._priced, is_new=self._call.is_new
         )
         return verdict
+
+    # The end
 
     async def _commit(self, verdict: Verdict) -> JobResult:
         """Store the outputs under their names: the point of no return, after which the job is done."""
-        received = self._received
-        if received is None or verdict.result is None:
+        outputs = self._outputs
+        if outputs is None or verdict.result is None:
             raise AssertionError("a job that is done has brought a result")
-        result = replace(verdict.result, attempts=tuple(self._attempts.log))
+        result = replace(verdict.result, attempts=tuple(self.record.attempts))
         try:
-            await self._store(received, result)
-        except GeneratorExit:  # the loop was killed: nothing can be awaited any more
-            raise
-        except BaseException as error:
-            await shielded(received.discard())
-            if not isinstance(error, NotKeptError):
-                raise
+            await outputs.commit(result)
+        except NotKeptError as error:
+            await self._discard()
             kept = replace(
-                verdict, kind="not_kept", cause=error.cause, reason=str(error), written=received.written()
+                verdict, kind="not_kept", cause=error.cause, reason=str(error), written=outputs.written()
             )
-            raise error_for(kept, str(self), self._attempts.log) from error.cause
-        outputs = received.outputs()
-        return replace(result, outputs=outputs, warnings=result.warnings + self._surprises(outputs))
-
-    async def _store(self, received: Received, result: JobResult) -> None:
-        """Commit; a client that is closed cuts no job whose outputs stand by then."""
-        try:
-            await received.commit(result)
-        except asyncio.CancelledError:
-            if not received.is_kept or not self.is_cut():
+            raise error_for(kept, str(self.record), self.record.attempts) from error.cause
+        except BaseException as error:
+            # A client that is closed cuts no job whose outputs stand by then.
+            stands = isinstance(error, asyncio.CancelledError) and outputs.is_kept and self.is_cut()
+            if not stands:
+                await self._discard(error)
                 raise
-
-    def _surprises(self, outputs: tuple[Output, ...]) -> tuple[str, ...]:
-        asked = self.job.accept or self._call.target.accept
-        if asked is None or not outputs or outputs[0].content_type == asked:
-            return ()
-        return (f"{asked} was asked for, and {outputs[0].content_type} came",)
+        stored = outputs.outputs()
+        asked = self.job.accept or self._target.accept
+        if asked is not None and stored and stored[0].content_type != asked:
+            surprise = f"{asked} was asked for, and {stored[0].content_type} came"
+            result = replace(result, warnings=(*result.warnings, surprise))
+        result = replace(result, outputs=stored)
+        self._outputs = None
+        self.record.end("completed", result=result)
+        return result
 
 
 def _expects(body: Body, wanted: bool | int | None) -> bool:
@@ -367,6 +301,10 @@ def _expects(body: Body, wanted: bool | int | None) -> bool:
     return not body.replayable or body.size is None or body.size >= wanted
 
 
-async def _close_all(inputs: list[files.Source]) -> None:
-    for source in inputs:
+async def _ready(verdict: Verdict) -> Verdict:
+    return verdict
+
+
+async def _close_all(sources: Sequence[Source]) -> None:
+    for source in sources:
         await source.aclose()

@@ -1,15 +1,22 @@
-"""What a client is set to: retries, time limits and bounds, each with its default and unit."""
+"""What a client is set to, each option with its default and unit; and what the process allows it."""
 
 from __future__ import annotations
 
+import logging
 import math
+import pathlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
 from prodia_async._errors import InputError
+from prodia_async._models import Event
 
 MiB = 1024 * 1024
+
+log = logging.getLogger("prodia_async")
 
 Probing: TypeAlias = Literal["eager", "normal", "frugal"]
 
@@ -59,8 +66,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            value = getattr(self, name)
-            require(value > 0 and not math.isnan(value), f"Timeouts.{name}", value)
+            require(getattr(self, name) > 0, f"Timeouts.{name}", getattr(self, name))
 
 
 class Polling(Struct, frozen=True, kw_only=True):
@@ -140,6 +146,23 @@ class Fixed(Struct, frozen=True):
         require(self.max_waiting >= 0, "Fixed.max_waiting", self.max_waiting)
 
 
+class Options(Struct, frozen=True, kw_only=True):
+    """What may differ between copies of a client: see `Prodia` for each.
+
+    `url`: where jobs are sent. `redact` takes the token out of a text. `tell` hears of each event.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    redact: Callable[[str], str]
+    retry: Retry
+    timeouts: Timeouts
+    polling: Polling
+    limits: Limits
+    price: bool
+    tell: Callable[[Event], None] | None
+
+
 class Token:
     """The API token (API reference, Authentication). It shows itself to nobody but the connection."""
 
@@ -163,3 +186,39 @@ class Token:
 
     def __repr__(self) -> str:
         return "Token(***)"
+
+
+_SPARE = 64  # descriptors left to the rest of the process
+_PER_JOB = 4  # one in flight may hold a connection and a file; so may a reply that is read after its permit
+
+
+def allowed_concurrency(wanted: int, *, told: bool) -> int:
+    """Return `wanted`, or fewer where the descriptors do not allow it; a user who has `told` us is warned.
+
+    Out of descriptors, every other open in the process fails too, so the limit is kept from the start.
+    """
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        return wanted
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return wanted
+    allowed = max(1, (limit - _open_descriptors() - _SPARE) // _PER_JOB)
+    if wanted <= allowed:
+        return wanted
+    log.log(
+        logging.WARNING if told else logging.INFO,
+        "max_concurrency lowered from %d to %d: the process may open %d files (raise it with `ulimit -n`)",
+        wanted,
+        allowed,
+        limit,
+    )
+    return allowed
+
+
+def _open_descriptors() -> int:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return sum(1 for _ in pathlib.Path(folder).iterdir())
+    return 0

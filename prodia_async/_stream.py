@@ -6,135 +6,97 @@ import asyncio
 import contextlib
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self
 
 import anyio
-from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._errors import InputError
-from prodia_async._files.targets import Target
 from prodia_async._models import Job, JobResult, OutputInfo
 from prodia_async._run import Run
 from prodia_async._wire.result import job_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
-    from prodia_async._call import Call
-    from prodia_async._engine import Connect
-    from prodia_async._files.sinks import Sink, Writer
-
-
-class _End(Struct, frozen=True):
-    """The output that began last is whole."""
-
-
-_END = _End()
-
-_Item: TypeAlias = OutputInfo | bytes | _End
+    from prodia_async._door import Call
+    from prodia_async._engine import Engines
+    from prodia_async._files.outputs import Sink, Writer
+    from prodia_async._settings import Options
 
 
 class _Handover:
     """Between the task that receives a reply and whoever reads it: at most one piece waits to be read.
 
-    `has_begun` once there is something of an output to be read: from then on nothing is sent again.
+    It is each attempt's sink, and the writer of its outputs. `has_begun` once there is something of an output
+    to be read: from then on nothing is sent again, and the `timeout` of `run` is met.
     """
 
     def __init__(self) -> None:
         self.has_begun = False
         self.job_part: bytes | None = None
-        self.on_begin: Callable[[], object] | None = None
-        self._items: deque[_Item] = deque()
-        self._is_full = False
-        self._readable = asyncio.Event()
-        self._room = asyncio.Event()
+        self.run: Run | None = None
+        self.items: deque[OutputInfo | bytes] = deque()
+        """What is to be read: for each output its begin, its pieces, and an empty piece for its end."""
+        self.news = asyncio.Event()
 
     # The receiving side
 
     def sink(self, _: Job) -> Sink:
         """Begin an attempt: what an earlier one brought was never seen."""
-        self._items.clear()
-        self._is_full = False
+        self.items.clear()
         self.job_part = None
-        return _HandoverSink(self)
+        return self
 
     def hear_job_part(self, body: bytes) -> None:
         """Keep the job part."""
         self.job_part = body
 
-    def put(self, item: OutputInfo | _End) -> None:
-        """Hand over what is no piece of an output."""
-        self._items.append(item)
-        if self.has_begun or item is _END:
-            self._begin()
-
-    async def put_piece(self, piece: bytes) -> None:
-        """Hand over a piece, once the one before was taken."""
-        while self._is_full:
-            self._room.clear()
-            await self._room.wait()
-        self._is_full = True
-        self._items.append(piece)
-        self._begin()
-
-    def _begin(self) -> None:
-        self.has_begun = True
-        on_begin, self.on_begin = self.on_begin, None
-        if on_begin is not None:
-            on_begin()
-        self._readable.set()
-
-    # The reading side
-
-    def peek(self) -> _Item | None:
-        """Return what is next, if it is there."""
-        return self._items[0] if self._items else None
-
-    def take(self) -> None:
-        """Take what is next."""
-        if isinstance(self._items.popleft(), bytes):
-            self._is_full = False
-            self._room.set()
-
-    def ended(self, task: asyncio.Task[JobResult]) -> None:
-        """Let the reader look at what came of it; where nobody reads any more, nobody wants to know."""
-        if not task.cancelled():
-            task.exception()
-        self._readable.set()
-
-    def clear(self) -> None:
-        """Let go of what nobody will read."""
-        self._items.clear()
-
-    async def changed(self) -> None:
-        """Wait until there may be more to read."""
-        self._readable.clear()
-        await self._readable.wait()
-
-
-class _HandoverSink:
-    """One attempt's outputs, on their way to the reader."""
-
-    def __init__(self, handover: _Handover) -> None:
-        self._handover = handover
-
     async def open(self, output: OutputInfo) -> Writer:
-        self._handover.put(output)
+        self.items.append(output)
+        self.news.set()
         return self
 
     async def write(self, data: bytes) -> None:
-        await self._handover.put_piece(data)
+        """Hand over a piece, once the one before was taken."""
+        while any(isinstance(item, bytes) and item for item in self.items):
+            await self.changed()
+        self._hand_over(data)
 
     async def close(self) -> None:
-        self._handover.put(_END)
+        self._hand_over(b"")
+
+    def _hand_over(self, piece: bytes) -> None:
+        self.items.append(piece)
+        if self.run is not None and self.run.watch is not None:
+            self.run.watch.lift_limit()
+            self.run = None
+        self.has_begun = True
+        self.news.set()
 
     async def commit(self, result: JobResult) -> None:
         """Nothing is kept."""
 
     async def discard(self) -> None:
         """Nothing is kept; what was handed over may be read to its end before the error is raised."""
+
+    # The reading side
+
+    def take(self) -> None:
+        """Take what is next, which makes room."""
+        self.items.popleft()
+        self.news.set()
+
+    def ended(self, task: asyncio.Task[JobResult]) -> None:
+        """Let the reader look at what came of it; where nobody reads any more, nobody wants to know."""
+        if not task.cancelled():
+            task.exception()
+        self.news.set()
+
+    async def changed(self) -> None:
+        """Wait until there may be more to read, or room."""
+        self.news.clear()
+        await self.news.wait()
 
 
 class StreamedOutput:
@@ -155,12 +117,11 @@ class StreamedOutput:
 
     async def __anext__(self) -> bytes:
         """Return the next piece. Raises ProdiaError where the reply breaks off."""
-        if not self._ended:
-            piece = await self._stream._piece_of(self)  # noqa: SLF001 - the two are one
-            if piece is not None:
-                return piece
+        piece = b"" if self._ended else await self._stream._piece_of(self)  # noqa: SLF001 - the two are one
+        if not piece:
             self._ended = True
-        raise StopAsyncIteration
+            raise StopAsyncIteration
+        return piece
 
     def __repr__(self) -> str:
         return f"StreamedOutput({self.filename!r}, {self.content_type!r})"
@@ -184,13 +145,13 @@ class Stream:
     is received: bound the time that your own reader may take.
     """
 
-    def __init__(self, connect: Connect, call: Call) -> None:
+    def __init__(self, engines: Engines, options: Options, call: Call) -> None:
         self.output: StreamedOutput | None = None
         """The output that is being read; before the first one is, that one. None where there are none."""
-        self._connect = connect
+        self._engines = engines
+        self._options = options
         self._call = call
         self._handover = _Handover()
-        self._redact: Callable[[str], str] = str
         self._task: asyncio.Task[JobResult] | None = None
         self._closed = self._peeked = False
 
@@ -201,9 +162,7 @@ class Stream:
         if task is not None and task.done() and not task.cancelled() and task.exception() is None:
             return task.result()
         part = self._handover.job_part
-        if part is None:
-            return None
-        return job_result(part, self._call.job, redact=self._redact)
+        return None if part is None else job_result(part, self._call.job, redact=self._options.redact)
 
     async def open(self) -> Stream:
         """Send the job, and return once the first bytes of an output are there, or the whole reply.
@@ -212,47 +171,35 @@ class Stream:
         closed.
         """
         self._require_open()
+        handover = self._handover
+        if self._task is None:
+            call = replace(
+                self._call,
+                to=handover.sink,
+                job_part=handover.hear_job_part,
+                has_begun=lambda: handover.has_begun,
+            )
+            handover.run = Run(self._engines, self._options, call)
+            self._task = asyncio.create_task(handover.run.result(), name="prodia-async stream")
+            self._task.add_done_callback(handover.ended)
+        task = self._task
         try:
-            await self._begun(self._task or await self._send())
+            while not (handover.has_begun or task.done() or self._closed):
+                await handover.changed()
+            self._require_open()
+            if not handover.has_begun:
+                task.result()  # an error, or no outputs
         except BaseException:
             await self.aclose()
             raise
-        return self
-
-    async def _send(self) -> asyncio.Task[JobResult]:
-        handover = self._handover
-        engine, options = await self._connect()
-        self._redact = options.redact
-        run = Run(engine, options, self._received_by(handover))
-        handover.on_begin = run.lift_timeout
-        self._task = asyncio.create_task(run.result(), name="prodia-async stream")
-        self._task.add_done_callback(handover.ended)
-        return self._task
-
-    async def _begun(self, task: asyncio.Task[JobResult]) -> None:
-        handover = self._handover
-        while not (handover.has_begun or self._closed):
-            if task.done():
-                task.result()  # an error, or no outputs
-                return
-            await handover.changed()
-        self._require_open()
-        first = handover.peek()
-        if self.output is None and isinstance(first, OutputInfo):
-            self._go_to(first)
+        if self.output is None and handover.items and isinstance(handover.items[0], OutputInfo):
+            self._go_to(handover.items[0])
             self._peeked = True
+        return self
 
     def _require_open(self) -> None:
         if self._closed:
             raise InputError("this stream was closed: make another with prodia.stream(...)")
-
-    def _received_by(self, handover: _Handover) -> Call:
-        return replace(
-            self._call,
-            target=Target(accept=None, single=False, sink=handover.sink),
-            job_part=handover.hear_job_part,
-            has_begun=lambda: handover.has_begun,
-        )
 
     def _go_to(self, info: OutputInfo) -> StreamedOutput:
         self._handover.take()
@@ -267,58 +214,51 @@ class Stream:
         if self._peeked and self.output is not None:
             self._peeked = False
             return self.output
-        while True:
-            item = await self._next()
-            if isinstance(item, OutputInfo):
-                return self._go_to(item)
-            if item is None:
-                raise StopAsyncIteration
+        while isinstance(item := await self._next(), bytes):
             self._handover.take()
+        if item is None:
+            raise StopAsyncIteration
+        return self._go_to(item)
 
-    async def _piece_of(self, output: StreamedOutput) -> bytes | None:
-        """Return the next piece of an output, None after the last one and for one that was left behind."""
+    async def _piece_of(self, output: StreamedOutput) -> bytes:
+        """Return an output's next piece, an empty one after the last and for one that was left behind."""
         if output is not self.output:
-            return None
+            return b""
         self._peeked = False
         item = await self._next()
-        if not isinstance(item, bytes) or output is not self.output:  # another reader may have gone on
-            return None
+        if not item or not isinstance(item, bytes) or output is not self.output:
+            return b""  # it is over, or another reader went on
         self._handover.take()
         return item
 
-    async def _next(self) -> _Item | None:
+    async def _next(self) -> OutputInfo | bytes | None:
         """Return what is to be read next, and leave it there; None when all was read."""
-        task = self._task
-        while True:
-            self._require_open()
-            if task is None:
-                raise InputError(
-                    "this stream is not open: read it inside `async with`, or await open() before"
-                )
-            item = self._handover.peek()
-            if item is not None:
-                return item
-            if task.done():
-                task.result()
+        self._require_open()
+        if self._task is None:
+            raise InputError("this stream is not open: read it inside `async with`, or await open() before")
+        while not self._handover.items:
+            if self._task.done():
+                self._task.result()
                 return None
             await self._handover.changed()
+            self._require_open()
+        return self._handover.items[0]
 
     async def aclose(self) -> None:
         """Free the connection and the place in line, at once if the reply is not whole yet. Twice is well."""
-        self._closed = True
         task = self._task
-        if task is None:
-            return
-        if task.get_loop() is not asyncio.get_running_loop():
+        if task is None or task.get_loop() is not asyncio.get_running_loop():
             self._give_up()
             return
+        self._closed = True
         task.cancel()
-        self._handover.clear()
+        self._handover.items.clear()
         with anyio.CancelScope(shield=True):  # a native cancel() passes it: then the task ends by itself
             await asyncio.wait([task])
 
-    async def __aenter__(self) -> Stream:  # noqa: PYI034 - typing.Self needs Python 3.11
-        return await self.open()
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

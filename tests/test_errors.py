@@ -5,7 +5,7 @@ import errno
 import inspect
 import pathlib
 import pickle
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -39,7 +39,7 @@ TREE = {
 
 
 def attempt(number=1, *, verdict="server_error", may_have_run=False):
-    moment = datetime(2025, 1, 1, tzinfo=timezone.utc)
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
     return Attempt(number, moment, 0.0, 0.1, verdict, may_have_run)
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import copy
 import pickle
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from prodia_async._models import Verdict
 
 SECRET = "a very private prompt"
 DATA = b"\x89PNG" + b"secret pixels" * 100
-MOMENT = datetime(2025, 1, 1, tzinfo=timezone.utc)
+MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
 JOB = Job("inference.test.v1", {"prompt": SECRET, "steps": 4}, inputs=["face.jpg", DATA], custom_id="cat-1")
 OUTPUT = Output("image.png", "image/png", len(DATA), data=DATA)
 RESULT = JobResult(
@@ -97,6 +98,27 @@ class TestValues:
         for value, name in [(JOB, "type"), (OUTPUT, "data"), (RESULT, "id"), (Stats(), "jobs")]:
             with pytest.raises(AttributeError, match="immutable"):
                 setattr(value, name, "other")
+
+    def test_an_output_is_a_value(self):
+        def made(path="out/x.png", size=3):
+            return Output("x", "image/png", size, path=path)
+
+        stored = made()
+        assert stored.path == Path("out/x.png")
+        assert (
+            stored == made(Path("out/x.png")) == copy.deepcopy(stored) == pickle.loads(pickle.dumps(stored))
+        )
+        assert len({stored, made(Path("out/x.png")), copy.copy(stored)}) == 1
+        assert stored not in (made(size=4), made("y.png"), made(None), "x")
+        assert Output("x", "image/png", 3, Path("out/x.png"), None) == stored
+        match stored:
+            case Output("x", kind, path=path):
+                assert (kind, path) == ("image/png", stored.path)
+        for name in ("path", "size", "other"):
+            with pytest.raises(AttributeError, match="immutable"):
+                setattr(stored, name, None)
+            with pytest.raises(AttributeError, match="immutable"):
+                delattr(stored, name)
 
     def test_defaults_of_a_job(self):
         job = Job("x")

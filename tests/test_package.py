@@ -136,7 +136,7 @@ class TestCost:
         assert "aiohttp" in tops(modules)
         above = modules - aiohttp
         ours = {"anyio", "msgspec", "prodia_async"}
-        ours |= {"exceptiongroup", "sniffio", "typing_extensions"}  # what anyio needs on older Pythons
+        ours |= {"sniffio", "typing_extensions"}  # what anyio needs in older releases, and before Python 3.13
         assert {top for top in tops(above) if top not in sys.stdlib_module_names} <= ours
         assert not tops(above) & {"concurrent.futures.process", "ctypes", "multiprocessing", "sqlite3"}
         inner = {name for name in above if name.startswith("prodia_async.")}

@@ -2,7 +2,7 @@
 
     python benchmarks/shedding [--quick] [--only NAME]
 
-Each scenario drives the package's own pool, turns and permits through ten seeds (--quick: three) on all
+Each scenario drives the package's own limiter and turns through ten seeds (--quick: three) on all
 cores; --only runs the scenarios whose name contains NAME. Printed is the mean (worst) over the seeds. The
 status is 1 if a limit is missed without a reason in limits.py.
 """
@@ -64,7 +64,7 @@ def main() -> None:
     sharing_table(runs, SHARING)
     table("The same through the public as_completed", runs, PUBLIC)
     unexplained = limits_table("Limits", runs, LIMITS)
-    unexplained += limits_table("The pool's limits", runs, SHARING_LIMITS)
+    unexplained += limits_table("The shared slots' limits", runs, SHARING_LIMITS)
     peers_table(runs)
     print(f"\n{len(names)} scenarios in {time.perf_counter() - began:.0f} s")
     if unexplained:

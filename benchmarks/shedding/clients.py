@@ -1,4 +1,4 @@
-"""Who sends: clients that drive the real `Pool`, `Turn` and `Permit`, and two peers' ways for comparison."""
+"""Who sends: clients that drive the real `Limiter` and `Turn`, and two peers' ways for comparison."""
 
 from __future__ import annotations
 
@@ -11,33 +11,32 @@ if TYPE_CHECKING:
 
     from world import Clock, Server
 
-    from prodia_async._pacing.limiter import Pool
+    from prodia_async._pacing.limiter import Limiter, Turn
     from prodia_async._pacing.line import Line
-    from prodia_async._pacing.turns import Permit, Turn
 
 MISSING_RETRY_AFTER = 1.0  # seconds; what clients take in its place
 EARLY = 1e-9  # seconds of rounding that are no early send
 
 
 class Waiter:
-    """Takes a permit where a program has a future."""
+    """What is told of a slot where a program has a future."""
 
     __slots__ = ("callback", "got")
 
-    def __init__(self, callback: Callable[[Permit], object]) -> None:
+    def __init__(self, callback: Callable[[], object]) -> None:
         self.callback = callback
         self.got = False
 
     def done(self) -> bool:
         return self.got
 
-    def set_result(self, permit: Permit) -> None:
+    def set_result(self, _: None) -> None:
         self.got = True
-        self.callback(permit)
+        self.callback()
 
 
 class Job:
-    """One job on its way through a client's pool; it is also the request of its present attempt."""
+    """One job on its way through a client's limiter; it is also the request of its present attempt."""
 
     __slots__ = (
         "client",
@@ -45,7 +44,7 @@ class Job:
         "first_sent",
         "joined",
         "not_before",
-        "permit",
+        "open",
         "sent",
         "sheds",
         "turn",
@@ -58,72 +57,73 @@ class Job:
         self.first_sent = self.ended_at = -1.0
         self.sent = self.not_before = 0.0
         self.sheds = 0
-        self.permit: Permit | None = None
+        self.open = False
 
     def start(self) -> None:
-        self.turn = self.client.pool.join(self.client.key, self.client.priority, bounded=False)
-        self.turn.wait(Waiter(self._send))
+        self.turn = self.client.limiter.join(self.client.key, self.client.priority, bounded=False)
+        self._wait()
 
-    def _send(self, permit: Permit) -> None:
+    def _wait(self) -> None:
+        if self.turn.take():
+            self._send()
+        else:
+            self.turn.ask(Waiter(self._send))
+
+    def _send(self) -> None:
         client = self.client
-        self.permit, self.sent = permit, client.clock.now
+        self.open, self.sent = True, client.clock.now
         client.early += self.sent < self.not_before - EARLY
         if self.first_sent < 0:
             self.first_sent = self.sent
         client.sends += 1
         client.server.out += 1
-        if client.upload:
-            client.clock.call_later(client.upload, self._uploaded)
-        else:
-            self._uploaded()
+        client.clock.call_later(client.upload, self._uploaded)
 
     def _uploaded(self) -> None:
         server = self.client.server
-        if self.permit is not None:
-            self.permit.body_sent()
+        if self.open:
+            self.turn.body_sent()
         self.client.clock.call_later(server.way(), lambda: server.arrive(self))
 
     def shed(self, retry_after: float | None) -> None:
-        permit = self._end_attempt()
-        if permit is None:
+        if not self._end_attempt():
             return
         self.sheds += 1
         self.client.sheds += 1
         told = MISSING_RETRY_AFTER if retry_after is None else retry_after
         self.not_before = self.client.clock.now + told
-        permit.shed(retry_after)
-        self.turn.wait(Waiter(self._send))
+        self.turn.shed(retry_after)
+        self._wait()
 
     def headers(self) -> None:
-        if self.permit is not None:
-            self.permit.headers()
+        if self.open:
+            self.turn.headers()
 
     def ended(self) -> None:
-        permit = self._end_attempt()
-        if permit is None:
+        if not self._end_attempt():
             return
-        permit.success()
+        self.turn.success()
         self.turn.leave()
         self.ended_at = self.client.clock.now
         self.client.finished()
 
-    def _end_attempt(self) -> Permit | None:
+    def _end_attempt(self) -> bool:
         self.client.server.out -= 1
-        permit, self.permit = self.permit, None
-        if permit is not None:
+        was_open, self.open = self.open, False
+        if was_open:
             self.client.flights.append((self.sent, self.client.clock.now))
-        return permit
+        return was_open
 
     def cancel(self) -> None:
         """Leave at once; a request in flight stays on the server, which may still run it."""
-        permit, self.permit = self.permit, None
-        if permit is not None:
-            permit.ignore()
+        was_open, self.open = self.open, False
+        if was_open:
+            self.turn.ignore()
         self.turn.leave()
 
 
 class Client:
-    """A process with a pool of its own, or one of several job types in a pool.
+    """A process with a limiter of its own, or one of several job types in one.
 
     `ahead`: how many jobs a feeder keeps started; None: all at once. `needed`: whether the world runs on
     until its jobs are done.
@@ -133,7 +133,7 @@ class Client:
         self,
         clock: Clock,
         server: Server,
-        pool: Pool,
+        limiter: Limiter,
         jobs: int,
         *,
         key: str = "a",
@@ -142,7 +142,7 @@ class Client:
         ahead: int | None = None,
         needed: bool = True,
     ) -> None:
-        self.clock, self.server, self.pool, self.key = clock, server, pool, key
+        self.clock, self.server, self.limiter, self.key = clock, server, limiter, key
         self.priority, self.upload, self.ahead, self.needed = priority, upload, ahead, needed
         self.wanted = jobs
         self.jobs: list[Job] = []
@@ -151,7 +151,7 @@ class Client:
 
     @property
     def line(self) -> Line | None:
-        return self.pool.lines.get(self.key)
+        return self.limiter.lines.get(self.key)
 
     def start(self) -> None:
         """Put all jobs in line at once, or as many as the feeder may."""
@@ -175,7 +175,7 @@ class Client:
             self.add()
 
     def cancel(self) -> None:
-        """Cancel all jobs as a scope does: no waiter takes a permit any more before the first one leaves."""
+        """Cancel all jobs as a scope does: no waiter takes a slot any more before the first one leaves."""
         open_jobs = [job for job in self.jobs if job.ended_at < 0]
         for job in open_jobs:
             if isinstance(job.turn.waiter, Waiter):

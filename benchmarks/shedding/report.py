@@ -74,11 +74,11 @@ def table(title: str, runs: Runs, names: Iterable[str]) -> None:
 
 
 def sharing_table(runs: Runs, names: Iterable[str]) -> None:
-    """Print the pool's scenarios, each above its goal."""
+    """Print the limiter's scenarios, each above its goal."""
     names = [name for name in names if name in runs]
     if not names:
         return
-    print("\nThe pool's scenarios\n")
+    print("\nThe limiter's scenarios\n")
     print(line("mean (worst)", [*SHARING_COLUMNS, "in flight A/B"], "other"))
     for name in names:
         mine = runs[name]

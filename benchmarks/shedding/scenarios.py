@@ -46,7 +46,7 @@ class Setup:
         server = trial.server(self.capacity(random.Random(seed + 1000)), **self.server)
         each = self._jobs(server) // self.n
         for _ in range(self.n - self.hammers):
-            trial.client(server, trial.pool(self.cap), each, **self.client)
+            trial.client(server, trial.limiter(self.cap), each, **self.client)
         for _ in range(self.hammers):
             trial.hammer(server, each, most=100)
         for client in trial.clients[:-1] if self.last_joins else trial.clients:

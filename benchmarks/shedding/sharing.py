@@ -1,4 +1,4 @@
-"""The pool's scenarios: several job types under one cap, priorities, feeders, downloads.
+"""The limiter's scenarios: several job types under one cap, priorities, feeders, downloads.
 
 As chosen here: the second type comes late, capacity goes and jobs are cancelled at 20 s; types that share a
 cap have jobs in the ratio of their fair shares, so that both wait to the end; both types of a pair have a
@@ -34,10 +34,10 @@ class Kind:
     client: dict[str, Any] = field(default_factory=dict)
     at: float = 0.0
 
-    def enter(self, trial: Trial, pools: list[Any], key: str) -> list[Client]:
+    def enter(self, trial: Trial, limiters: list[Any], key: str) -> list[Client]:
         server = trial.server(self.capacity, **self.server)
-        each = self.jobs // len(pools)
-        clients = [trial.client(server, pool, each, key=key, **self.client) for pool in pools]
+        each = self.jobs // len(limiters)
+        clients = [trial.client(server, limiter, each, key=key, **self.client) for limiter in limiters]
         for client in clients:
             if self.at:
                 trial.clock.call_at(self.at, client.start)
@@ -48,25 +48,25 @@ class Kind:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two types in one pool (or in each of several); `shares`: their fair slots while both wait."""
+    """Two types in one limiter (or in each of several); `shares`: their fair slots while both wait."""
 
     a: Kind
     b: Kind
     cap: int
     shares: tuple[float, float] | None = None
-    pools: int = 1
+    limiters: int = 1
     watch_b: float = math.inf  # how many slots the second type is to reach after LATE
 
     def __call__(self, seed: int) -> Measures:
         trial = Trial(seed)
-        pools = [trial.pool(self.cap) for _ in range(self.pools)]
-        a = self.a.enter(trial, pools, "a")
-        b = self.b.enter(trial, pools, "b")
+        limiters = [trial.limiter(self.cap) for _ in range(self.limiters)]
+        a = self.a.enter(trial, limiters, "a")
+        b = self.b.enter(trial, limiters, "b")
         measures = trial.run()
         if self.watch_b < math.inf:
             measures["first"] = min(job.first_sent for client in b for job in client.jobs) - LATE
             measures["reconverge"] = b[0].server.reached(self.watch_b, LATE)
-        if self.pools * self.cap >= self.a.capacity.slots[0] + self.b.capacity.slots[0]:
+        if self.limiters * self.cap >= self.a.capacity.slots[0] + self.b.capacity.slots[0]:
             measures |= _each_alone(trial, a, b)
             return self._shares(trial, a, b) | measures
         return measures | self._shares(trial, a, b)
@@ -124,17 +124,17 @@ def walks(seed: int) -> Measures:
 
 def loses_all(seed: int) -> Measures:
     trial = Trial(seed)
-    pool = trial.pool(64)
-    Kind(step(64, 0, LATE), 3200, client={"needed": False}).enter(trial, [pool], "a")
-    b = Kind(constant(64), 3200).enter(trial, [pool], "b")[0]
+    limiter = trial.limiter(64)
+    Kind(step(64, 0, LATE), 3200, client={"needed": False}).enter(trial, [limiter], "a")
+    b = Kind(constant(64), 3200).enter(trial, [limiter], "b")[0]
     return {**without_span(trial.run()), "reconverge": b.server.reached(60, LATE)}
 
 
 def cancelled(seed: int) -> Measures:
     trial = Trial(seed)
-    pool = trial.pool(256)
-    a = Kind(constant(256), 20_000, client={"needed": False}).enter(trial, [pool], "a")[0]
-    b = Kind(constant(200), 6000).enter(trial, [pool], "b")[0]
+    limiter = trial.limiter(256)
+    a = Kind(constant(256), 20_000, client={"needed": False}).enter(trial, [limiter], "a")[0]
+    b = Kind(constant(200), 6000).enter(trial, [limiter], "b")[0]
     trial.clock.call_at(LATE, a.cancel)
     measures = trial.run()
     begin, end = LATE + 4, trial.almost_end([b])
@@ -151,12 +151,12 @@ def dead(slots: int, cap: int, jobs: int, count: int = 1) -> Play:
 
     def play(seed: int) -> Measures:
         trial = Trial(seed)
-        pool = trial.pool(cap)
+        limiter = trial.limiter(cap)
         gone = [
-            Kind(constant(0), 200, client={"needed": False}).enter(trial, [pool], f"dead{index}")[0]
+            Kind(constant(0), 200, client={"needed": False}).enter(trial, [limiter], f"dead{index}")[0]
             for index in range(count)
         ]
-        Kind(constant(slots), jobs).enter(trial, [pool], "a")
+        Kind(constant(slots), jobs).enter(trial, [limiter], "a")
         measures = trial.run()
         requests = max(sum(at < 200 for at in client.server.arrivals) for client in gone)
         return {**measures, "dead_requests": requests, "dead_out": max(map(_most_out_after_zero, gone))}
@@ -178,17 +178,18 @@ def _most_out_after_zero(client: Client) -> int:
 
 def mixed_manifest(seed: int) -> Measures:
     trial = Trial(seed)
-    pool = trial.pool(256)
-    Kind(constant(0), 1600, client={"ahead": 1024, "needed": False}).enter(trial, [pool], "dead")
-    healthy = Kind(constant(32), 1600, client={"ahead": 1024}).enter(trial, [pool], "a")[0]
+    limiter = trial.limiter(256)
+    Kind(constant(0), 1600, client={"ahead": 1024, "needed": False}).enter(trial, [limiter], "dead")
+    healthy = Kind(constant(32), 1600, client={"ahead": 1024}).enter(trial, [limiter], "a")[0]
     return {**trial.run(), "done": healthy.done}
 
 
 def hanging(seed: int) -> Measures:
     trial = Trial(seed)
-    pool = trial.pool(64)
-    Kind(constant(64), 3200, {"mean": 600.0, "sigma": 0.0}, {"needed": False}).enter(trial, [pool], "hangs")
-    healthy = Kind(constant(64), 3200).enter(trial, [pool], "a")[0]
+    limiter = trial.limiter(64)
+    hanging = Kind(constant(64), 3200, {"mean": 600.0, "sigma": 0.0}, {"needed": False})
+    hanging.enter(trial, [limiter], "hangs")
+    healthy = Kind(constant(64), 3200).enter(trial, [limiter], "a")[0]
     measures = trial.run()
     end = max(job.first_sent for job in healthy.jobs)
     return {**measures, "out_a": trial.in_flight(healthy, SETTLED, end)}
@@ -211,10 +212,10 @@ class Interactive:
         interactive: list[Client] = []
         batch: list[Client] = []
         for _ in range(self.n):
-            pool = trial.pool(self.cap)
-            batch.append(trial.client(server, pool, 5000 // self.n, priority=1))
+            limiter = trial.limiter(self.cap)
+            batch.append(trial.client(server, limiter, 5000 // self.n, priority=1))
             key = "a" if self.types == 1 else "b"
-            interactive.append(trial.client(other, pool, 10**9, key=key, needed=False))
+            interactive.append(trial.client(other, limiter, 10**9, key=key, needed=False))
             batch[-1].start()
             interactive[-1].arrive(trial.chance, 2 / self.n)
         measures = trial.run()
@@ -234,9 +235,9 @@ class Interactive:
 def many_types(cap: int, jobs: int) -> Play:
     def play(seed: int) -> Measures:
         trial = Trial(seed)
-        pool = trial.pool(cap)
+        limiter = trial.limiter(cap)
         for index in range(50):
-            Kind(constant(4), jobs).enter(trial, [pool], f"type{index}")
+            Kind(constant(4), jobs).enter(trial, [limiter], f"type{index}")
         measures = trial.run()
         if cap < 50 * 4:
             return measures
@@ -249,10 +250,10 @@ def many_types(cap: int, jobs: int) -> Play:
 def bursts(seed: int) -> Measures:
     """A burst of 2,000 jobs, 140 s of nothing, and 400 more when 8 of the 256 slots are left."""
     trial = Trial(seed)
-    pool = trial.pool(256)
+    limiter = trial.limiter(256)
     server = trial.server(step(256, 8, 100.0))
-    trial.client(server, pool, 2000).start()
-    second = trial.client(server, pool, 400)
+    trial.client(server, limiter, 2000).start()
+    second = trial.client(server, limiter, 400)
     trial.clock.call_at(160.0, second.start)
     measures = trial.run()
     end = sorted(job.ended_at for job in second.jobs)[379]
@@ -294,7 +295,7 @@ SHARING: dict[str, Play] = {
         Kind(constant(64), 21_333, FAST), Kind(constant(64), 320, {"mean": 20.0}), 64, (32, 32)
     ),
     "4 clients, cap 16, 48 + 48": Pair(
-        Kind(constant(48), 3200), Kind(constant(48), 3200), 16, (32, 32), pools=4
+        Kind(constant(48), 3200), Kind(constant(48), 3200), 16, (32, 32), limiters=4
     ),
     "walks 4..64 twice, cap 48": walks,
     "late: A 800, B 40, cap 32, K200": late(200, 32, 800, 40),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from clients import Client, Hammer
 from world import Capacity, Clock, Server, offered, overlap
 
-from prodia_async._pacing.limiter import Pool
+from prodia_async._pacing.limiter import Limiter
 from prodia_async._settings import Adaptive
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ WITHOUT_TAIL = 0.95  # goodput is counted until so many of the jobs have ended
 
 
 class Trial:
-    """Servers, pools and clients on one clock."""
+    """Servers, limiters and clients on one clock."""
 
     def __init__(self, seed: int) -> None:
         self.clock = Clock()
         self.chance = random.Random(seed)
-        self.pools: list[Pool] = []
+        self.limiters: list[Limiter] = []
         self.clients: list[Client | Hammer] = []
         self.free = 0.0  # the longest time that a job waited while its server and its cap had room
         self.idle_slots = 0  # events that left a job in line, with room in its limit and in the cap
@@ -39,13 +39,13 @@ class Trial:
         self._users[server] = []
         return server
 
-    def pool(self, cap: int = SIMULATED_CAP) -> Pool:
-        pool = Pool(Adaptive(max_concurrency=cap), self.clock, random.Random(self.chance.random()))
-        self.pools.append(pool)
-        return pool
+    def limiter(self, cap: int = SIMULATED_CAP) -> Limiter:
+        limiter = Limiter(Adaptive(max_concurrency=cap), self.clock, random.Random(self.chance.random()))
+        self.limiters.append(limiter)
+        return limiter
 
-    def client(self, server: Server, pool: Pool, jobs: int, **options: Any) -> Client:
-        client = Client(self.clock, server, pool, jobs, **options)
+    def client(self, server: Server, limiter: Limiter, jobs: int, **options: Any) -> Client:
+        client = Client(self.clock, server, limiter, jobs, **options)
         self.clients.append(client)
         self._users[server].append(client)
         return client
@@ -64,7 +64,7 @@ class Trial:
                     raise RuntimeError(f"the world stands still at {self.clock.now:.1f} s")
                 self._look()
         measures = self.measure(needed, self.clients)
-        if self._users:  # what other types' services have run counts for the pool
+        if self._users:  # what other types' services have run counts for the limiter
             servers, until = list(self._users), self.almost_end(needed)
             measures["goodput"] = self.goodput(servers, 0.0, until)
         return measures
@@ -76,10 +76,10 @@ class Trial:
             waits = False
             for client in clients:
                 line = client.line
-                if line is not None and line.ready and client.pool.in_use < client.pool.limit:
+                if line is not None and line.ready and client.limiter.in_use < client.limiter.limit:
                     waits = True
                     known = line.capacity
-                    self.idle_slots += known.in_flight < known.limit and not known.held(now)
+                    self.idle_slots += known.in_flight < known.limit and now >= known.hold_until
             if waits and max(server.busy, server.out) < server.capacity.at(now):
                 self._free_since.setdefault(server, now)
             elif server in self._free_since:
@@ -87,8 +87,8 @@ class Trial:
 
     @property
     def cap(self) -> float:
-        """How many requests all pools together may have out."""
-        return sum(pool.limit for pool in self.pools) or math.inf
+        """How many requests all limiters together may have out."""
+        return sum(limiter.limit for limiter in self.limiters) or math.inf
 
     def almost_end(self, clients: Sequence[Client | Hammer]) -> float:
         """Return when nearly all jobs had ended."""
@@ -113,25 +113,25 @@ class Trial:
             "early": sum(client.early for client in self.clients),
             "free": self.free,
             "idle": self.idle_slots,
-            "leaked": sum(abs(self._leaked(pool)) for pool in self.pools),
+            "leaked": sum(abs(self._leaked(limiter)) for limiter in self.limiters),
             "lost": jobs - len(ends),
             "requests": sum(client.sends for client in clients) / jobs,
             "seconds": ends[-1],
         }
 
-    def _leaked(self, pool: Pool) -> int:
-        """Return how many slots more are taken than permits are out."""
-        permits = sum(
-            job.permit is not None
+    def _leaked(self, limiter: Limiter) -> int:
+        """Return how many slots more are taken than requests are out."""
+        out = sum(
+            job.open
             for client in self.clients
-            if isinstance(client, Client) and client.pool is pool
+            if isinstance(client, Client) and client.limiter is limiter
             for job in client.jobs
         )
-        return pool.in_use + pool.lingering - permits
+        return limiter.in_use + limiter.lingering - out
 
     def in_flight(self, client: Client, begin: float, end: float) -> float:
         """Return how many requests a client had out on average."""
-        out = [(job.sent, end) for job in client.jobs if job.permit is not None]
+        out = [(job.sent, end) for job in client.jobs if job.open]
         return overlap(client.flights + out, begin, end) / (end - begin)
 
 

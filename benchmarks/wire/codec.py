@@ -90,7 +90,7 @@ def _copied(pieces: list[bytes]) -> None:
 def _encoded() -> jobs.Plan:
     body = jobs.job_json(Job("wire.bytes.v1", CONFIG))
     heads = [jobs.PartHead("input.png", "image/png", 1_000_000)]
-    return jobs.plan(body, heads, jobs.new_boundary(random.randbytes))
+    return jobs.plan(body, heads, random.randbytes(30).hex())
 
 
 def _turns(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:

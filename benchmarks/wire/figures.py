@@ -49,7 +49,7 @@ def at_most(what: str, value: float, bound: float, unit: str = "") -> Goal:
     return Goal(f"{what}, at most {bound:g}{unit}", f"{value:.2f}{unit}", value <= bound)
 
 
-def alike(what: str, values: Sequence[float], within: float = 0.15) -> Goal:
-    """Return the goal that the values are within 15 % of each other."""
+def alike(what: str, values: Sequence[float], within: float = 0.25) -> Goal:
+    """Return the goal that the values are within 25 % of each other."""
     apart = max(values) / min(values) - 1 if min(values) > 0 else float("inf")
     return Goal(f"{what}, within {within:.0%} of each other", f"{apart:.0%} apart", apart <= within)

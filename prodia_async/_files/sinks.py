@@ -4,58 +4,45 @@ A sink serves one attempt of one job. Its outputs are opened one after another; 
 stand, or `discard` leaves nothing of them. Small outputs are collected and reach the disk in one trip to a
 worker thread; larger ones go there in blocks, the next being received while the last is written. Where the
 disk is full, a sink may be told to wait for room (`WaitForRoom`): then it goes on where it was.
+
+An output is written to `.prodia-<hex>.part` in its folder. When all outputs of a job are complete they are
+renamed one after another. Until the first rename everything can be undone.
 """
 
+# ruff: noqa: PTH101, PTH105, PTH108, PTH112, PTH114, PTH120 - pathlib costs as much as the system does
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
+import threading
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from prodia_async._errors import OutputError
-from prodia_async._files.hops import Hop, start
-from prodia_async._files.landing import Landing, Part, Place, drop_all, is_full
-from prodia_async._files.names import safe_name
-from prodia_async._files.pieces import Pieces
+from prodia_async._files.landing import add, mode_of, name_of, new_file, safe_name
+from prodia_async._files.threads import Trip, start
 from prodia_async._settings import Limits, MiB
 from prodia_async._wire import media
 
 if TYPE_CHECKING:
-    import os
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from prodia_async._models import JobResult, OutputInfo
 
 _SMALL = MiB  # an output up to this size may be collected
 _BLOCK = MiB // 2  # what goes to disk at once; twice that is held, and what was collected before
+_FEW = 4 * 1024  # a smaller piece is copied behind the one before: many small objects would cost more
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Pieces: TypeAlias = "list[bytes | bytearray]"
+"""Bytes as they came: at most some 520 of them go to the system at once, which takes 1,024."""
 
 WaitForRoom: TypeAlias = Callable[[OSError], Awaitable[None]]
 """Awaited when a disk or a quota is full. It returns when the write is to be tried again; an error that it
 raises ends the waiting, and the sink with it."""
-
-
-class Writer(Protocol):
-    """Takes one output's bytes, in order."""
-
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes; waits where the disk is slower than the network."""
-
-    async def close(self) -> None:
-        """Take note that the output is whole. After one that was cut short only `Sink.discard` follows."""
-
-
-class Sink(Protocol):
-    """Takes the outputs of one attempt of a job. Whatever it raises ends the job with OutputError."""
-
-    async def open(self, output: OutputInfo) -> Writer:
-        """Begin an output; the one before it is closed."""
-
-    async def commit(self, result: JobResult) -> None:
-        """Make the outputs stand: the job is done, and all of them are closed."""
-
-    async def discard(self) -> None:
-        """Leave nothing of what is not committed. May be called again, after a failure and after a cancel."""
 
 
 class Budget:
@@ -65,245 +52,136 @@ class Budget:
         self.limit = limit
         self.used = 0
 
-    def take(self, n: int) -> bool:
-        """Take `n` bytes; False, and nothing taken, if there are not so many left."""
-        if self.used + n > self.limit:
-            return False
-        self.used += n
-        return True
 
-    def give(self, n: int) -> None:
-        """Give `n` taken bytes back."""
-        self.used -= n
+class DiskWriter:
+    """One output on its way to disk: first in memory, then in a temporary file, then at `location`.
 
+    It is collected while it is small and the budget allows; after that it goes `in_blocks`.
+    """
 
-class _MemoryWriter:
-    def __init__(self, count: Callable[[int], None]) -> None:
-        self._count = count
-        self._buffer = bytearray()
-        self._data: bytes | None = None
-
-    @property
-    def data(self) -> bytes | None:
-        """The output's bytes, once it is closed."""
-        return self._data
-
-    async def write(self, data: bytes) -> None:
-        self._count(len(data))
-        self._buffer += data
-
-    async def close(self) -> None:
-        self._data = bytes(self._buffer)
-        self._buffer = bytearray()
-
-    def clear(self) -> None:
-        self._data, self._buffer = None, bytearray()
-
-
-class MemorySink:
-    """Keeps a job's outputs in memory, at most `limit` bytes together; writers show them as `data`."""
-
-    def __init__(self, limit: int = Limits().max_memory_output) -> None:
-        self._limit = limit
+    def __init__(self, sink: FolderSink, suffix: str) -> None:
+        self.suffix = suffix
+        self.in_blocks = False
+        self.is_dropped = False  # what comes late goes nowhere
+        self.location: str | None = None
+        self.temporary = ""
+        self.rest: Pieces = []
+        self._sink = sink
+        self._held = 0  # bytes in `rest`, and of the budget while they are collected
+        self._is_closed = False
+        self._under_way: tuple[tuple[Pieces, bool], Trip[None]] | None = None
+        self._descriptor = -1
         self._size = 0
-        self._writers: list[_MemoryWriter] = []
-
-    def _count(self, size: int) -> None:
-        """Count bytes to come. Raises OutputError above the limit."""
-        self._size += size
-        if self._size > self._limit:
-            raise OutputError(
-                f"the job's outputs are larger than {self._limit} bytes (Limits.max_memory_output): "
-                "write them to a file or folder with to=",
-                may_have_run=True,
-            )
-
-    async def open(self, output: OutputInfo) -> _MemoryWriter:  # noqa: ARG002 - part of the interface Sink
-        writer = _MemoryWriter(self._count)
-        self._writers.append(writer)
-        return writer
-
-    async def commit(self, result: JobResult) -> None:  # noqa: ARG002 - part of the interface Sink
-        """Let go of the writers: they hold the bytes."""
-        self._writers = []
-
-    async def discard(self) -> None:
-        for writer in self._writers:
-            writer.clear()
-        self._writers = []
-        self._size = 0
-
-
-class _DiskWriter:
-    """Collects an output while it is small and the budget allows; writes blocks to its part after that."""
-
-    def __init__(self, part: Part, budget: Budget, wait_for_room: WaitForRoom | None) -> None:
-        self.part = part
-        self._budget = budget
-        self._wait_for_room = wait_for_room
-        self._taken = 0
-        self._pieces: Pieces | None = Pieces()
-        self.collects = True
-        self._pending: tuple[Callable[[], None], Hop[None]] | None = None
+        self._is_lost = False
 
     @property
     def path(self) -> Path | None:
         """Where the output stands, once it is committed."""
-        return self.part.path
-
-    @property
-    def rest(self) -> Pieces | None:
-        """What commit has still to write; None if all of it is in the temporary file."""
-        return self._pieces
+        return None if self.location is None else Path(self.location)
 
     async def write(self, data: bytes) -> None:
-        if self.collects and self._taken + len(data) <= _SMALL and self._budget.take(len(data)):
-            self._taken += len(data)
-            self._add(data)
-            return
-        self.collects = False
-        self.give_back()
-        for begin in range(0, len(data), _BLOCK):
-            if self._add(data[begin : begin + _BLOCK]) >= _BLOCK:
-                await self._flush()
-
-    def _add(self, data: bytes) -> int:
-        if self._pieces is None:
+        size, budget = len(data), self._sink.budget
+        if self._is_closed:
             raise RuntimeError("write() after close()")
-        self._pieces.add(data)
-        return self._pieces.size
+        if not self.in_blocks:
+            if self._held + size <= _SMALL and budget.used + size <= budget.limit:
+                budget.used += size
+            else:
+                self.in_blocks = True
+                budget.used -= self._held
+        self._held += size
+        rest = self.rest
+        if size >= _FEW:
+            rest.append(data if type(data) is bytes else bytes(data))  # what may still change is copied
+        elif rest and isinstance(last := rest[-1], bytearray) and size + len(last) <= _FEW:
+            last += data
+        else:
+            rest.append(bytearray(data))
+        if self.in_blocks and self._held >= _BLOCK:
+            await self._flush()
 
     async def close(self) -> None:
-        if not self.collects and self._pieces is not None:
+        if self.in_blocks and not self._is_closed:
             await self._flush(last=True)
-            self._pieces = None
             await self._written()
+        self._is_closed = True
 
     async def _flush(self, *, last: bool = False) -> None:
-        """Hand the buffer to a thread once the block before is written."""
+        """Hand what is held to a thread once the block before is written."""
         await self._written()
-        block, self._pieces = self._pieces or Pieces(), Pieces()
-        write = partial(self.part.write, block, last=last)
-        self._pending = write, start(write)
+        work = self.rest, last
+        self.rest, self._held = [], 0
+        self._under_way = work, start(self.put, *work)
 
     async def _written(self) -> None:
-        """Wait until the block under way is written, on a full disk for as long as `wait_for_room` does."""
-        while self._pending is not None:
-            write, trip = self._pending
-            self._pending = None if await self._is_written(trip) else (write, start(write))
+        """Wait until the block under way is written, on a full disk for as long as the sink does."""
+        while self._under_way is not None:
+            work, trip = self._under_way
+            self._under_way = None
+            try:
+                await trip.result()
+            except OSError as error:
+                await self._sink.has_room(error, self._is_lost)
+                self._under_way = work, start(self.put, *work)
 
-    async def _is_written(self, trip: Hop[None]) -> bool:
-        """Wait for a block; False when it is to be tried again. Raises OutputError."""
-        try:
-            await trip.result()
-        except OSError as error:
-            if not self.part.lost and await _has_room(self._wait_for_room, error):
-                return False
-            raise _not_kept(error) from error
-        return True
+    def put(self, block: Pieces, last: bool = False) -> None:
+        """Append a block to the temporary file, in a thread; `last` closes it.
 
-    def give_back(self) -> None:
-        """Give the budget back: the bytes go to disk, or nowhere."""
-        self._budget.give(self._taken)
-        self._taken = 0
+        After a block that failed the file ends where the block before it ended: it can be written again.
+        """
+        with self._sink.lock:
+            if self.is_dropped:
+                return
+            if not self.temporary:
+                self.temporary, self._descriptor = new_file(self._sink.folder or self._sink.find_folder())
+            descriptor, size = self._descriptor, sum(map(len, block))
+            try:
+                written = os.writev(descriptor, block) if block and hasattr(os, "writev") else 0
+                if written < size:
+                    left = memoryview(b"".join(block))[written:]
+                    while left:
+                        left = left[os.write(descriptor, left) :]
+                if last:
+                    self._descriptor = -1  # first: it is gone, whatever closing it tells
+                    os.close(descriptor)
+                else:
+                    self._size += size
+            except OSError:
+                if not self._size:
+                    self.remove()
+                elif self._descriptor < 0:
+                    # Closing tells of writes that a network file system put off: of which, is not known.
+                    self._is_lost = True
+                else:
+                    os.lseek(descriptor, self._size, os.SEEK_SET)
+                    with contextlib.suppress(OSError):  # it only frees room: it will be written over
+                        os.ftruncate(descriptor, self._size)
+                raise
+
+    def remove(self) -> None:
+        """Remove the temporary file, under the lock: it can be written anew. Nothing that has landed."""
+        with contextlib.suppress(OSError):
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+        with contextlib.suppress(OSError):
+            if self.temporary:
+                os.unlink(self.temporary)
+        self._descriptor, self.temporary, self._size = -1, "", 0
 
     def release(self) -> None:
-        """Forget the bytes and what they took of the budget."""
-        self.give_back()
-        self._pieces = None
+        """Forget the bytes, and give back what they took of the budget."""
+        self.is_dropped = True  # first: a thread that finds nothing in `rest` must know why
+        if not self.in_blocks:
+            self._sink.budget.used -= self._held
+        self.rest, self._held, self._is_closed = [], 0, True
 
 
-class _DiskSink:
-    def __init__(
-        self, place: Place, custom_id: str | None, budget: Budget | None, wait_for_room: WaitForRoom | None
-    ) -> None:
-        self._landing = Landing(place)
-        self._custom_id = custom_id
-        self._wait_for_room = wait_for_room
-        self._budget = Budget(Limits().collect) if budget is None else budget
-        self._writers: list[_DiskWriter] = []
-        self.is_committed = False
-        """Whether all outputs stand, though a commit was cancelled."""
-
-    async def open(self, output: OutputInfo) -> _DiskWriter:
-        part = Part(self._landing.place, media.suffix_for(output.content_type))
-        writer = _DiskWriter(part, self._budget, self._wait_for_room)
-        self._writers.append(writer)
-        return writer
-
-    async def commit(self, result: JobResult) -> None:
-        """Write and name all outputs. From the first rename on, a cancellation waits until all have names.
-
-        One that comes while a full disk is waited for ends the waiting: what has its name keeps it.
-        """
-        if not self._writers:
-            return
-        stem = safe_name(self._custom_id or result.id or result.request_id or "output")
-        try:
-            while not await self._lands(stem):
-                pass
-        except BaseException:
-            await self.discard()
-            raise
-        finally:
-            self._release()
-            self._writers = []
-
-    async def _lands(self, stem: str) -> bool:
-        """Try to write and name all outputs; False when it is to be tried again. Raises OutputError."""
-        parts = [(writer.part, writer.rest) for writer in self._writers]
-        trip = start(partial(self._landing.land, parts, stem, patient=self._wait_for_room is not None))
-        try:
-            await trip.result()
-        except asyncio.CancelledError:
-            self._landing.dead = True
-            if not trip.cancel():
-                await trip.settled()
-            self.is_committed = all(part.location is not None for part, _ in parts)
-            raise
-        except OSError as error:
-            if await _has_room(self._wait_for_room, error):
-                return False
-            written = tuple(part.path for part, _ in parts if part.path is not None)
-            raise _not_kept(error, written) from error
-        return True
-
-    async def discard(self) -> None:
-        """Remove the temporary files, also of a write under way, and give the budget back."""
-        parts = [writer.part for writer in self._writers if not writer.collects]
-        self._release()
-        if parts:
-            await start(drop_all, parts).settled()
-
-    def _release(self) -> None:
-        for writer in self._writers:
-            writer.release()
-
-
-class FileSink(_DiskSink):
-    """Writes the first output to exactly `path`, replacing what is there, the others beside it.
-
-    Further outputs are named `x-2.<ext of its type>` and never replace a file. A path that is a folder
-    by the time of writing is treated as FolderSink treats it. `budget` is shared by sinks that are in use
-    at the same time. Without `wait_for_room` a full disk ends the job.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        budget: Budget | None = None,
-        *,
-        custom_id: str | None = None,
-        wait_for_room: WaitForRoom | None = None,
-    ) -> None:
-        super().__init__(Place(path, exact=True), custom_id, budget, wait_for_room)
-
-
-class FolderSink(_DiskSink):
+class FolderSink:
     """Writes outputs into a folder as `<custom_id or job id>.<ext of its type>`, then -2, -3 ...
 
     No file is ever replaced, and no name leads out of the folder, which is made when it is missing.
-    `budget` and `wait_for_room` are those of FileSink.
+    `budget` is shared by sinks that are in use at the same time. Without `wait_for_room` a full disk ends
+    the job.
     """
 
     def __init__(
@@ -314,24 +192,137 @@ class FolderSink(_DiskSink):
         *,
         wait_for_room: WaitForRoom | None = None,
     ) -> None:
-        super().__init__(Place(folder, exact=False), custom_id, budget, wait_for_room)
+        self.budget = Budget(Limits().collect) if budget is None else budget
+        self.lock = threading.Lock()
+        """Held while a file is touched: outputs may be dropped while a block is being written."""
+        self._path = os.fspath(folder)
+        self.folder: str | None = self._path
+        self._file: str | None = None
+        self._custom_id = custom_id
+        self._wait_for_room = wait_for_room
+        self._writers: list[DiskWriter] = []
+        self._number = 0
+
+    async def open(self, output: OutputInfo) -> DiskWriter:
+        writer = DiskWriter(self, media.suffix_for(output.content_type))
+        self._writers.append(writer)
+        return writer
+
+    async def commit(self, result: JobResult) -> None:
+        """Write and name all outputs. From the first rename on, a cancellation waits until all have names.
+
+        One that comes while a full disk is waited for ends the waiting: what has its name keeps it.
+        """
+        writers = self._writers
+        stem = safe_name(self._custom_id or result.id or result.request_id or "output")
+        try:
+            while writers:
+                trip = start(self._land, writers, stem)
+                try:
+                    await trip.result()
+                    break
+                except asyncio.CancelledError:
+                    for writer in writers:
+                        writer.release()
+                    trip.cancel()
+                    await trip.settled()
+                    raise
+                except OSError as error:
+                    await self.has_room(error)
+        except (Exception, asyncio.CancelledError):
+            await self.discard()
+            raise
+        for writer in writers:
+            writer.release()
+        self._writers = []
+
+    async def discard(self) -> None:
+        """Remove the temporary files, also of a write under way, and give the budget back."""
+        writers, self._writers, self._number = self._writers, [], 0
+        for writer in writers:
+            writer.release()
+        if any(writer.in_blocks for writer in writers):
+            await start(self._land, writers, "").settled()
+
+    async def has_room(self, error: OSError, is_lost: bool = False) -> None:
+        """Wait for room on a full disk. Raises OutputError where that is not what failed, or nobody waits."""
+        if self._wait_for_room is not None and error.errno in _FULL and not is_lost:
+            with contextlib.suppress(Exception):  # whatever ends the waiting, what failed is the write
+                await self._wait_for_room(error)
+                return
+        reason = error.strerror or str(error)
+        place = f" ({error.filename})" if error.filename else ""
+        kept = OutputError(f"the output could not be written: {reason}{place}", may_have_run=True)
+        kept.errno = error.errno
+        kept.written = tuple(path for writer in self._writers if (path := writer.path) is not None)
+        raise kept from error
+
+    def find_folder(self) -> str:
+        """Find out, in a thread, the folder of all files; an exact path may turn out to be a folder."""
+        if os.path.isdir(self._path):
+            self.folder = self._path
+        else:  # written through a link, as `cp` does
+            self._file = os.path.realpath(self._path) if os.path.islink(self._path) else self._path
+            self.folder = os.path.dirname(self._file) or os.curdir
+        return self.folder
+
+    def _land(self, writers: Sequence[DiskWriter], stem: str) -> None:
+        """Write what is still in memory, then rename all files in order; in the end remove temporary ones.
+
+        Where the disk is full and somebody waits for room, the files that were written in blocks are kept for
+        another call, which goes on where this one failed. Of what was dropped nothing is left.
+        """
+        keeps = False
+        try:
+            for writer in writers:
+                if not writer.in_blocks and writer.location is None:
+                    writer.put(writer.rest, last=True)
+            if not writers[0].is_dropped:
+                for writer in writers:
+                    if writer.location is None:
+                        self._settle(writer, stem)
+        except OSError as error:
+            keeps = self._wait_for_room is not None and error.errno in _FULL
+            raise
+        finally:
+            with self.lock:
+                for writer in writers:
+                    if writer.temporary and not (keeps and writer.in_blocks):
+                        writer.remove()
+
+    def _settle(self, writer: DiskWriter, stem: str) -> None:
+        """Give a complete file its name: the first of an exact file replaces what is there, no other does."""
+        number = self._number + 1
+        if self._file is not None and number == 1:
+            mode = mode_of(self._file)
+            if mode is not None:
+                with contextlib.suppress(OSError):
+                    os.chmod(writer.temporary, mode & 0o777)
+            os.replace(writer.temporary, self._file)
+            target = self._path
+        else:
+            stem = stem if self._file is None else Path(self._file).stem
+            while not add(
+                writer.temporary, target := f"{self.folder}{os.sep}{name_of(stem, writer.suffix, number)}"
+            ):
+                number += 1
+        writer.temporary, writer.location, self._number = "", target, number
 
 
-async def _has_room(wait: WaitForRoom | None, error: OSError) -> bool:
-    """Wait for room on a full disk; False where that is not what failed, or where nobody waits (any more)."""
-    if wait is None or not is_full(error):
-        return False
-    try:
-        await wait(error)
-    except Exception:  # noqa: BLE001 - whatever ends the waiting, what failed is the write
-        return False
-    return True
+class FileSink(FolderSink):
+    """Writes the first output to exactly `path`, replacing what is there, the others beside it.
 
+    Further outputs are named `x-2.<ext of its type>` and never replace a file. A path that is a folder
+    by the time of writing is treated as FolderSink treats it, and so are `budget` and `wait_for_room`.
+    """
 
-def _not_kept(error: OSError, written: tuple[Path, ...] = ()) -> OutputError:
-    reason = error.strerror or str(error)
-    place = f" ({error.filename})" if error.filename else ""
-    kept = OutputError(f"the output could not be written: {reason}{place}", may_have_run=True)
-    kept.errno = error.errno
-    kept.written = written
-    return kept
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        budget: Budget | None = None,
+        *,
+        custom_id: str | None = None,
+        wait_for_room: WaitForRoom | None = None,
+    ) -> None:
+        super().__init__(path, custom_id, budget, wait_for_room=wait_for_room)
+        self.folder = None

@@ -2,40 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-Emit: TypeAlias = Callable[[bytes], Awaitable[None]]
+from prodia_async._loops import OnExit, PerLoopValue
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from prodia_async._files.readers import Source
+    from prodia_async._http.watch import Watch
+    from prodia_async._wire.job import Plan
 
 
-class Body(Protocol):
-    """A request body that can be written again for each attempt, unless a source can be read only once."""
+class JsonBody:
+    """A job without inputs: one block."""
 
-    content_type: str
-    size: int | None
-    """Bytes, or None where an input's size is unknown; the body is then sent chunked."""
-    replayable: bool
+    content_type = "application/json"
+    replayable = True
 
-    async def write(self, emit: Emit) -> None:
-        """Hand the whole body to `emit`, block by block."""
+    def __init__(self, job: bytes) -> None:
+        self.size: int | None = len(job)
+        self.block = job
+
+    async def write(self, emit: Callable[[bytes], Awaitable[None]]) -> None:
+        """Hand the job over."""
+        await emit(self.block)
 
 
-class Progress(Protocol):
-    """What a transport tells while it sends, so that deadlines and the limiter know where it stands."""
+class MultipartBody:
+    """A job with inputs: the plan's bytes around the sources' bytes, each source opened anew."""
 
-    def connected(self) -> None:
-        """Say that the request has its connection and begins to be written."""
+    def __init__(self, plan: Plan, sources: Sequence[Source]) -> None:
+        self.content_type = plan.content_type
+        self.size = plan.size
+        self.replayable = all(source.replayable for source in sources)
+        self._plan = plan
+        self._sources = sources
 
-    def block_ready(self) -> None:
-        """Say that a block of the body was read: from now on we wait for the server to take it."""
+    async def write(self, emit: Callable[[bytes], Awaitable[None]]) -> None:
+        """Hand the parts over in order. Raises InputError where a source fails or changed."""
+        for prelude, source in zip(self._plan.preludes, self._sources, strict=True):
+            reader = source.open()
+            async with OnExit(reader.close):
+                await emit(prelude)
+                while block := await reader.read():
+                    await emit(block)
+        await emit(self._plan.tail)
 
-    def block_taken(self) -> None:
-        """Say that the server's side took the block: from now on we wait for our own source."""
 
-    def body_sent(self) -> None:
-        """Say that the last byte of the body was handed to the transport."""
+Body: TypeAlias = JsonBody | MultipartBody
+"""A request body that can be written again for each attempt, unless a source can be read only once.
+
+`size` is in bytes, None where an input's is unknown; the body is then sent chunked.
+"""
 
 
 class Request(Struct, frozen=True):
@@ -50,12 +72,11 @@ class Request(Struct, frozen=True):
     expects: bool = False
 
 
-CONTINUE = 1.0
-"""Seconds for which a server may say whether it wants a body, as with curl; then it gets it unasked."""
-
-
 class Reply(Protocol):
-    """The service's answer; its body comes in pieces."""
+    """The service's answer; its body comes in pieces.
+
+    It may have `at_end`: true once nothing is left to be read, so that nobody has to ask for it.
+    """
 
     @property
     def status(self) -> int:
@@ -84,23 +105,17 @@ class Fault(Exception):  # noqa: N818 - not an error for users: `exchange` turns
         self.stale = stale
 
 
-class Transport(Protocol):
+class Transport(PerLoopValue, Protocol):
     """What carries requests. `Prodia(transport=...)` takes one, for tests and simulations."""
 
-    async def send(self, request: Request, progress: Progress) -> Reply:
+    async def send(self, request: Request, progress: Watch) -> Reply:
         """Send the request and return the reply once its headers are there. Raises Fault.
 
         With `Request.expects` the body goes once the server has said 100, or has said nothing for a second.
+        `progress` is told when the request has its connection (`connected`), when a block of the body was
+        read (`block_ready`) and taken by the server's side (`block_taken`; a body of one block has none to
+        wait for), and when the last byte was handed over (`body_sent`): deadlines and the limiter go by it.
         """
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Reply:
         """Ask for `url`, whose path is encoded already, and return the reply. Raises Fault."""
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-
-    def close_dead(self) -> None:
-        """Release the descriptors of a loop that is closed."""
-
-    def abandon(self) -> None:
-        """Let go of the descriptors in a forked child, so that nothing done there reaches the parent's."""

@@ -1,4 +1,4 @@
-"""What follows an attempt: arithmetic on counts, times and chance, without a loop or a clock of its own."""
+"""What follows an attempt, or a question: arithmetic on counts, times and chance, without a loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import random
 
     from prodia_async._models import Verdict
-    from prodia_async._settings import Retry
+    from prodia_async._settings import Polling, Retry
+
+_SHORTENED = 0.2  # how much of a wait chance may take away, so that not all ask together for ever
 
 
 def backoff(failures: int, retry: Retry, chance: random.Random) -> float:
@@ -18,14 +20,13 @@ def backoff(failures: int, retry: Retry, chance: random.Random) -> float:
     return chance.uniform(0.0, min(retry.max_backoff, retry.backoff * 2.0 ** min(failures, 64)))
 
 
-class Course:
-    """One job's way through its attempts: two budgets, time for sheds and counts for failures."""
+class Retries:
+    """What one job has left of its two budgets: time for sheds, and counts for failures."""
 
     def __init__(self, retry: Retry, chance: random.Random) -> None:
         self._retry = retry
         self._chance = chance
-        self._errors = 0
-        self._resends = 0
+        self._errors = self._resends = 0
         self._first_shed: float | None = None
 
     def wait_after(self, verdict: Verdict, now: float) -> float | None:
@@ -33,28 +34,57 @@ class Course:
 
         0 after a shed: the limiter itself holds the job's turn until its Retry-After has passed.
         """
-        if verdict.is_final:
-            return None
+        retry, told = self._retry, verdict.retry_after
+        if told is None:
+            told = DEFAULT_RETRY_AFTER if verdict.kind == "shed" else 0.0
         if verdict.kind == "shed":
-            told = verdict.retry_after
-            return self._after_shed(DEFAULT_RETRY_AFTER if told is None else told, now)
+            if self._first_shed is None:
+                self._first_shed = now
+            is_over = retry.patience is not None and now + told - self._first_shed > retry.patience
+            return None if is_over or told > retry.max_retry_after else 0.0
         if verdict.kind in ("not_sent", "server_error"):
-            return self._after_error(verdict.retry_after or 0.0)
-        if verdict.kind in ("unknown", "malformed", "lost") and self._resends < self._retry.resend_unknown:
+            self._errors += 1
+            if self._errors > retry.max_errors or told > retry.max_retry_after:
+                return None
+            return max(told, backoff(self._errors - 1, retry, self._chance))
+        if verdict.kind in ("unknown", "malformed", "lost") and self._resends < retry.resend_unknown:
             self._resends += 1
-            return backoff(self._resends - 1, self._retry, self._chance)
+            return backoff(self._resends - 1, retry, self._chance)
         return None
 
-    def _after_shed(self, retry_after: float, now: float) -> float | None:
-        if self._first_shed is None:
-            self._first_shed = now
-        patience = self._retry.patience
-        if patience is not None and now + retry_after - self._first_shed > patience:
-            return None
-        return None if retry_after > self._retry.max_retry_after else 0.0
 
-    def _after_error(self, retry_after: float) -> float | None:
-        self._errors += 1
-        if self._errors > self._retry.max_errors or retry_after > self._retry.max_retry_after:
-            return None
-        return max(retry_after, backoff(self._errors - 1, self._retry, self._chance))
+class Waits:
+    """The waits of one who asks for one job: each is longer than the one before, up to a cap.
+
+    A service that is busy (429) or fails (5xx) is waited out for ever; an answer that is broken counts in
+    `Retry.max_errors`. For a poll, where nothing is lost by asking again, a connection that breaks counts
+    for nothing either.
+    """
+
+    def __init__(self, polling: Polling, retry: Retry, chance: random.Random, *, is_poll: bool) -> None:
+        self._polling = polling
+        self._retry = retry
+        self._chance = chance
+        self._is_free = ("shed", "server_error", "unknown") if is_poll else ("shed", "server_error")
+        self._next = polling.interval
+        self._errors = 0
+
+    def after_answer(self) -> float:
+        """Return how many seconds to wait before the next question; failures before it are forgotten."""
+        self._errors = 0
+        return self._grown()
+
+    def after_failure(self, verdict: Verdict) -> float | None:
+        """Return how many seconds to wait before the same question, or None when this verdict is final."""
+        if verdict.kind not in self._is_free:
+            if verdict.kind not in ("unknown", "malformed") or self._errors >= self._retry.max_errors:
+                return None
+            self._errors += 1
+        # Asking costs nothing: a longer Retry-After than we would wait for is no reason to lose the job.
+        told = min(verdict.retry_after or 0.0, self._retry.max_retry_after)
+        return max(told, self._grown())
+
+    def _grown(self) -> float:
+        wait = self._next * self._chance.uniform(1.0 - _SHORTENED, 1.0)
+        self._next = min(self._next * self._polling.growth, self._polling.max_interval)
+        return wait

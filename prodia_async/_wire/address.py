@@ -1,9 +1,10 @@
-"""Where the service is: base URLs as users write them, and which hosts are this computer."""
+"""Where the service is: base URLs as users write them, which hosts are this computer, and the way there."""
 
 from __future__ import annotations
 
 import ipaddress
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
@@ -43,3 +44,26 @@ def parse(base_url: str) -> Address:
         raise InputError("the base URL takes no user, query or fragment: the token goes in Prodia(token=...)")
     path = parts.path.rstrip("/").removesuffix("/v2").rstrip("/")
     return Address(urlunsplit((parts.scheme, parts.netloc, path, "", "")), parts.scheme, host.lower())
+
+
+def proxy_for(address: Address) -> str | None:
+    """Return the URL of the proxy that the environment names for the service, or None.
+
+    This computer itself is never reached through a proxy.
+    Read here and once, since aiohttp's `trust_env` reads files for each request and lets a `.netrc` line
+    for the host refuse every request that has an Authorization header. Raises InputError for a proxy that
+    does not speak HTTP.
+    """
+    if address.is_loopback or proxy_bypass(address.host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    scheme = urlsplit(proxy).scheme
+    if scheme not in ("http", "https"):
+        raise InputError(
+            f"the environment names a {scheme} proxy, which is not supported: unset it or use an HTTP proxy"
+        )
+    return proxy

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 _MAX_PREAMBLE = 64 * 1024
 _MAX_HEADER = 64 * 1024  # above any setting: held headers are copied with each chunk until they are whole
 _MAX_REMEMBERED = 1024
-_MOST_LEVELS = 100
+MOST_LEVELS = 100
 """Levels of lists and objects: what is deeper could be read, and then not be written down or read again."""
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,68}[\x21-\x7e])?")  # RFC 2046, 5.1.1, not so narrow
-_PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _MORE = -1  # more has to come first
 
 
@@ -52,24 +51,7 @@ Event: TypeAlias = OutputStart | bytes | OutputEnd | JobPart
 _OUTPUT_END = OutputEnd()
 
 
-class _Part(Struct, frozen=True):
-    """A part by its headers, and the event that it begins with, if it is an output."""
-
-    head: Head
-    start: OutputStart | None
-
-
-def _read_part(head: bytes) -> _Part:
-    """Read a part's headers. Raises MalformedReplyError."""
-    try:
-        found = read_head(head)
-    except ValueError as error:
-        raise MalformedReplyError(f"the headers of a part of the reply are malformed: {error}") from None
-    is_output = found.name == "output"
-    return _Part(found, OutputStart(found.filename, clean(found.content_type)) if is_output else None)
-
-
-_remembered = lru_cache(maxsize=256)(_read_part)
+_remembered = lru_cache(maxsize=256)(read_head)
 """The same for the few forms of headers that a service's replies keep coming with."""
 
 
@@ -90,49 +72,54 @@ class MultipartDecoder:
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         self._limits = limits
         self._held = b"\r\n"  # a delimiter may open the body without a line break
-        self._has_begun = self._is_opening = self._has_job = self._has_output = False
-        self._skipped = self._parts = 0
-        self._part: _Part | None = None
-        self._promised: int | None = None
+        self._has_begun = self._is_opening = False
+        self._skipped = 0
+        self._names: list[str | None] = []
+        self._part: Head | None = None
+        self._left: int | None = None  # of what the part's Content-Length promises
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what `data` brings, in order. What follows the end is ignored."""
         events: list[Event] = []
         data, self._held = self._held + data, b""
         delimiter = self._delimiter
-        position = 0
-        if not self._has_begun:
-            position = self._read_preamble(data)
-        elif self._is_opening:
-            position = self._read_opening(data)
+        position = 0 if self._has_begun else self._read_preamble(data)
         while position != _MORE and not self.is_complete:
             part = self._part
             if part is None:
                 position = self._read_head(data, position, events)
                 continue
-            found = data.find(delimiter, position)
-            end = found if found >= 0 else self._sure_until(data, position)
-            if self._promised is not None:
-                self._count(end - position, is_last=found >= 0)
-            if part.start is not None:
-                if end > position:
-                    events.append(data[position:end])
-                if found >= 0:
-                    events.append(_OUTPUT_END)
-            else:
-                self._collect(part, data[position:end], events, is_last=found >= 0)
-            if found < 0:
+            if self._is_opening:
+                begin = data[position : position + len(delimiter) - 2]
+                if begin == delimiter[2:]:  # some readers take it for content
+                    raise MalformedReplyError(
+                        "a malformed reply: a boundary follows a part's headers at once"
+                    )
+                self._is_opening = delimiter.startswith(begin, 2)
+                if self._is_opening:
+                    self._held = begin
+                    break
+            end = data.find(delimiter, position)
+            is_last = end >= 0
+            if not is_last:  # what may begin a delimiter is held
+                end = data.rfind(b"\r", max(position, len(data) - len(delimiter) + 1))
+                end = end if end >= 0 and delimiter.startswith(data[end:]) else len(data)
                 self._held = data[end:]
-                break
-            self._part = None
-            position = found + len(delimiter)
+            if self._left is not None or part.name != "output":
+                self._count(part, data[position:end], is_last=is_last)
+            if part.name == "output" and end > position:
+                events.append(data[position:end])
+            if is_last and part.name in ("output", "job"):
+                events.append(_OUTPUT_END if part.name == "output" else JobPart(bytes(self.job_so_far)))
+            self._part = None if is_last else part
+            position = end + len(delimiter) if is_last else _MORE
         return events
 
     def close(self) -> list[Event]:
         """Say that the body has ended: it must have its final boundary, and a job part or an output."""
         if not self.is_complete:
             raise MalformedReplyError("the reply was cut short: its final multipart boundary is missing")
-        if not (self._has_job or self._has_output):
+        if "job" not in self._names and "output" not in self._names:
             raise MalformedReplyError("the reply holds neither a job part nor an output")
         return []
 
@@ -169,94 +156,65 @@ class MultipartDecoder:
         if end < 0:
             self._held = data[position:]
             return _MORE
-        self._parts += 1
-        if self._parts > self._limits.max_parts:
-            most = self._limits.max_parts
+        most = self._limits.max_parts
+        if len(self._names) == most:
             raise MalformedReplyError(f"the reply has more than Limits.max_parts={most} parts")
-        self._part = part = (_remembered if end - begin <= _MAX_REMEMBERED else _read_part)(data[begin:end])
-        self._promised = part.head.length
-        if part.start is not None:
-            self._has_output = True
-            events.append(part.start)
-        line = self._delimiter[2:]
-        if line.startswith(data[end + 4 : end + 4 + len(line)]):
-            return self._read_opening(data[end + 4 :])
+        try:
+            part = (_remembered if end - begin <= _MAX_REMEMBERED else read_head)(data[begin:end])
+        except ValueError as error:
+            raise MalformedReplyError(f"the headers of a part of the reply are malformed: {error}") from None
+        self._part, self._left, self._is_opening = part, part.length, True
+        if part.name == "job" and "job" in self._names:
+            raise MalformedReplyError("the reply holds two job parts")
+        self._names.append(part.name)
+        if part.name == "output":
+            events.append(OutputStart(part.filename, part.content_type))
         return end + 4
 
-    def _read_opening(self, data: bytes) -> int:
-        """Refuse a part whose delimiter follows its headers at once: some readers take it for content."""
-        line = self._delimiter[2:]
-        if data.startswith(line):
-            raise MalformedReplyError("a malformed reply: a boundary follows a part's headers at once")
-        self._is_opening = line.startswith(data)
-        if self._is_opening:
-            self._held = data
-        return _MORE if self._is_opening else 0
-
-    def _sure_until(self, data: bytes, position: int) -> int:
-        """Return how far a piece without a delimiter is content: its end may begin one."""
-        delimiter = self._delimiter
-        end = data.rfind(b"\r", max(position, len(data) - len(delimiter) + 1))
-        return end if end >= 0 and delimiter.startswith(data[end:]) else len(data)
-
-    def _collect(self, part: _Part, data: bytes, events: list[Event], *, is_last: bool) -> None:
-        """Keep what belongs to the job part."""
-        if part.head.name != "job":
+    def _count(self, part: Head, data: bytes, *, is_last: bool) -> None:
+        """Check how long a part may be, and keep what belongs to the job part."""
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0 or (is_last and self._left):
+                how = "longer" if self._left < 0 else "shorter"
+                raise MalformedReplyError(f"a part of the reply is malformed: {how} than its Content-Length")
+        if part.name != "job":
             return
-        if self._has_job:
-            raise MalformedReplyError("the reply holds two job parts")
         most = self._limits.max_job_part
         if len(self.job_so_far) + len(data) > most:
             raise MalformedReplyError(f"the reply's job part exceeds {most} bytes")
         self.job_so_far += data
-        if is_last:
-            self._has_job = True
-            events.append(JobPart(bytes(self.job_so_far)))
-
-    def _count(self, size: int, *, is_last: bool) -> None:
-        left = (self._promised or 0) - size
-        if left < 0:
-            raise MalformedReplyError("a part of the reply is malformed: longer than its Content-Length")
-        if is_last and left:
-            raise MalformedReplyError("a part of the reply is malformed: shorter than its Content-Length")
-        self._promised = left
 
 
 class SingleDecoder:
-    """A reply that is one output, or one job result, which is JSON.
-
-    What exceeds the bound on the job part is no job result, and is passed on as an output.
-    """
+    """A reply that is one output or, if it is not longer than `max_job_part`, a job result."""
 
     is_complete = False
 
-    def __init__(self, content_type: str, limits: Limits, *, is_json: bool) -> None:
-        self._start = OutputStart(None, content_type)
-        self._max_job_part = limits.max_job_part
-        self._json = bytearray() if is_json else None
-        self._has_begun = False
+    def __init__(self, content_type: str, max_job_part: int) -> None:
+        self._start: OutputStart | None = OutputStart(None, content_type)  # None once it has begun
+        self._max_job_part = max_job_part
+        self._held = bytearray()
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return `data` as output; JSON is collected first, unless it is too long for a job result."""
-        if self._json is not None:
-            self._json += data
-            if len(self._json) <= self._max_job_part:
-                return []
-            data, self._json = bytes(self._json), None
-        if not data:
+        """Return `data` as output; what may be a job result is collected first."""
+        if self._start is None:
+            return [data] if data else []
+        self._held += data
+        if len(self._held) <= self._max_job_part:
             return []
-        events: list[Event] = [data] if self._has_begun else [self._start, data]
-        self._has_begun = True
+        events: list[Event] = [self._start, bytes(self._held)]
+        self._start = None
         return events
 
     def close(self) -> list[Event]:
         """Say that the body has ended, and return the job part that it was; an empty one is no output."""
-        if self._json:
-            body = bytes(self._json)
-            return [JobPart(body)] if is_result(read_json(body)) else [self._start, body, _OUTPUT_END]
-        if not self._has_begun:
+        if self._start is None:
+            return [_OUTPUT_END]
+        body = bytes(self._held)
+        if not body:
             raise MalformedReplyError("the reply is empty")
-        return [_OUTPUT_END]
+        return [JobPart(body)] if is_result(read_json(body)) else [self._start, body, _OUTPUT_END]
 
 
 Decoder: TypeAlias = MultipartDecoder | SingleDecoder
@@ -274,27 +232,18 @@ def decoder_for(content_type_header: str | None, limits: Limits) -> Decoder:
     kind, parameters = media.split(header)
     if kind.startswith("multipart/"):
         return MultipartDecoder(parameters.get("boundary", ""), limits)
-    if kind in ("text/html", "application/xhtml+xml"):
+    if kind in media.PAGES:
         raise MalformedReplyError("the answer is an HTML page instead of a result: a proxy in between?")
-    return SingleDecoder(clean(header), limits, is_json=kind == "application/json")
-
-
-def clean(content_type: str) -> str:
-    """Return a Content-Type that is safe to show and to split, as the service wrote it."""
-    text = content_type.strip()
-    readable = _PRINTABLE.fullmatch(text) and media.is_type(media.split(text)[0])
-    return text if readable else media.OCTETS
+    return SingleDecoder(media.clean(header), limits.max_job_part if kind == "application/json" else 0)
 
 
 def read_json(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object that `body` holds; None where it holds none that can be read."""
     try:
-        value = msgspec.json.decode(body)
+        value: dict[str, Any] = msgspec.json.decode(body, type=dict)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    may_be_deep = body.count(b"{") + body.count(b"[") > _MOST_LEVELS
+    may_be_deep = body.count(b"{") + body.count(b"[") > MOST_LEVELS
     return None if may_be_deep and _is_deep(value) else value
 
 
@@ -303,16 +252,10 @@ def is_result(value: dict[str, Any] | None) -> bool:
     return value is not None and ("state" in value or "id" in value)
 
 
-def _is_deep(value: dict[str, Any]) -> bool:
-    """Tell whether there are too many levels, looking at one after another: recursion would have an end."""
-    level: list[Any] = [value]
-    for _ in range(_MOST_LEVELS):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            return False
-    return True
-
-
-def _inside(value: Any) -> list[Any]:
-    items = value.values() if isinstance(value, dict) else value
-    return [item for item in items if isinstance(item, dict | list)]
+def _is_deep(value: Any, left: int = MOST_LEVELS) -> bool:
+    """Tell whether there are too many levels; no more than those are looked into."""
+    if not isinstance(value, dict | list):
+        return False
+    return not left or any(
+        _is_deep(item, left - 1) for item in (value.values() if isinstance(value, dict) else value)
+    )

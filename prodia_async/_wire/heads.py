@@ -11,6 +11,8 @@ from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
 
+from prodia_async._wire import media
+
 _MAX_HEADERS = 64
 _MAX_LINE = 8 * 1024
 
@@ -30,7 +32,7 @@ _ESCAPE = re.compile(rb"\\([()<>@,;:\\\"/\[\]?=])")
 
 
 class Head(Struct, frozen=True):
-    """What a part's headers say of it: its form name, file name and media type, as the service wrote them.
+    """What a part's headers say of it: its form name, file name and media type.
 
     `length`: how many bytes of content they promise, if they do.
     """
@@ -53,40 +55,32 @@ def read_head(head: bytes) -> Head:
     """Read a part's headers as they came, up to the empty line. Raises ValueError saying what is wrong."""
     if _BARE.search(head):
         raise ValueError("a bare CR, LF or NUL")
-    headers = _headers(head)
-    dispositions = [
-        read_disposition(value.encode("latin-1")) for name, value in headers if name == "Content-Disposition"
-    ]
-    first = dispositions[0] if dispositions else None
-    if first is None or any(each is None or each.kind != "form-data" for each in dispositions):
-        raise ValueError("a Content-Disposition that cannot be read")
-    content_type = next((value for name, value in headers if name == "Content-Type"), "")
-    length = next((int(value) for name, value in headers if name == "Content-Length"), None)
-    return Head(first.name, first.filename, content_type, length)
-
-
-def _headers(head: bytes) -> list[tuple[str, str]]:
-    """Split headers into names, spelled as usual, and values; a line that begins with a blank goes on."""
     headers: list[tuple[str, str]] = []
-    has_length = False
     for line in head.decode("latin-1").split("\r\n"):
         whole = line
-        if line.startswith((" ", "\t")):
+        if line.startswith((" ", "\t")):  # it goes on
             if not headers or not line.strip(_BLANKS):
                 raise ValueError("a line that continues none, or with nothing")
             whole = ": ".join(headers.pop()) + " " + line[1:]
         if len(whole) > _MAX_LINE or len(headers) == _MAX_HEADERS:
             raise ValueError(f"more than {_MAX_LINE} bytes in a line, or than {_MAX_HEADERS} headers")
         name, colon, value = whole.partition(":")
-        name, value = name.strip().title(), value.lstrip(" \t")
-        if not colon or not _NAME.fullmatch(name):
+        if not colon or not _NAME.fullmatch(name.strip()):
             raise ValueError("a line that is no header")
-        if name == "Content-Length":
-            if has_length or not _LENGTH.fullmatch(value):
-                raise ValueError("a Content-Length that is no number, or a second one")
-            has_length = True
-        headers.append((name, value))
-    return headers
+        headers.append((name.strip().title(), value.lstrip(" \t")))
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        found.setdefault(name, []).append(value)
+    first, *more = [
+        read_disposition(value.encode("latin-1")) for value in found.get("Content-Disposition", [""])
+    ]
+    if first is None or any(each is None or each.kind != "form-data" for each in (first, *more)):
+        raise ValueError("a Content-Disposition that cannot be read")
+    length, *more_lengths = found.get("Content-Length", [None])
+    if more_lengths or (length is not None and not _LENGTH.fullmatch(length)):
+        raise ValueError("a Content-Length that is no number, or a second one")
+    content_type = media.clean(found.get("Content-Type", [""])[0])
+    return Head(first.name, first.filename, content_type, None if length is None else int(length))
 
 
 def read_disposition(raw: bytes) -> Disposition | None:
@@ -108,20 +102,11 @@ def read_disposition(raw: bytes) -> Disposition | None:
         position = parameter.end()
     if not _END.match(raw, position):
         return None
-    return Disposition(
-        kind.group(1).decode("ascii").lower(), _parameter(found, b"name"), _parameter(found, b"filename")
-    )
-
-
-def _parameter(found: dict[bytes, bytes], key: bytes) -> str | None:
-    value = _extended(found.get(key + b"*"))
-    if value is None:
-        value = found.get(key)
-    return None if value is None else value.decode("utf-8", "replace")
-
-
-def _extended(value: bytes | None) -> bytes | None:
-    """Return the bytes of a `charset'language'percent-encoded` value; None for another charset or form."""
-    charset, _, rest = (value or b"").partition(b"'")
-    _, quote, text = rest.partition(b"'")
-    return unquote_to_bytes(text) if quote and charset.lower() in (b"utf-8", b"us-ascii") else None
+    texts: list[str | None] = []
+    for name in (b"name", b"filename"):
+        charset, _, rest = found.get(name + b"*", b"").partition(b"'")
+        _, quote, text = rest.partition(b"'")
+        is_extended = quote and charset.lower() in (b"utf-8", b"us-ascii")
+        raw_text = unquote_to_bytes(text) if is_extended else found.get(name)
+        texts.append(None if raw_text is None else raw_text.decode("utf-8", "replace"))
+    return Disposition(kind.group(1).decode("ascii").lower(), *texts)

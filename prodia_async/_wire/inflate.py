@@ -54,28 +54,20 @@ class Inflater:
         while self._at < len(self._rest):
             if self._stream.eof:  # another member (RFC 1952, section 2.2)
                 self._stream = zlib.decompressobj(_EITHER)
-            piece = self._inflate()
+            window = self._rest[self._at : self._at + _WINDOW]
+            try:
+                piece = self._stream.decompress(window, _PIECE)
+            except zlib.error as error:
+                raise MalformedReplyError(f"it is compressed, and damaged: {error}") from None
+            left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            self._at += len(window) - len(left)
+            self._taken += len(piece)
+            if self._taken > _FREE + self._max_expansion * self._fed:
+                most = f"Limits.max_expansion={self._max_expansion}"
+                raise MalformedReplyError(f"it expands to more than {most} times what was sent")
             if piece:
-                self._count(len(piece))
                 return piece
         return b""
-
-    def _inflate(self) -> bytes:
-        window = self._rest[self._at : self._at + _WINDOW]
-        try:
-            piece = self._stream.decompress(window, _PIECE)
-        except zlib.error as error:
-            raise MalformedReplyError(f"it is compressed, and damaged: {error}") from None
-        left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-        self._at += len(window) - len(left)
-        return piece
-
-    def _count(self, size: int) -> None:
-        self._taken += size
-        if self._taken > _FREE + self._max_expansion * self._fed:
-            raise MalformedReplyError(
-                f"it expands to more than Limits.max_expansion={self._max_expansion} times what was sent"
-            )
 
     def close(self) -> None:
         """Say that no more comes: it must be whole."""

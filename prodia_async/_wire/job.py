@@ -18,16 +18,13 @@ from prodia_async._errors import InputError
 from prodia_async._wire import media
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from prodia_async._models import Job
 
 _MAX_DEPTH = 200
-_KEYS = frozenset((str,))
-_SCALARS = frozenset((str, int, bool, type(None)))
-_CONTAINERS = frozenset((dict, list, tuple))
+_SCALARS = frozenset((int, bool, type(None)))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_FIELD = re.compile(r"[\x20-\x7e]+")
 
 
 class PartHead(Struct, frozen=True):
@@ -67,16 +64,11 @@ def job_json(job: Job) -> bytes:
     """Return the job configuration as JSON; raises InputError naming what JSON cannot say."""
     kind: object = job.type  # what a caller without a type checker gave
     config: object = job.config
-    if type(kind) is str and kind and type(config) is dict and _is_plain(config, 0):
-        try:
-            return msgspec.json.encode({"type": kind, "config": config} if config else {"type": kind})
-        except (TypeError, ValueError, RecursionError):
-            pass  # the careful way finds the words
     if not isinstance(kind, str) or not kind:
         raise InputError(f"a job's type must be a text such as 'inference.ping.v1', not {kind!r}")
-    if not isinstance(config, Mapping):
+    if type(config) is not dict and not isinstance(config, Mapping):
         raise InputError(f"config must be a mapping, not {type(config).__name__}")
-    body = {"type": _text(kind, "type")}
+    body = {"type": kind if kind.isascii() and type(kind) is str else _text(kind, "type")}
     if config:
         body["config"] = _plain(config, "config", 0)
     try:
@@ -85,34 +77,33 @@ def job_json(job: Job) -> bytes:
         raise InputError(f"the job's config cannot be written as JSON: {exc}") from None
 
 
-def _is_plain(value: dict[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> bool:
-    """Tell whether JSON can say all of `value` as it is, but for text, which the encoder checks itself.
-
-    msgspec alone would write NaN as null, bytes as base64, and a key 1 as "1".
-    """
-    if depth >= _MAX_DEPTH:
-        return False
-    items: Iterable[Any] = value
-    if type(value) is dict:
-        if not _KEYS.issuperset(map(type, value)):
-            return False
-        items = value.values()
-    for item in items:
-        kind = type(item)
-        if kind is float:
-            if not math.isfinite(item):
-                return False
-        elif kind not in _SCALARS and not (kind in _CONTAINERS and _is_plain(item, depth + 1)):
-            return False
-    return True
-
-
 def _plain(value: Any, path: str, depth: int) -> Any:
-    """Return a copy of `value` in JSON's own types, or say what in it JSON cannot say, and where."""
+    """Return a copy of a mapping or list in JSON's own types, or say what in it JSON cannot say, and where.
+
+    msgspec alone would write NaN as null, bytes as base64, and a key 1 as "1". What is most common is passed
+    over here, for each call costs as much as all of that.
+    """
     if depth > _MAX_DEPTH:
         raise InputError(f"{path[:80]}... is nested too deeply for JSON, or contains itself")
-    if value is None or isinstance(value, bool):
-        return value
+    is_mapping = not isinstance(value, list | tuple)
+    copy: dict[Any, Any] = {}
+    for key, item in value.items() if is_mapping else enumerate(value):
+        kind, name, own = type(item), key, item
+        if is_mapping and not (type(key) is str and key.isascii()):
+            if not isinstance(key, str):
+                raise InputError(f"{path} has the key {key!r}: JSON's keys are text")
+            name = _text(key, f"a key of {path}")
+        if kind is str:
+            is_plain = item.isascii()
+        else:
+            is_plain = math.isfinite(item) if kind is float else kind in _SCALARS
+        if not is_plain:
+            own = _value(item, f"{path}.{key}" if is_mapping else f"{path}[{key}]", depth)
+        copy[name] = own
+    return copy if is_mapping else list(copy.values())
+
+
+def _value(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, str):
         return _text(value, path)
     if isinstance(value, int):
@@ -121,18 +112,10 @@ def _plain(value: Any, path: str, depth: int) -> Any:
         if not math.isfinite(value):
             raise InputError(f"{path} is {float(value)}, which JSON cannot say")
         return float(value)
-    if isinstance(value, Mapping):
-        return {_key(key, path): _plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if isinstance(value, Mapping | list | tuple):
+        return _plain(value, path, depth + 1)
     hint = ": send files as inputs" if isinstance(value, bytes | bytearray | memoryview) else ""
     raise InputError(f"{path} is of type {type(value).__name__}, which JSON cannot say{hint}")
-
-
-def _key(key: object, path: str) -> str:
-    if not isinstance(key, str):
-        raise InputError(f"{path} has the key {key!r}: JSON's keys are text")
-    return _text(key, f"a key of {path}")
 
 
 def _text(value: str, path: str) -> str:
@@ -166,7 +149,7 @@ def plan(job: bytes, parts: Sequence[PartHead], boundary: str) -> Plan:
 
 
 def _head(name: str, filename: str, content_type: str) -> bytes:
-    if not _FIELD.fullmatch(content_type) or not media.is_type(media.split(content_type)[0]):
+    if not media.is_sound(content_type):
         raise InputError(f"the media type of {filename!r} cannot be {content_type!r}")
     value = form_data(name, filename)
     kind = content_type.encode("ascii")
@@ -179,25 +162,17 @@ def form_data(name: str, filename: str) -> bytes:
     By Go's rule, as `heads` reads it: quote and backslash are escaped, and names are UTF-8. Raises InputError
     for a file name that would not arrive as it is.
     """
-    return b'form-data; name="' + _quoted(name, "part") + b'"; filename="' + _quoted(filename, "file") + b'"'
-
-
-def _quoted(name: str, what: str) -> bytes:
-    if not name:
-        raise InputError(f"a {what} name cannot be empty")
-    if _CONTROL.search(name):
-        raise InputError(f"the {what} name {name!r} holds a control character: rename it")
-    if "/" in name:
+    if not filename:
+        raise InputError("a file name cannot be empty")
+    if _CONTROL.search(filename):
+        raise InputError(f"the file name {filename!r} holds a control character: rename it")
+    if "/" in filename:
         raise InputError(
-            f"the {what} name {name!r} holds a directory, which the service strips: give the base name"
+            f"the file name {filename!r} holds a directory, which the service strips: give the base name"
         )
     try:
-        raw = name.encode()
+        raw = filename.encode()
     except UnicodeEncodeError:
-        raise InputError(f"the {what} name {name!r} is not Unicode text: rename it") from None
-    return raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-
-
-def new_boundary(randbytes: Callable[[int], bytes]) -> str:
-    """Return a fresh boundary of 60 hex digits, long enough never to occur in any content."""
-    return randbytes(30).hex()
+        raise InputError(f"the file name {filename!r} is not Unicode text: rename it") from None
+    escaped = raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return b'form-data; name="' + name.encode() + b'"; filename="' + escaped + b'"'

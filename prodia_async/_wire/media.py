@@ -6,11 +6,14 @@ import re
 from functools import lru_cache
 
 OCTETS = "application/octet-stream"
+PAGES = ("text/html", "application/xhtml+xml")
+"""What a proxy in between answers with."""
 
 _WORD = r"[!#$%&'*+\-.0-9A-Z^_`a-z|~]+"
 _TYPE = re.compile(rf"{_WORD}/{_WORD}")
 _PARAMETER = re.compile(r";\s*([^\s;=\"]+)\s*=\s*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)\"|([^;\"]*))", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
 # The first suffix of a type is the one that files get.
 _SUFFIXES = {
@@ -56,33 +59,29 @@ _ALIASES = {
 }
 _TYPE_BY_SUFFIX = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
 
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
-    (b"ID3", "audio/mpeg"),
-    (b"fLaC", "audio/flac"),
-    (b"OggS", "audio/ogg"),
-    (b"%PDF-", "application/pdf"),
-    (b"PK\x03\x04", "application/zip"),
-    (b"PK\x05\x06", "application/zip"),
-    (b"glTF", "model/gltf-binary"),
+_MAGIC = (  # what a file of a type begins with; the first that fits counts
+    (rb"\x89PNG\r\n\x1a\n", "image/png"),
+    (rb"\xff\xd8\xff", "image/jpeg"),
+    (rb"GIF8[79]a", "image/gif"),
+    (rb"II\*\0|MM\0\*", "image/tiff"),
+    (rb"BM.{4}\0{4}", "image/bmp"),
+    (rb"RIFF.{4}WEBP", "image/webp"),
+    (rb"RIFF.{4}WAVE", "audio/wav"),
+    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/mpeg"),
+    (rb"\xff[\xf1\xf9]", "audio/aac"),
+    (rb"fLaC", "audio/flac"),
+    (rb"OggS", "audio/ogg"),
+    (rb"%PDF-", "application/pdf"),
+    (rb"PK(?:\x03\x04|\x05\x06)", "application/zip"),
+    (rb"glTF", "model/gltf-binary"),
+    (rb"\x1aE\xdf\xa3.{0,56}webm", "video/webm"),
+    (rb"\x1aE\xdf\xa3", "video/x-matroska"),
+    (rb".{4}ftypavi[fs]", "image/avif"),
+    (rb".{4}ftyp(?:hei[cx]|mif1)", "image/heic"),
+    (rb".{4}ftypqt  ", "video/quicktime"),
+    (rb".{4}ftypM4A ", "audio/mp4"),
+    (rb".{4}ftyp", "video/mp4"),
 )
-_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
-_BRANDS = {  # ISO-BMFF, by the first four bytes of the major brand
-    b"avif": "image/avif",
-    b"avis": "image/avif",
-    b"heic": "image/heic",
-    b"heix": "image/heic",
-    b"mif1": "image/heic",
-    b"qt  ": "video/quicktime",
-    b"M4A ": "audio/mp4",
-}
-_MP3_FRAMES = (b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3", b"\xff\xe2")
-_AAC_FRAMES = (b"\xff\xf1", b"\xff\xf9")
 
 
 def is_type(text: object) -> bool:
@@ -90,18 +89,23 @@ def is_type(text: object) -> bool:
     return isinstance(text, str) and _TYPE.fullmatch(text) is not None
 
 
+def is_sound(content_type: str) -> bool:
+    """Tell whether a Content-Type, with its parameters, can be shown, split and sent."""
+    return _PRINTABLE.fullmatch(content_type) is not None and is_type(split(content_type)[0])
+
+
+def clean(content_type: str) -> str:
+    """Return a Content-Type that is sound, as the service wrote it."""
+    text = content_type.strip()
+    return text if is_sound(text) else OCTETS
+
+
 def split(header: str) -> tuple[str, dict[str, str]]:
     """Return a Content-Type's media type and parameters, keys in lower case and quoted values unquoted.
 
     Never raises: what cannot be read is left out, and of a repeated parameter the first counts.
     """
-    kind, _, rest = header.partition(";")
-    if not rest:
-        return kind.strip().lower(), {}
-    if '"' not in rest and ";" not in rest:  # one parameter, as nearly always
-        key, equals, value = rest.partition("=")
-        words = key.split()
-        return kind.strip().lower(), {words[0].lower(): value.strip()} if equals and len(words) == 1 else {}
+    kind = header.partition(";")[0]
     parameters: dict[str, str] = {}
     for key, quoted, plain in _PARAMETER.findall(header, len(kind)):
         parameters.setdefault(key.lower(), _ESCAPE.sub(r"\1", quoted) if quoted else plain.strip())
@@ -124,24 +128,6 @@ def type_for_name(filename: str) -> str | None:
 def sniff(head: bytes) -> str:
     """Return the media type that a file's first 64 bytes tell; application/octet-stream if they tell none."""
     for magic, kind in _MAGIC:
-        if head.startswith(magic):
+        if re.match(magic, head, re.DOTALL):
             return kind
-    return _container(head) or _frames(head) or OCTETS
-
-
-def _container(head: bytes) -> str | None:
-    if head.startswith(b"RIFF"):
-        return _RIFF.get(head[8:12])
-    if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "video/mp4")
-    if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
-    return None
-
-
-def _frames(head: bytes) -> str | None:
-    if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
-        return "image/bmp"
-    if head.startswith(_MP3_FRAMES):
-        return "audio/mpeg"
-    return "audio/aac" if head.startswith(_AAC_FRAMES) else None
+    return OCTETS

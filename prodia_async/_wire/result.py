@@ -1,30 +1,46 @@
-"""What a reply says: the job result, typed where it is as expected, and the reason in an error's body."""
+"""What a reply says: its status and its Retry-After, the job result, and the reason in an error's body."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import re
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw
+from msgspec.structs import asdict, fields
 
-from prodia_async._models import Job, JobResult, JobState, Metrics, Output, Price, VerdictKind
+from prodia_async._models import Job, JobResult, JobState, Metrics, Price, Reported, VerdictKind
 from prodia_async._settings import Limits
 from prodia_async._wire import media
-from prodia_async._wire.decoder import MalformedReplyError, MultipartDecoder, is_result, read_json
+from prodia_async._wire.decoder import (
+    MOST_LEVELS,
+    MalformedReplyError,
+    MultipartDecoder,
+    is_result,
+    read_json,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+
+    Redact = Callable[[str], str]
+
+_TOO_MANY_REQUESTS = 429
+_SERVICE_UNAVAILABLE = 503
+_SERVER_ERROR = range(500, 600)
+_REFUSALS = range(300, 500)
+
+# One value of a list: the comma after a day's name is part of a date and separates nothing.
+_VALUE = re.compile(r"(?:\s*(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,)?[^,]+")
+_SECONDS = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 
 _MAX_REASON = 500
 _MAX_TEXT = 16 * 1024  # of a text or web page, as much as is searched for a reason
-_MANY_BRACKETS = 100
-"""So many levels at most are read; fewer brackets cannot make more."""
 _STATES = frozenset(("completed", "processed", "failed"))
-_NO_METRICS = Metrics()
 _NO_JOB = "the reply held no readable job result: the job's id, state and metrics are unknown"
 
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
@@ -35,109 +51,103 @@ _INVISIBLE = re.compile(
 _TAG = re.compile(r"<[^<>]*>?")
 _CUT_JSON = re.compile(r'"(?:error|message)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)', re.DOTALL)
 
-_Text = Annotated[str, Meta(min_length=1)]
-_Moment = Annotated[datetime, Meta(tz=True)]
+# Made here, not at its first use: msgspec then reads the types, and two threads at once crash it.
+_reported = msgspec.json.Decoder(Reported)
+_FIELDS = {kind: fields(kind) for kind in (Reported, JobState, Metrics, Price)}
+_INNER = {"state": JobState, "metrics": Metrics, "price": Price}
+_TIMES = ("created_at", "updated_at", "expires_at")
 
 
-class _State(Struct, forbid_unknown_fields=True):
-    current: _Text
-    history: Any = None
+def kind_of(status: int) -> VerdictKind:
+    """Return the verdict that `status` alone gives: it is not 200, which says that the body is to be read."""
+    if status == _TOO_MANY_REQUESTS:
+        return "shed"
+    return "server_error" if status in _SERVER_ERROR else "refused"
 
 
-class _Metrics(Struct, forbid_unknown_fields=True):
-    elapsed: float | None = None
-    ips: float | None = None
+def may_have_run(status: int) -> bool:
+    """Tell whether the service may have run, and billed, a job that it answered with `status`.
+
+    3xx and 4xx say that it was not taken, 503 that the service was not available. Any other 5xx can come
+    after the work was done, and what a status means that HTTP does not know (101 in place of an answer, 999),
+    nobody can tell.
+    """
+    return status not in _REFUSALS and status != _SERVICE_UNAVAILABLE
 
 
-class _Price(Struct, forbid_unknown_fields=True):
-    dollars: float
-    product: _Text | None = None
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return how many seconds a Retry-After says to wait; None where it is missing or makes no sense.
+
+    It is read leniently: seconds, also with a fraction, or a date. `now` is the wall clock in seconds since
+    the epoch; a date in the past gives 0.0. Of several values, joined by commas, the first that makes sense
+    counts. There is no upper bound here.
+    """
+    for piece in _VALUE.findall(value or ""):
+        text, seconds = piece.strip(), math.nan
+        with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
+            if _SECONDS.fullmatch(text):
+                seconds = float(text)
+            elif ":" in text:
+                date = parsedate_to_datetime(text)
+                seconds = max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+        if 0 <= seconds < math.inf:
+            return abs(seconds)
+    return None
 
 
-class _Expected(Struct, forbid_unknown_fields=True):
-    """A job result as the API reference has it. Nothing is skipped, so `raw` can be read from it later."""
-
-    type: _Text
-    id: _Text
-    state: _State
-    config: dict[str, Any] | None = None
-    metrics: _Metrics | None = None
-    price: _Price | None = None
-    created_at: _Moment | None = None
-    updated_at: _Moment | None = None
-    expires_at: _Moment | None = None
-    error: _Text | None = None
-
-
-def job_result(
-    body: bytes,
-    job: Job,
-    *,
-    outputs: tuple[Output, ...] = (),
-    request_id: str | None = None,
-    redact: Callable[[str], str] = str,
-) -> JobResult:
+def job_result(body: bytes, job: Job, *, request_id: str | None = None, redact: Redact = str) -> JobResult:
     """Make a job result out of its JSON, which is kept whole as `raw` (API reference, Job Result).
 
     Never raises: a field that is missing or of a wrong type becomes None, type and config those of `job`. Of
     a `body` that holds no JSON object a warning says what is missing. `redact` takes the token out of texts.
     """
     text = body.decode("latin-1")
-    # The token is ASCII: where it does not stand as it is, only an escape can hide it.
-    if "\\" in text or redact(text) != text or text.count("{") + text.count("[") > _MANY_BRACKETS:
-        return _lenient_result(read_json(body), job, outputs, request_id, redact)
+    # The token is ASCII: where it does not stand as it is, only an escape can hide it. Fewer brackets cannot
+    # make too many levels.
+    if "\\" in text or redact(text) != text or text.count("{") + text.count("[") > MOST_LEVELS:
+        return _lenient_result(read_json(body), job, request_id, redact)
     try:
-        found = msgspec.json.decode(body, type=_Expected)
+        found = _reported.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _lenient_result(read_json(body), job, outputs, request_id, redact)
-    state, metrics, price = found.state, found.metrics, found.price
-    return JobResult(
-        type=found.type,
-        config=job.config if found.config is None else found.config,
-        id=found.id,
-        state=JobState(state.current, state.history),
-        metrics=_NO_METRICS if metrics is None else Metrics(metrics.elapsed, metrics.ips),
-        price=None if price is None else Price(price.dollars, price.product),
-        created_at=found.created_at,
-        updated_at=found.updated_at,
-        expires_at=found.expires_at,
-        error=found.error,
-        outputs=outputs,
-        request_id=request_id,
-        raw=Raw(body),  # type: ignore[arg-type]  # JobResult reads it when it is looked at
-    )
+        return _lenient_result(read_json(body), job, request_id, redact)
+    # JobResult reads `raw` when it is looked at.
+    return JobResult(**asdict(found), request_id=request_id, raw=Raw(body))  # type: ignore[arg-type]
 
 
 def _lenient_result(
-    found: Mapping[str, Any] | None,
-    job: Job,
-    outputs: tuple[Output, ...],
-    request_id: str | None,
-    redact: Callable[[str], str],
+    found: dict[str, Any] | None, job: Job, request_id: str | None, redact: Redact
 ) -> JobResult:
-    """Make a job result field by field: texts are those that may be shown, numbers and times as they came."""
-    found = found or {}
-    texts = shown(found, redact)
-    config = texts.get("config")
-    return JobResult(
-        type=_text(texts.get("type")) or job.type,
-        config=config if isinstance(config, dict) else job.config,
-        id=_text(texts.get("id")),
-        state=_state(texts.get("state")),
-        metrics=_metrics(found.get("metrics")),
-        price=_price(texts.get("price")),
-        created_at=_moment(found.get("created_at")),
-        updated_at=_moment(found.get("updated_at")),
-        expires_at=_moment(found.get("expires_at")),
-        error=_text(texts.get("error")),
-        outputs=outputs,
-        request_id=request_id,
-        warnings=() if found else (_NO_JOB,),
-        raw=texts,
-    )
+    """Make a job result field by field: texts are those that may be shown, and times as they came."""
+    texts = shown(found or {}, redact)
+    times = {name: _moment((found or {}).get(name)) for name in _TIMES}
+    reported = _read(Reported, texts | times, type=job.type, config=job.config)
+    warnings = () if found else (_NO_JOB,)
+    return JobResult(**asdict(reported), request_id=request_id, warnings=warnings, raw=texts)
 
 
-def shown(value: Any, redact: Callable[[str], str]) -> Any:
+def _read(kind: Any, value: Any, **read: Any) -> Any:
+    """Read a `kind` field by field: what cannot be read has its default; None where one has none."""
+    given = value if isinstance(value, dict) else {}
+    for field in _FIELDS[kind]:
+        item, inner = given.get(field.name), _INNER.get(field.name)
+        try:
+            read[field.name] = msgspec.convert(_read(inner, item) if inner else item, field.type)
+        except (msgspec.ValidationError, SystemError):  # the latter from msgspec 0.19: out of range
+            if field.required and field.name not in read:
+                return None
+    return kind(**read)
+
+
+def _moment(value: Any) -> datetime | None:
+    """Read an RFC 3339 time with any fraction; one without an offset is UTC, as the API reference says."""
+    try:
+        moment = msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def shown(value: Any, redact: Redact) -> Any:
     """Return JSON with all its texts redacted; keys and states are the API's words, whatever the token is."""
     if isinstance(value, str):
         return value if value.lower() in _STATES else redact(value)
@@ -155,101 +165,59 @@ def kind_of_result(result: JobResult) -> VerdictKind:
     return "failed" if result.raw else "done"
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _number(value: Any) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _state(value: Any) -> JobState | None:
-    current = _text(value.get("current")) if isinstance(value, dict) else None
-    return JobState(current, value.get("history")) if current is not None else None
-
-
-def _metrics(value: Any) -> Metrics:
-    if not isinstance(value, dict):
-        return _NO_METRICS
-    return Metrics(elapsed=_number(value.get("elapsed")), ips=_number(value.get("ips")))
-
-
-def _price(value: Any) -> Price | None:
-    dollars = _number(value.get("dollars")) if isinstance(value, dict) else None
-    return Price(dollars, _text(value.get("product"))) if dollars is not None else None
-
-
-def _moment(value: Any) -> datetime | None:
-    """Read an RFC 3339 time with any fraction; one without an offset is UTC, as the API reference says."""
-    if not isinstance(value, str):
-        return None
-    try:
-        moment: datetime = msgspec.convert(value, datetime)
-    except msgspec.ValidationError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-
-def reason(content_type: str | None, body: bytes, redact: Callable[[str], str] = str) -> str:
+def reason(content_type: str | None, body: bytes, redact: Redact = str) -> str:
     """Return what an error's body says, as one line of at most 500 characters; "" where it says nothing.
 
     Reads JSON, the job part of a multipart body (also one that breaks off), text and web pages. Never raises,
     and lets no control character through. `redact` takes the token out, before anything is cut.
     """
-    kind = media.split(content_type or "")[0]
-    if kind.startswith("multipart/"):
-        body, kind = _job_part(content_type or "", body), "application/json"
+    kind, body = _opened(content_type, body)
     if kind.startswith(("image/", "video/", "audio/")) or b"\0" in body[:_MAX_TEXT]:
         return ""
     found = read_json(body)
+    said = redact(body.decode("utf-8", "replace"))[:_MAX_TEXT].strip()
     if found is not None:
-        return one_line(redact(_json_reason(shown(found, redact))))
-    text = redact(body.decode("utf-8", "replace"))[:_MAX_TEXT].strip()
-    if kind in ("text/html", "application/xhtml+xml") or text.startswith("<"):
-        return one_line(redact(_html_reason(text)))
-    cut = _CUT_JSON.search(text) if text.startswith("{") else None
-    return one_line(redact(_unescaped(cut.group(1))) if cut else text)
+        said = _json_reason(shown(found, redact))
+    elif kind in media.PAGES or said.startswith("<"):
+        import html  # noqa: PLC0415 - 3 ms that only a proxy's error page costs
+
+        title = _TITLE.search(said)
+        said = (title and title.group(1).strip()) or _TAG.sub(" ", _INVISIBLE.sub(" ", said))
+        said = html.unescape(said)
+    elif said.startswith("{") and (cut := _CUT_JSON.search(said)):
+        said = cut.group(1)
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeError):  # broken escapes are shown
+            said = msgspec.json.decode(f'"{said}"', type=str)
+    return one_line(redact(said))
 
 
 def failed_result(
-    content_type: str | None,
-    body: bytes,
-    job: Job,
-    *,
-    request_id: str | None = None,
-    redact: Callable[[str], str] = str,
+    content_type: str | None, body: bytes, job: Job, *, request_id: str | None = None, redact: Redact = str
 ) -> JobResult | None:
     """Return the job result inside an error's body, JSON or multipart; None where there is none."""
-    if media.split(content_type or "")[0].startswith("multipart/"):
-        body = _job_part(content_type or "", body)
+    _, body = _opened(content_type, body)
     if not is_result(read_json(body)):
         return None
     return job_result(body, job, request_id=request_id, redact=redact)
 
 
-def _job_part(content_type: str, body: bytes) -> bytes:
-    """Return the job part of a multipart body, as much of it as there is."""
-    try:
-        decoder = MultipartDecoder(media.split(content_type)[1].get("boundary", ""), Limits())
-    except MalformedReplyError:
-        return b""
+def _opened(content_type: str | None, body: bytes) -> tuple[str, bytes]:
+    """Return a body with its media type: of a multipart one the job part, as much of it as there is."""
+    kind, parameters = media.split(content_type or "")
+    if not kind.startswith("multipart/"):
+        return kind, body
+    job_part = bytearray()
     with contextlib.suppress(MalformedReplyError):  # what came before the fault still tells the reason
+        decoder = MultipartDecoder(parameters.get("boundary", ""), Limits())
+        job_part = decoder.job_so_far
         decoder.feed(body)
-    return bytes(decoder.job_so_far)
+    return "application/json", bytes(job_part)
 
 
 def _json_reason(value: dict[str, Any]) -> str:
-    pieces = [_said(value.get("error"))]
-    if not pieces[0]:
-        pieces = [_said(value.get("message")), _said(value.get("detail"))]
-    said = ": ".join(piece for piece in pieces if piece)
-    state = _state(value.get("state"))
+    pieces = [_said(value.get("message")), _said(value.get("detail"))]
+    said = _said(value.get("error")) or ": ".join(filter(None, pieces))
+    state = _read(JobState, value.get("state"))
     if not said and state is not None:
         return f"the job's state is {state.current}"
     return said or _said(value)
@@ -266,23 +234,6 @@ def _said(value: Any) -> str:
         return msgspec.json.encode(value).decode()
     except RecursionError:
         return ""
-
-
-def _unescaped(text: str) -> str:
-    """Undo JSON's escapes in a string that was cut out of a document; give it raw where they are broken."""
-    try:
-        value: str = msgspec.json.decode(f'"{text}"', type=str)
-    except (msgspec.MsgspecError, UnicodeError):
-        return text
-    return value
-
-
-def _html_reason(text: str) -> str:
-    title = _TITLE.search(text)
-    said = title.group(1).strip() if title else ""
-    import html  # noqa: PLC0415 - 3 ms that only a proxy's error page costs
-
-    return html.unescape(said or _TAG.sub(" ", _INVISIBLE.sub(" ", text)))
 
 
 def one_line(text: str) -> str:

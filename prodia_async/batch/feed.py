@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from prodia_async._files.hops import hop
+from prodia_async._files.threads import hop
 from prodia_async.batch.entries import Submitted
 from prodia_async.batch.manifest import Problem
 

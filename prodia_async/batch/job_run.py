@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from prodia_async._call import Asynchronous, Call
+from prodia_async import _door
 from prodia_async._errors import JobFailedError, NotFoundError, ProdiaError, ProdiaTimeoutError
-from prodia_async._files.targets import Target
-from prodia_async._run import run
+from prodia_async._run import Run
 from prodia_async.batch.entries import Submitted
 from prodia_async.batch.health import AGAINST
 from prodia_async.batch.records import done_record, failed_record, relative
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
     from typing import Any
 
-    from prodia_async._files.sinks import Sink
+    from prodia_async._engine import Engine, Engines
+    from prodia_async._files.outputs import Sink
     from prodia_async._models import Attempt, EventKind, Job, JobResult
+    from prodia_async._settings import Options
+    from prodia_async.batch.budget import Till
+    from prodia_async.batch.feed import Feed
+    from prodia_async.batch.gate import Gate
+    from prodia_async.batch.journal import Journal
     from prodia_async.batch.manifest import Entry
-    from prodia_async.batch.running import Running
+    from prodia_async.batch.outputs import Outputs
+    from prodia_async.batch.problems import Problems
+    from prodia_async.batch.tally import Tally
 
 _MOST_ATTEMPTS = 100
 """How many attempts of one job are kept in its record: an outage of hours may bring thousands."""
@@ -34,13 +42,54 @@ class StoppedError(ProdiaError):
     """The batch ended before this job was sent again."""
 
 
+class Rooms(NamedTuple):
+    """What a batch is made of."""
+
+    folder: Path
+    engines: Engines
+    engine: Engine
+    client: Options
+    journal: Journal
+    gate: Gate
+    till: Till
+    outputs: Outputs
+    feed: Feed
+    problems: Problems
+
+
+class Batch(Protocol):
+    """What a job knows of the batch that it belongs to."""
+
+    rooms: Rooms
+    price: bool | None
+    timeout: float | None
+    tally: Tally
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no more is to be sent."""
+
+    def left(self, custom_id: str) -> None:
+        """Take note that a job is not under way any more."""
+
+    def ends_with(self, error: ProdiaError) -> bool:
+        """End the batch if it is the batch that has failed; return whether it is."""
+
+    def write(self, put: Callable[..., object], *values: Any, **options: Any) -> None:
+        """Tell the journal."""
+
+    async def submitted(self, custom_id: str, job_id: str, expires_at: float | None) -> None:
+        """Have the journal know that the service has a job."""
+
+
 class JobRun:
     """Runs one entry and writes down what becomes of it, whenever it is cancelled."""
 
-    def __init__(self, batch: Running, entry: Entry) -> None:
+    def __init__(self, batch: Batch, entry: Entry) -> None:
         self._batch = batch
         self._rooms = batch.rooms
         self._entry = entry
+        self.job = entry.job
         self._id = entry.job.custom_id or ""
         self._reserved: float | None = None
         self._submitted = entry.submitted
@@ -75,25 +124,23 @@ class JobRun:
                     raise unexpected from error
         finally:
             gate.leave(self._id)
-            self._batch.tally.left(self._id)
+            self._batch.left(self._id)
 
     def _call(self) -> Coroutine[Any, Any, JobResult]:
-        call = Call(
-            job=self._entry.job,
-            target=Target(accept=None, single=False, sink=self._sink),
+        call = _door.call(
+            self.job,
+            to=self._sink,
             timeout=self._batch.timeout,
             patient=True,
             price=self._batch.price,
             bounded=False,
             before_send=self._before_send,
             notify=self._hear,
-            asynchronous=Asynchronous(
-                job_id=None if self._submitted is None else self._submitted.job_id,
-                is_new=self._submitted is None,
-                submitted=self._is_submitted,
-            ),
+            job_id=None if self._submitted is None else self._submitted.job_id,
+            is_new=self._submitted is None,
+            submitted=self._is_submitted,
         )
-        return run(self._rooms.engine, self._rooms.client, call)
+        return Run(self._rooms.engines, self._rooms.client, call).result()
 
     async def _is_submitted(self, job: JobResult) -> None:
         """Write down that the service has the job: from now on it can be collected by its id."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from prodia_async._errors import InputError, OutputError
-from prodia_async._files.hops import hop, start
+from prodia_async._files.threads import hop, start
 from prodia_async.batch import schema
 from prodia_async.batch.database import Reader, explain
 from prodia_async.batch.lock import FolderLock

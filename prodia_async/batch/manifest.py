@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from msgspec import Struct
 
 from prodia_async._errors import InputError
-from prodia_async._files.hops import hop, start
+from prodia_async._files.threads import hop, start
 from prodia_async.batch.csv_drafts import CsvDrafts
 from prodia_async.batch.csv_records import RecordReader
 from prodia_async.batch.drafts import JsonDrafts
@@ -21,7 +21,7 @@ from prodia_async.batch.shard import Shard
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prodia_async._files.hops import Hop
+    from prodia_async._files.threads import Trip
     from prodia_async.batch.drafts import Drafts, Numbered
 
 __all__ = ["Defaults", "Entry", "Manifest", "Problem", "Shard", "Source", "count_jobs"]
@@ -66,7 +66,7 @@ class Manifest:
         self._parser: Parser | None = None
         self._opened: BinaryIO | None = None
         self._drafts: Drafts | None = None
-        self._reading: Hop[list[Entry | Problem] | None] | None = None
+        self._reading: Trip[list[Entry | Problem] | None] | None = None
         self._ended = False
 
     async def open(self) -> None:

@@ -69,7 +69,7 @@ class LandingSink(FolderSink):
         try:
             await super().commit(result)
         finally:
-            paths = [writer.part.location for writer in writers]
+            paths = [writer.location for writer in writers]
             landed = [path for path in paths if path is not None]
             if len(landed) == len(paths):
                 self._on_landed(result, landed)

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from prodia_async._client import connection
 from prodia_async._errors import InputError, OutputError
-from prodia_async._files.hops import hop
+from prodia_async._files.threads import hop
+from prodia_async._lifetime import rooms_of
 from prodia_async._loops import OnExit
 from prodia_async._settings import require
 from prodia_async.batch.budget import Till
 from prodia_async.batch.feed import Feed
 from prodia_async.batch.gate import Gate
+from prodia_async.batch.job_run import Rooms
 from prodia_async.batch.journal import Journal
 from prodia_async.batch.manifest import Defaults, Manifest, Shard
 from prodia_async.batch.outputs import Outputs
 from prodia_async.batch.problems import Problems
 from prodia_async.batch.report import ManifestCheck
 from prodia_async.batch.results import write_results
-from prodia_async.batch.running import Rooms, Running
+from prodia_async.batch.running import Running
 
 if TYPE_CHECKING:
     import asyncio
@@ -97,21 +98,22 @@ async def run_batch(
     require(timeout is None or timeout > 0, "timeout", timeout)
     require(resend_unknown >= 0, "resend_unknown", resend_unknown)
     folder, problems = Path(out), Problems(on_problem)
-    engine, client = await connection(prodia)
+    engines, client = rooms_of(prodia)
+    engine = await engines.get()
     retry = replace(
         client.retry,
         resend_unknown=resend_unknown,
         max_retry_after=max(client.retry.max_retry_after, _LONGEST_RETRY_AFTER),
     )
     client = replace(client, retry=retry)
-    gate = Gate(client.clock, engine.random, give_up_after=give_up_after)
+    gate = Gate(engine.clock, engine.random, give_up_after=give_up_after)
     lines = _lines(
         manifest, problems, Defaults(type, config or {}, accept, mode), shard, allow_outside=allow_outside
     )
     async with OnExit(lines.aclose):
         await lines.open()
         await hop(_refuse_foreign, folder)
-        journal = await Journal.open(folder, wall=client.clock.wall, on_full=gate.disk_full)
+        journal = await Journal.open(folder, wall=engine.clock.wall, on_full=gate.disk_full)
         async with OnExit(partial(_finish, journal, folder, gate)):
             outputs = Outputs(folder, engine.budget, gate.wait_for_room)
             if journal.totals.sent or journal.totals.submitted:
@@ -120,7 +122,7 @@ async def run_batch(
             feed = Feed(lines, journal, folder, retrying=retrying, on_problem=problems.add)
             till = Till(max_spend, prices or {}, journal.totals)
             batch = Running(
-                Rooms(folder, engine, client, journal, gate, till, outputs, feed, problems),
+                Rooms(folder, engines, engine, client, journal, gate, till, outputs, feed, problems),
                 price=True if max_spend is not None else price,
                 timeout=timeout,
                 on_progress=on_progress,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from msgspec.structs import replace
@@ -18,25 +18,18 @@ from prodia_async._errors import (
     PermissionDeniedError,
     ProdiaError,
 )
-from prodia_async._many import AsCompleted, Work
+from prodia_async._many import AsCompleted
 from prodia_async.batch.gate import GaveUpError
-from prodia_async.batch.job_run import JobRun, StoppedError
+from prodia_async.batch.job_run import JobRun, Rooms, StoppedError
 from prodia_async.batch.report import BatchReport, Ending, Progress
 from prodia_async.batch.sampling import Sampler
 from prodia_async.batch.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from prodia_async._engine import Engine, Options
-    from prodia_async._models import Job, JobResult
-    from prodia_async.batch.budget import Till
-    from prodia_async.batch.feed import Feed
-    from prodia_async.batch.gate import Gate
-    from prodia_async.batch.journal import Journal, Sample
-    from prodia_async.batch.outputs import Outputs
-    from prodia_async.batch.problems import Problems
+    from prodia_async._models import Job
+    from prodia_async.batch.journal import Sample
 
 log = logging.getLogger("prodia_async")
 
@@ -51,20 +44,6 @@ _ENDINGS: tuple[tuple[type[ProdiaError], Ending], ...] = (
     (PermissionDeniedError, "refused"),
     (BudgetExceededError, "spent"),
 )
-
-
-class Rooms(NamedTuple):
-    """What a batch is made of."""
-
-    folder: Path
-    engine: Engine
-    client: Options
-    journal: Journal
-    gate: Gate
-    till: Till
-    outputs: Outputs
-    feed: Feed
-    problems: Problems
 
 
 class Running:
@@ -100,10 +79,10 @@ class Running:
         rooms, watcher = self.rooms, None
         if stop is not None:
             watcher = asyncio.create_task(self._watch(stop))
-        sampler = Sampler(rooms.client.clock, self._look, self.keep)
-        ahead = max(_LEAST_AHEAD, _AHEAD * rooms.engine.pool.limit)
+        sampler = Sampler(rooms.engine.clock, self._look, self.keep)
+        ahead = max(_LEAST_AHEAD, _AHEAD * rooms.engine.limiter.limit)
         try:
-            async with sampler, AsCompleted(rooms.feed, self._work, ahead) as outcomes:
+            async with sampler, AsCompleted(rooms.feed, self._new_run, self._begin, ahead) as outcomes:
                 with self._reading:
                     self._leave_if_idle()
                     async for _ in outcomes:
@@ -115,14 +94,16 @@ class Running:
         if self._failure is not None:
             raise self._failure
 
-    async def _work(self) -> Work:
-        return Work(self._run, self.rooms.engine.pool.expect_more)
+    async def _begin(self) -> Callable[[bool], None]:
+        return self.rooms.engine.limiter.expect_more
 
-    async def _run(self, job: Job) -> JobResult:
-        try:
-            return await JobRun(self, self.rooms.feed.entry(job)).result()
-        finally:
-            self._leave_if_idle()
+    def _new_run(self, job: Job) -> JobRun:
+        return JobRun(self, self.rooms.feed.entry(job))
+
+    def left(self, custom_id: str) -> None:
+        """Take note that a job is not under way any more."""
+        self.tally.left(custom_id)
+        self._leave_if_idle()
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -195,14 +176,14 @@ class Running:
     def progress(self) -> Progress:
         """Return the counts as a value."""
         rooms, tally = self.rooms, self.tally
-        counts, pool = rooms.feed.counts, rooms.engine.pool
+        counts, limiter = rooms.feed.counts, rooms.engine.limiter
         return Progress(
             done=tally.done + counts.done,
             failed=tally.failed + counts.failed,
             skipped=counts.done + counts.failed,
             problems=rooms.problems.count,
             in_flight=tally.in_flight,
-            limit=min(pool.limit, sum(line.capacity.limit for line in pool.lines.values())),
+            limit=min(limiter.limit, sum(line.capacity.limit for line in limiter.lines.values())),
             requests=tally.requests,
             shed=tally.shed,
             dollars=rooms.till.dollars,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from prodia_async import batch as batches
-from prodia_async._files.hops import hop
+from prodia_async._files.threads import hop
 from prodia_async.batch.manifest import Shard, count_jobs
 from prodia_async.cli import progress
 from prodia_async.cli.client import connected

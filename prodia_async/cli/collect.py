@@ -41,7 +41,7 @@ def command(
         async with connected(None) as prodia:
             with printed_errors(as_json=as_json):
                 result = await prodia.handle(job_id).result(to, price=price, timeout=timeout)
-        print_result(result, as_json=as_json)
+        print_result(result, out, as_json=as_json)
         return Exit.DONE
 
     sys.exit(loop.run(main, debug=debug))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from prodia_async import JobResult
 
 
-def print_result(result: JobResult, *, as_json: bool) -> None:
-    """Print the paths of the outputs, or the whole result, and say how it went."""
+def print_result(result: JobResult, out: str | None, *, as_json: bool) -> None:
+    """Print the paths of the outputs, or the whole result, and say how it went.
+
+    Paths are relative to the current folder where `out`, what -o was given, is.
+    """
+    if not Path(out or ".").is_absolute():
+        result = _relative(result)
     if as_json:
         _print_json(result)
     else:
@@ -36,6 +42,20 @@ def printed_errors(*, as_json: bool) -> Iterator[None]:
         if as_json:
             _print_json(error)
         raise
+
+
+def _relative(result: JobResult) -> JobResult:
+    from msgspec.structs import replace  # noqa: PLC0415 - not needed for `run --help`
+
+    from prodia_async import Output  # noqa: PLC0415 - the same
+
+    outputs = [
+        Output(
+            output.filename, output.content_type, output.size, output.path and os.path.relpath(output.path)
+        )
+        for output in result.outputs
+    ]
+    return replace(result, outputs=tuple(outputs))
 
 
 def _print_paths(result: JobResult) -> None:

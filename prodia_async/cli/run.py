@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from prodia_async import Job, JobResult, Prodia
-    from prodia_async._files.targets import To
+    from prodia_async._files.outputs import To
     from prodia_async._models import Mode
 
 
@@ -78,7 +78,7 @@ def command(
         async with connected(emulators.Emulator() if emulator else None) as prodia:
             with printed_errors(as_json=as_json):
                 result = await _run(prodia, job, to, price=price, timeout=timeout, is_kept=not emulator)
-        print_result(result, as_json=as_json)
+        print_result(result, out, as_json=as_json)
         return Exit.DONE
 
     sys.exit(loop.run(main, debug=debug))

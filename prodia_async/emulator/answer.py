@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import responses
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from prodia_async.emulator.media import JSON, MULTIPART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
 
-    from prodia_async.emulator.orders import RetryAfter
+RetryAfter: TypeAlias = "float | str | None"
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,13 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
+def now() -> datetime:
+    """Return the present time in UTC."""
+    return datetime.now(UTC)
+
+
 def timestamp(moment: datetime) -> str:
     """Return a UTC time as Go writes it: milliseconds, without trailing zeros."""
-    text = moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f"{moment.microsecond // 1000:03}".rstrip("0")
     return f"{text}.{fraction}Z" if fraction else f"{text}Z"

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from prodia_async.emulator.capacity import Slot
     from prodia_async.emulator.faults.kinds import Fault
-    from prodia_async.emulator.runner import Runner, Task
+    from prodia_async.emulator.runner import Runner
+    from prodia_async.emulator.tasks import Task
 
 _SYNC_ONLY = "sync-only"
 

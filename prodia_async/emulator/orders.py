@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prodia_async.emulator.checks import flag, integer, number, text
-from prodia_async.emulator.faults.kinds import Terms
+from prodia_async.emulator.faults.line import Terms
 from prodia_async.emulator.faults.table import FAULTS, fault_of_type
 from prodia_async.emulator.request import JobError
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
+    from prodia_async.emulator.answer import RetryAfter
     from prodia_async.emulator.request import ReceivedJob
-
-RetryAfter: TypeAlias = "float | str | None"
 
 _NAMES = {
     "async", "drop", "fail", "fail_200", "fault", "fault_at", "fault_time", "job_part", "key", "latency",

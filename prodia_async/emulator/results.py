@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from prodia_async.emulator.answer import json_answer, multipart_answer, timestamp
+from prodia_async.emulator.answer import json_answer, multipart_answer, now, timestamp
 
 if TYPE_CHECKING:
     from prodia_async.emulator.answer import Answer
     from prodia_async.emulator.media import Accept
-    from prodia_async.emulator.runner import Finished, Task
+    from prodia_async.emulator.tasks import Finished, Task
 
 LIFETIME = timedelta(minutes=5)
-
-
-def now() -> datetime:
-    """Return the present time in UTC."""
-    return datetime.now(timezone.utc)
 
 
 def job_result(

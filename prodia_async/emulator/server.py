@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import ssl as ssl_module
     from collections.abc import Collection, Mapping
     from types import TracebackType
+    from typing import Self
 
     from aiohttp.typedefs import Handler
-    from typing_extensions import Self
 
-    from prodia_async.emulator.orders import RetryAfter
+    from prodia_async.emulator.answer import RetryAfter
     from prodia_async.emulator.settings import FreeAt, Prices
 
 # How long a client that is still sending after its answer is read from, so that it gets the answer (seconds).

@@ -20,13 +20,14 @@ from prodia_async.emulator.sending import send
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from prodia_async.emulator.answer import Answer
+    from prodia_async.emulator.answer import Answer, RetryAfter
     from prodia_async.emulator.capacity import Slot
-    from prodia_async.emulator.faults.kinds import Fault, Terms
-    from prodia_async.emulator.orders import RetryAfter
+    from prodia_async.emulator.faults.kinds import Fault
+    from prodia_async.emulator.faults.line import Terms
     from prodia_async.emulator.request import ReceivedJob
-    from prodia_async.emulator.runner import Runner, Task
+    from prodia_async.emulator.runner import Runner
     from prodia_async.emulator.settings import Settings
+    from prodia_async.emulator.tasks import Task
 
 # A larger upload is shed at its headers where there is no room; a smaller one is read first.
 EARLY = 1024 * 1024

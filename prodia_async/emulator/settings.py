@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from prodia_async.emulator.faults.kinds import Terms
+from prodia_async.emulator.faults.line import Terms
 from prodia_async.emulator.faults.table import check_rates
 
 if TYPE_CHECKING:
     import random
 
-    from prodia_async.emulator.orders import RetryAfter
+    from prodia_async.emulator.answer import RetryAfter
 
 FreeAt: TypeAlias = Literal["headers", "end"]
 Prices: TypeAlias = float | Mapping[str, float] | None

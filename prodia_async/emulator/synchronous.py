@@ -15,7 +15,7 @@ from prodia_async.emulator.service import JobRoute
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from prodia_async.emulator.runner import Finished, Task
+    from prodia_async.emulator.tasks import Finished, Task
 
 
 class SynchronousRoute(JobRoute):

@@ -60,7 +60,7 @@ def killed_loop(folder: Path) -> None:
         for _ in range(500):
             try:
                 journal = await opened(folder)
-            except InputError:  # noqa: PERF203 - its thread is about to let go
+            except InputError:
                 await asyncio.sleep(0.01)
             else:
                 assert journal.totals.done == 1

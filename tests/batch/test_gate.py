@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import random
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from support.fake_clock import FakeClock
@@ -35,7 +35,7 @@ class Stage:
         wall = self.clock.wall() if begun is None else begun
         return Attempt(
             1,
-            datetime.fromtimestamp(wall, timezone.utc),
+            datetime.fromtimestamp(wall, UTC),
             0.0,
             0.1,
             verdict,
@@ -540,9 +540,7 @@ class Batch:
         verdict, seconds = self.answer(job, self.clock.monotonic())
         await self.clock.sleep(seconds * self.chance.uniform(0.7, 1.3))
         self.trials -= is_trial
-        return Attempt(
-            1, datetime.fromtimestamp(started, timezone.utc), 0.0, seconds, verdict, may_have_run=False
-        )
+        return Attempt(1, datetime.fromtimestamp(started, UTC), 0.0, seconds, verdict, may_have_run=False)
 
 
 def jobs(count, name="job"):

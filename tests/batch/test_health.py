@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -12,7 +12,7 @@ from prodia_async.batch.health import Backoff, Health
 
 
 def attempt(verdict, at=0.0, *, status=None, reason=""):
-    started = datetime.fromtimestamp(at, timezone.utc)
+    started = datetime.fromtimestamp(at, UTC)
     return Attempt(1, started, 0.0, 0.1, verdict, may_have_run=False, status=status, reason=reason)
 
 

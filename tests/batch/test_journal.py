@@ -205,9 +205,11 @@ async def test_opening_that_is_cancelled_lets_go(tmp_path):
         folder = tmp_path / str(number)
         opening = asyncio.create_task(Journal.open(folder, wall=lambda: 0.0))
         await until(folder.exists if number else lambda: True)
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
+        if opening.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+        else:  # it was quicker
+            await (await opening).aclose()
         async with open_journal(folder) as journal:
             await run_job(journal, "a")
     await census.assert_nothing_left()

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from batch.journals import KIND, a_record, an_entry, open_journal, run_job
@@ -16,7 +16,7 @@ from prodia_async.batch.results import done_record, failed_record, read_results,
 
 ATTEMPT = Attempt(
     number=1,
-    started_at=datetime(2026, 1, 2, tzinfo=timezone.utc),
+    started_at=datetime(2026, 1, 2, tzinfo=UTC),
     waited=0.5,
     elapsed=1.0,
     verdict="server_error",

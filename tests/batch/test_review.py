@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import sqlite3
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from batch.helpers import echo
@@ -128,7 +128,7 @@ async def test_a_trial_that_comes_back_without_having_tried_does_not_block_the_g
     gate = Gate(clock, random.Random(1), give_up_after=None)
 
     def refused() -> Attempt:
-        begun = datetime.fromtimestamp(clock.wall(), timezone.utc)
+        begun = datetime.fromtimestamp(clock.wall(), UTC)
         return Attempt(1, begun, 0.0, 0.1, "not_sent", may_have_run=False, reason="refused")
 
     for number in range(20):

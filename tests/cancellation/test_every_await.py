@@ -46,6 +46,13 @@ async def run_spooled(prodia: Prodia, out: pathlib.Path) -> None:
     await prodia.run(ECHO, inputs=[("stream.bin", stream())], to=out / "one.bin", spool=True)
 
 
+async def run_spooled_with_a_large_output(prodia: Prodia, out: pathlib.Path) -> None:
+    async def large() -> AsyncIterator[bytes]:
+        yield bytes(2 << 20)
+
+    await prodia.run(ECHO, inputs=[("stream.bin", large())], to=out, spool=True)
+
+
 async def run_streamed(prodia: Prodia, out: pathlib.Path) -> None:
     await prodia.run(ECHO, inputs=[("stream.bin", stream())])
 
@@ -66,6 +73,7 @@ ACTIONS: list[Action] = [
     run_failing,
     run_files,
     run_spooled,
+    run_spooled_with_a_large_output,
     run_streamed,
     run_large_output,
     many,

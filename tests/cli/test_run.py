@@ -28,6 +28,13 @@ def test_outputs_go_where_they_should_and_their_paths_to_stdout(invoke, tmp_path
     assert result.stderr == f"{TXT2IMG}: done, 1 output, $0.0025\n"
 
 
+def test_an_absolute_path_is_printed_as_one(invoke, tmp_path):
+    out = tmp_path / "out"
+    result = invoke("run", TXT2IMG, "-c", "prompt=x", *SMALL, "--emulator", "-o", str(out))
+    [path] = result.stdout.splitlines()
+    assert path.startswith(f"{out}/")
+
+
 def test_without_o_outputs_go_to_the_current_folder(invoke, tmp_path):
     result = invoke("run", TXT2IMG, "-c", "prompt=x", *SMALL, "--emulator")
     [path] = result.stdout.splitlines()

@@ -27,11 +27,9 @@ class EveryPart(MultipartDecoder):
     def _read_head(self, data: bytes, position: int, events: list[Event]) -> int:
         found = super()._read_head(data, position, [])
         if self._part is not None:
-            head = self._part.head
-            self.names.append(head.name)
-            start = OutputStart(head.filename, head.content_type)
-            self._part = replace(self._part, start=start)
-            events.append(start)
+            self.names.append(self._part.name)
+            events.append(OutputStart(self._part.filename, self._part.content_type))
+            self._part = replace(self._part, name="output")
         return found
 
 

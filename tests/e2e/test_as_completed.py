@@ -11,7 +11,16 @@ from support.leaks import assert_idle, client
 from support.replies import DONE, PNG, in_json
 from support.servers import answer, serving, stall
 
-from prodia_async import BadRequestError, File, InputError, Job, MemorySink, ProdiaError, ProdiaTimeoutError
+from prodia_async import (
+    BadRequestError,
+    File,
+    InputError,
+    Job,
+    MemorySink,
+    Prodia,
+    ProdiaError,
+    ProdiaTimeoutError,
+)
 from prodia_async.emulator import Emulator
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -357,3 +366,90 @@ async def test_a_generator_around_it_that_is_closed_ends_its_jobs(nothing_left):
         assert prodia.stats().in_flight
         await generator.aclose()
         assert (prodia.stats().in_flight, prodia.stats().waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_outcomes_that_are_read_outside_of_their_block_say_so_at_once(left):
+    async with serving(answer(DONE)) as server, client(server.base_url) as prodia:
+        outcomes = prodia.as_completed(jobs(3))
+        if left:
+            async with outcomes:
+                pass
+        with pytest.raises(InputError, match="inside their block"):
+            await asyncio.wait_for(anext(outcomes), 5)
+        assert prodia.stats().in_flight == 0
+
+
+def test_it_can_be_made_outside_of_a_loop():
+    assert Prodia(token="t").as_completed([]) is not None
+
+
+async def test_a_generator_around_the_block_that_is_left_alone_cancels_what_is_in_flight():
+    async def results(prodia):
+        async with prodia.as_completed(jobs(60)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
+
+    async with (
+        Emulator(capacity=4, latency=0.1) as emulator,
+        Prodia(base_url=emulator.base_url, token=emulator.token) as prodia,
+    ):
+        async for _ in results(prodia):
+            break
+        await until(lambda: prodia.stats().in_flight == prodia.stats().waiting == 0)
+        ended = prodia.stats().completed
+        await asyncio.sleep(0.3)
+        assert prodia.stats().completed == ended < 20
+
+
+async def test_what_somebody_else_cancelled_is_the_failure_of_its_job_alone():
+    class Sink(MemorySink):
+        async def commit(self, result):
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    sinks = iter([Sink, MemorySink, MemorySink])
+    async with (
+        serving(answer(DONE)) as server,
+        client(server.base_url) as prodia,
+        prodia.as_completed(jobs(3), to=lambda job: next(sinks)()) as outcomes,
+    ):
+        errors = [outcome.error async for outcome in outcomes]
+    assert [type(error).__name__ for error in errors if error] == ["OutputError"]
+
+
+async def test_a_job_is_sent_as_it_was_when_it_was_handed_over(tmp_path, monkeypatch):
+    """One dict, one list and one folder that are used again and again."""
+    monkeypatch.chdir(tmp_path)
+
+    for number in range(6):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "in.txt").write_bytes(str(number).encode())
+
+    def again():
+        config, inputs = {}, []
+        for number in range(6):
+            monkeypatch.chdir(tmp_path / str(number))
+            config["number"], inputs[:] = number, ["in.txt"]
+            yield Job("inference.emulator.echo.v1", config, inputs, custom_id=str(number))
+        monkeypatch.chdir(tmp_path)
+
+    async with (
+        Emulator(latency=0) as emulator,
+        Prodia(base_url=emulator.base_url, token=emulator.token) as prodia,
+    ):
+        async with prodia.as_completed(again()) as outcomes:
+            found = {outcome.job.custom_id: outcome.result async for outcome in outcomes}
+        shared, runs = {}, []
+        for number in range(3):
+            shared["number"] = number
+            runs.append(prodia.run("inference.ping.v1", shared))
+        sent = [result.raw["config"]["number"] for result in await asyncio.gather(*runs)]
+    assert {key: result.raw["config"]["number"] for key, result in found.items()} == {
+        str(number): number for number in range(6)
+    }
+    assert {key: result.outputs[0].data for key, result in found.items()} == {
+        str(number): str(number).encode() for number in range(6)
+    }
+    assert sent == [0, 1, 2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from support.expect import JOB, assert_told, failure
@@ -46,7 +46,7 @@ async def fail(kind, reply, **options):
 async def test_a_completed_job_tells_all_that_the_service_said():
     result = await run(DONE)
     assert (result.id, result.type, result.state.current) == (JOB_ID, "inference.test.v1", "completed")
-    assert result.created_at == datetime(2025, 1, 1, 0, 0, 14, 885000, timezone.utc)
+    assert result.created_at == datetime(2025, 1, 1, 0, 0, 14, 885000, UTC)
     assert (result.metrics.elapsed, result.metrics.ips) == (5.138920783996582, 4.864834670706344)
     assert result.raw == job()
     assert result.request_id == REQUEST_ID
@@ -57,7 +57,7 @@ async def test_a_completed_job_tells_all_that_the_service_said():
     [attempt] = result.attempts
     assert (attempt.number, attempt.verdict, attempt.status) == (1, "done", 200)
     assert (attempt.request_id, attempt.may_have_run, attempt.reason) == (REQUEST_ID, True, "")
-    assert attempt.started_at.tzinfo is timezone.utc
+    assert attempt.started_at.tzinfo is UTC
 
 
 async def test_the_request_is_what_the_reference_asks_for():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.expect import JOB, assert_told, failure, until
 from support.fake_clock import FakeClock
@@ -239,3 +241,33 @@ async def test_an_error_whose_body_stalls_is_told_by_its_status():
         error = await failure(BadRequestError, prodia)
         assert len(server.requests) == 1
     assert_told(error, ["refused"], may_have_run=False, status=400)
+
+
+@pytest.mark.parametrize("rest", [b"", b"and more"])
+async def test_a_whole_reply_is_a_result_though_the_upload_goes_on(rest):
+    """Its connection does not end, either: ten seconds are enough for that."""
+    source_may_go_on, clock = asyncio.Event(), FakeClock()
+
+    async def step(connection, request):
+        await connection.write_reply(Reply(200, DONE.body + rest, DONE.headers, length=len(DONE.body) + 100))
+        await connection.drain_to_end(request)
+
+    async def source():
+        yield b"x" * 1000
+        await source_may_go_on.wait()
+        yield b"y" * 1000
+
+    async with (
+        serving(step) as server,
+        client(server.base_url, clock=clock, timeouts=Timeouts(connect=3)) as prodia,
+    ):
+        run = asyncio.ensure_future(
+            prodia.run("inference.test.v1", inputs=[("a.bin", source())], expect_continue=False)
+        )
+        await until(lambda: server.requests)
+        watched = prodia._engines.peek().deadlines.watched
+        await until(lambda: [each.when for each in watched.values()] == [10.0])
+        clock.advance(10)
+        result = await asyncio.wait_for(run, 5)
+        assert result.outputs[0].data == PNG
+        assert len(server.requests) == 1

@@ -87,7 +87,7 @@ class TestCancellation:
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
-            assert collector.bounds.polls.value == collector.bounds.downloads.value == 32
+            assert collector.places.polls.value == collector.places.downloads.value == 32
         assert all(sinks.discarded)
 
     async def test_at_every_turn_of_the_loop(self, tmp_path):
@@ -104,7 +104,7 @@ class TestCancellation:
                     await asyncio.sleep(0)
                 task.cancel()
                 await asyncio.wait([task])
-                assert collector.bounds.polls.value == collector.bounds.downloads.value == 32
+                assert collector.places.polls.value == collector.places.downloads.value == 32
                 assert collector.transport.busy == 0
             await census.assert_nothing_left()
             endings.add((task.cancelled(), *sinks.discarded))
@@ -140,7 +140,7 @@ class TestEmulator:
             job_id = await self.submitted(emulator, config)
             verdict, received, sinks = await self.collected(emulator, job_id)
         assert verdict.kind == "done"
-        assert [output.filename for output in verdict.result.outputs] == HOSTILE
+        assert [output.filename for output in received.outputs()] == HOSTILE
         assert {len(data) for data in stored(received).values()} == {70_000}
         assert (verdict.result.id, verdict.result.type) == (job_id, "emulator.bytes.v1")
         assert verdict.result.price.dollars > 0

@@ -67,7 +67,10 @@ def test_every_picture_has_its_source():
 def test_the_demo_and_its_check(run, short_demo, tmp_path):
     options = ["--out", "demo", "--emulator", "--capacity", "4", "--latency", "0.02"]
     ended = run("-m", "prodia_async", "batch", short_demo / "demo.jsonl", *options)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    told = [
+        line for line in ended.stderr.splitlines() if " done · " not in line
+    ]  # of progress, when it is slow
+    assert (ended.returncode, told) == (0, [])
     count = len((short_demo / "demo.jsonl").read_text(encoding="utf-8").splitlines())
     assert ended.stdout.startswith(f"{count} done, 0 failed\n")
     checked = run(short_demo / "check_demo.py", "demo")

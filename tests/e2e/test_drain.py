@@ -384,7 +384,7 @@ async def test_a_sink_may_close_the_client(drain, clock):
         [other] = start(prodia, 0)
         await until(lambda: server.requests and server.requests[0].complete)
         [task] = start(prodia, 1, to=lambda job: sink)
-        async with clock.jumping(lambda: len(server.requests) == 2 and prodia._engines.peek()._closing):
+        async with clock.jumping(lambda: len(server.requests) == 2 and prodia._engines.peek().is_closing):
             [ended, error] = await ends([task, other])
         assert ended.outputs[0].size == len(PNG)
         assert names(sink.unfinished) == ["job-0"]

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import Counter, defaultdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from queue import SimpleQueue
 
 import pytest
@@ -65,7 +65,7 @@ async def test_what_happens_to_a_job_is_told_in_order():
     assert len({event.run for event in heard}) == 1
     assert heard[0].run > 0
     assert {event.error for event in heard} == {None}
-    assert heard[0].at == datetime.fromtimestamp(START, timezone.utc)
+    assert heard[0].at == datetime.fromtimestamp(START, UTC)
     assert [event.at for event in heard] == sorted(event.at for event in heard)
 
 
@@ -235,7 +235,7 @@ async def test_events_that_nobody_takes_are_dropped_with_one_warning(caplog):
         heard(event)
 
     hook = _events.Hook(stuck)
-    event = Event("queued", JOB, datetime.now(timezone.utc))
+    event = Event("queued", JOB, datetime.now(UTC))
     try:
         for _ in range(_events._MOST_WAITING + 500):
             hook.tell(event)
@@ -255,7 +255,7 @@ async def test_events_that_nobody_takes_are_dropped_with_one_warning(caplog):
 async def test_the_thread_ends_when_nothing_happens_and_starts_again():
     heard = Heard()
     hook = _events.Hook(heard, idle=0.05)
-    event = Event("queued", JOB, datetime.now(timezone.utc))
+    event = Event("queued", JOB, datetime.now(UTC))
     for count in range(1, 4):
         hook.tell(event)
         await until(lambda count=count: len(heard) == count)
@@ -288,7 +288,7 @@ class LateQueue(SimpleQueue):
 
 @pytest.mark.parametrize("before", [True, False])
 async def test_an_event_at_the_moment_at_which_the_thread_gives_up_is_heard(before):
-    heard, event = Heard(), Event("queued", JOB, datetime.now(timezone.utc))
+    heard, event = Heard(), Event("queued", JOB, datetime.now(UTC))
     hook = _events.Hook(heard, idle=0.05)
     hook._queue = LateQueue(lambda: hook.tell(event), before=before)
     hook.tell(event)
@@ -314,7 +314,7 @@ class Marked(Job, frozen=True, weakref=True):
 
 
 def test_an_event_is_frozen():
-    event = Event("queued", JOB, datetime.now(timezone.utc))
+    event = Event("queued", JOB, datetime.now(UTC))
     with pytest.raises(AttributeError):
         event.kind = "sent"
 
@@ -472,3 +472,16 @@ async def test_events_are_told_without_a_hook_too(caplog):
         "completed",
     ]
     assert TOKEN not in caplog.text
+
+
+async def test_closing_waits_until_the_hooks_of_copies_have_heard():
+    own, copied = Heard(), Heard()
+
+    def slow(event):
+        time.sleep(0.05)  # in its own thread
+        copied.append(event)
+
+    async with serving(answer(DONE)) as server, client(server.base_url, on_event=own) as prodia:
+        await prodia.with_options(on_event=slow).run(JOB)
+        await prodia.run(JOB)
+    assert copied.kinds == own.kinds == ["queued", "sent", "completed"]

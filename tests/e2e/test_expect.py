@@ -296,6 +296,6 @@ def test_aiohttp_still_hands_its_response_the_future_that_we_bound():
     parameters = inspect.signature(aiohttp.ClientResponse.__init__).parameters
     assert "continue100" in parameters, (
         f"aiohttp {aiohttp.__version__} no longer gives ClientResponse `continue100`: "
-        "_http/sessions.py needs another way to bound the wait for a 100"
+        "_http/session.py needs another way to bound the wait for a 100"
     )
     assert parameters["continue100"].kind is inspect.Parameter.KEYWORD_ONLY

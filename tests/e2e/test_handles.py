@@ -321,7 +321,7 @@ async def test_each_wait_for_a_job_of_another_process_is_a_run_that_ends(prodia)
     after = prodia.stats()
     assert after.jobs - before.jobs == 3
     assert (after.completed, after.failed, after.cancelled - before.cancelled) == (1, 1, 1)
-    await asyncio.to_thread(watched._options.hook.wait, 5)
+    await asyncio.to_thread(next(iter(watched._hooks)).wait, 5)
     ends = ["failed", "cancelled", "completed"]
     assert [event.kind for event in events] == [kind for end in ends for kind in ("queued", end)]
 

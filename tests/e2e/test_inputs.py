@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import re
 
 import pytest
 from support.expect import until
@@ -14,7 +15,7 @@ from support.leaks import TOKEN, client
 from support.replies import DONE, in_json, shed
 from support.servers import answer, early, hang_up, serving, stall
 
-from prodia_async import APIError, CapacityError, InputError
+from prodia_async import APIError, CapacityError, Fixed, InputError
 from prodia_async.emulator import Emulator
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -67,6 +68,9 @@ async def test_each_attempt_sends_the_same_body_with_the_right_inputs(path, tmp_
     assert {request.headers["content-length"] for request in server.requests} == {
         str(request.size) for request in server.requests
     }
+    assert re.fullmatch(
+        "multipart/form-data; boundary=[0-9a-f]{60}", server.requests[0].headers["content-type"]
+    )
     job, *heads = [head for head, _ in server.requests[0].parts()]
     assert "Content-Type: application/json" in job
     types = [head.rpartition("Content-Type: ")[2] for head in heads]
@@ -86,6 +90,20 @@ async def test_an_open_file_stands_behind_what_was_sent_and_is_not_closed(path):
             file.seek(0)
             await prodia.run(TYPE, inputs=[file])
         assert server.requests[0].inputs() == server.requests[1].inputs()
+
+
+@pytest.mark.parametrize("make", [lambda path: path.open("rb"), lambda path: io.BytesIO(path.read_bytes())])
+async def test_one_open_file_is_the_input_of_many_jobs_at_once(tmp_path, make):
+    (tmp_path / "one.bin").write_bytes(pattern("one", 3 * MiB // 2 + 17))
+    with make(tmp_path / "one.bin") as file:
+        async with (
+            serving(answer(DONE)) as server,
+            client(server.base_url, limiter=Fixed(40)) as prodia,
+        ):
+            await asyncio.gather(*[prodia.run(TYPE, inputs=[("one.bin", file)]) for _ in range(40)])
+            expected = {"one.bin": sha256(pattern("one", 3 * MiB // 2 + 17))}
+            assert [request.inputs() for request in server.requests] == [expected] * 40
+        assert file.tell() == 0
 
 
 async def test_the_emulator_sees_the_same_input_in_each_attempt(path):

@@ -133,7 +133,7 @@ async def test_a_reader_gets_nothing_of_the_output_that_another_went_on_to():
         second = asyncio.create_task(anext(reply))  # it stands before the other in line
         await asyncio.sleep(0)
         reading = asyncio.create_task(whole(first))
-        await until(lambda: len(reply._handover._readable._waiters) == 2)
+        await until(lambda: len(reply._handover.news._waiters) == 2)
         go_on.set()
         assert await whole(await second) == b"last"
         assert await reading == b""
@@ -305,7 +305,7 @@ PATIENT = Timeouts(connect=10, first_byte=100, idle=60)
 
 async def stuck(reply):
     """Wait until the receiving side has a piece that it cannot hand over."""
-    await until(lambda: reply._handover._room._waiters)
+    await until(lambda: reply._handover.items and reply._handover.news._waiters)
 
 
 async def test_the_timeout_ends_what_has_not_begun(clock):

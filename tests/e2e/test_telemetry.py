@@ -124,7 +124,7 @@ async def test_the_caller_s_span_is_not_kept(emulator):
     async with client(emulator.base_url, on_event=world.telemetry) as prodia:
         with world.tracers.get_tracer("test").start_as_current_span("request") as span:
             handle = await prodia.submit(TYPE, config())
-        await asyncio.to_thread(prodia._options.hook.wait, 5)
+        await asyncio.to_thread(next(iter(prodia._hooks)).wait, 5)
         [waiting] = world.telemetry._open.values()
         kept = trace.get_current_span(waiting.context)
         assert isinstance(kept, trace.NonRecordingSpan)

@@ -8,10 +8,9 @@ import re
 import socket
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import anyio
-from typing_extensions import Self
 
 BYTES = "emulator.bytes.v1"
 

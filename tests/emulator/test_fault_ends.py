@@ -17,8 +17,7 @@ from support.leaks import Census
 
 from prodia_async.emulator import Emulator, EmulatorStats
 from prodia_async.emulator.account import Account
-from prodia_async.emulator.faults.kinds import Terms
-from prodia_async.emulator.faults.line import Line
+from prodia_async.emulator.faults.line import Line, Terms
 
 HOLDING = ["hang-upload", "hang", "hang-headers", "hang-body", "drip"]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from emulator.helpers import as_json, landscape, sha256
@@ -43,7 +43,7 @@ async def test_a_result_mirrors_the_job_and_tells_of_the_run(client):
 
 
 def test_timestamps_have_no_trailing_zeros():
-    moment = datetime(2025, 1, 1, 0, 0, 20, 110_900, timezone.utc)
+    moment = datetime(2025, 1, 1, 0, 0, 20, 110_900, UTC)
     assert timestamp(moment) == "2025-01-01T00:00:20.11Z"
     assert timestamp(moment.replace(microsecond=900)) == "2025-01-01T00:00:20Z"
 

@@ -18,7 +18,8 @@ from prodia_async.emulator import Emulator, background_emulator, pattern_blocks
 pytestmark = pytest.mark.newest
 
 
-async def test_64_mib_to_a_client_that_reads_4_mib_a_second():
+@pytest.mark.parametrize("rate", [16, pytest.param(4, marks=pytest.mark.nightly)])
+async def test_64_mib_to_a_client_that_reads_so_many_a_second(rate):
     digest, started, size = hashlib.sha256(), time.monotonic(), 0
     with background_emulator(latency=0.0) as emulator:
         async with running("fastapi", emulator) as server:
@@ -30,7 +31,7 @@ async def test_64_mib_to_a_client_that_reads_4_mib_a_second():
                 async for piece in answer.pieces():
                     digest.update(piece)
                     size += len(piece)
-                    await asyncio.sleep(max(0.0, started + size / (4 * MIB) - time.monotonic()))
+                    await asyncio.sleep(max(0.0, started + size / (rate * MIB) - time.monotonic()))
                     # The socket to the service is slowed down as well: its buffers hold some MiB at most.
                     assert emulator.stats().bytes_out < size + 24 * MIB
             assert server.peak() - idle <= 32 * MIB

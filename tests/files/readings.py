@@ -1,13 +1,18 @@
 """Reading sources as attempts do, and what they are made from."""
 
-from prodia_async._files.sources import prepare
+from prodia_async._files.inputs import examined, listed
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 3000  # three blocks
 
 
+async def prepare(inputs, **options):
+    """Check inputs as a call does, and return their sources as a run does."""
+    return await examined(listed(inputs), **options)
+
+
 async def read(source):
     """Read a source as one attempt does; return its blocks."""
-    reader = await source.open()
+    reader = source.open()
     blocks = []
     try:
         while block := await reader.read():

@@ -299,22 +299,28 @@ async def test_one_huge_block_is_written_in_pieces(tmp_path):
         await writer.write(b"more")
 
 
-def no_links(temporary, target):
-    raise PermissionError(errno.EPERM, "this file system has no links")
+@pytest.fixture
+def no_links(monkeypatch):
+    def link(temporary, target):
+        raise PermissionError(errno.EPERM, "this file system has no links")
+
+    monkeypatch.setattr(os, "link", link)
 
 
+@pytest.mark.usefixtures("no_links")
 def test_names_are_given_where_links_are_not_possible(tmp_path):
     for number, name in enumerate(["x", "x", "y"]):
         part = tmp_path / "part"
         part.write_bytes(bytes([number]))
-        assert add(part, tmp_path / name, link=no_links) is (number != 1)
+        assert add(part, tmp_path / name) is (number != 1)
     assert names(tmp_path) == ["x", "y"]
     assert (tmp_path / "x").read_bytes() == b"\0"
 
 
+@pytest.mark.usefixtures("no_links")
 def test_a_reserved_name_is_freed_when_the_file_cannot_have_it(tmp_path):
     with pytest.raises(FileNotFoundError):
-        add(tmp_path / "gone", tmp_path / "x", link=no_links)
+        add(tmp_path / "gone", tmp_path / "x")
     assert names(tmp_path) == []
 
 
@@ -326,18 +332,27 @@ async def test_files_get_the_usual_permissions(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_takes_other_names_for_its_temporary_files():
+def test_a_forked_child_takes_other_names_for_its_temporary_files(tmp_path):
     script = (
-        "import os\n"
-        "from prodia_async._files.landing import _names\n"
-        "os.write(1, _names.take().encode() + b' ')\n"
+        "import os, sys\n"
+        "from prodia_async._files.sinks import DiskWriter, FolderSink\n"
+        "sink = FolderSink(sys.argv[1])\n"
+        "DiskWriter(sink, '').put([b'x'], last=True)\n"
         "child = os.fork()\n"
-        "os.write(1, _names.take().encode() + b' ')\n"
-        "if child: os.waitpid(child, 0)\n"
+        "DiskWriter(sink, '').put([b'x'], last=True)\n"
+        "if child: assert os.waitpid(child, 0)[1] == 0\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
-    )
-    first, *after = done.stdout.split()
-    assert len({first, *after}) == 3
-    assert sorted(name[:16] == first[:16] for name in after) == [False, True]
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], timeout=30, check=True)
+    assert len(names(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o777, 0o4755])
+async def test_a_file_that_is_replaced_keeps_its_permissions(mode, tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    await store(FileSink(path), ("image/png", b"new"), ("image/png", b"2"))
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o7777 == mode & 0o777
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "x-2.png").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -1,10 +1,8 @@
-from itertools import islice
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodia_async._files.names import numbered, safe_name
+from prodia_async._files.landing import name_of, safe_name
 
 HOSTILE = [
     "", ".", "..", "../../etc/passwd", "/etc/passwd", "C:\\x", "a\0b", "a\nb", ".hidden", "con", "NUL.txt",
@@ -46,4 +44,4 @@ def assert_safe(name):
 
 
 def test_numbered():
-    assert list(islice(numbered("x", ".png"), 3)) == ["x.png", "x-2.png", "x-3.png"]
+    assert [name_of("x", ".png", number) for number in (1, 2, 3)] == ["x.png", "x-2.png", "x-3.png"]

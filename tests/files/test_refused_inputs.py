@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-from files.readings import PNG, drain, read, read_all
+from files.readings import PNG, drain, prepare, read, read_all
 from files.steps import descriptors
 
 from prodia_async._errors import InputError
-from prodia_async._files.sources import prepare
+from prodia_async._files.inputs import examined, listed
 
 
 @pytest.fixture
@@ -124,6 +124,44 @@ async def test_a_file_without_permission(photo):
         await prepare([photo])
 
 
+AT_THE_DOOR = [
+    what
+    for what in BAD
+    if what not in ("missing", "folder", "fifo", "reads text", "broken", "NUL in a folder")
+]
+
+
+@pytest.mark.parametrize("what", AT_THE_DOOR)
+def test_what_is_no_input_is_told_without_a_loop_or_a_disk(what, photo):
+    make, message = BAD[what]
+    given = make(photo.parent)
+    with pytest.raises(InputError, match=message):
+        listed([given])
+    if hasattr(given, "close"):
+        given.close()
+
+
+async def test_what_was_given_is_fixed(photo, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    inputs = ["photo.png", "gone/../none.png"]
+    first, second = listed(inputs)
+    inputs.clear()
+    monkeypatch.chdir("/")
+    (source,) = await examined([first])
+    assert (source.filename, b"".join(await read(source))) == ("photo.png", PNG)
+    with pytest.raises(InputError, match=r"input 2: 'gone/\.\./none\.png' cannot be read: No such file"):
+        await examined([second])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder in use stays there")
+def test_a_relative_path_in_a_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match=r"input 1: 'photo\.png' cannot be read: No such file"):
+        listed(["photo.png"])
+
+
 @pytest.mark.parametrize("inputs", ["photo.png", b"x", Path("x"), 7, None])
 async def test_inputs_must_be_a_list(inputs):
     with pytest.raises(InputError, match="pass a list"):
@@ -149,7 +187,7 @@ async def test_a_file_that_shrinks_or_grows_while_it_is_sent(size, opened, photo
     photo.write_bytes(content)
     with photo.open("rb") as file:
         (source,) = await prepare([file if opened else photo])
-        reader = await source.open()
+        reader = source.open()
         sent = bytearray(await reader.read())
         os.truncate(photo, size)
         with pytest.raises(InputError, match="changed while it was sent"):

@@ -7,8 +7,9 @@ import pytest
 from files.steps import cancelled_at, descriptors, names
 
 from prodia_async._errors import OutputError
-from prodia_async._files.hops import hop
-from prodia_async._files.sinks import Budget, FileSink, FolderSink, MemorySink
+from prodia_async._files.outputs import MemorySink
+from prodia_async._files.sinks import Budget, FileSink, FolderSink
+from prodia_async._files.threads import hop
 from prodia_async._models import JobResult, OutputInfo
 
 RESULT = JobResult(type="inference.ping.v1", config={}, id="job-1")
@@ -213,15 +214,6 @@ async def test_memory_shows_the_data_of_closed_outputs():
     await sink.commit(RESULT)
     await sink.discard()
     assert writer.data == b"ab"
-
-
-def test_budget():
-    budget = Budget(10)
-    assert budget.take(10)
-    assert not budget.take(1)
-    budget.give(4)
-    assert budget.take(4)
-    assert budget.used == 10
 
 
 def digests(blocks):

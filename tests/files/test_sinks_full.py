@@ -5,19 +5,17 @@ Two kinds of full disks: a small file system of the system's own, and files that
 
 import asyncio
 import errno
-import io
 import os
 import shutil
+import stat
 import subprocess
 
 import pytest
 from files.steps import descriptors, names
 
 from prodia_async._errors import OutputError
-from prodia_async._files.hops import hop
-from prodia_async._files.landing import Landing, Part, Place
-from prodia_async._files.pieces import Pieces
 from prodia_async._files.sinks import Budget, FileSink, FolderSink
+from prodia_async._files.threads import hop
 from prodia_async._models import JobResult, OutputInfo
 
 KiB = 1024
@@ -236,36 +234,34 @@ async def test_a_commit_that_is_cancelled_alone_leaves_nothing(disk):
     assert names(disk) == before
 
 
-class FullPlace(Place):
-    """A folder in which giving a name fails from the `good`-th on, until there is room."""
+class FullSink(FolderSink):
+    """One for a folder in which giving a name fails from the `good`-th on, until there is room."""
 
-    def __init__(self, folder, good, code):
-        super().__init__(folder, exact=False)
+    def __init__(self, folder, good, code, wait):
+        super().__init__(folder, None, Budget(32 * MiB), wait_for_room=wait)
         self.good = good
         self.code = code
         self.full = True
 
-    def settle(self, *args):
+    def _settle(self, *args):
         if self.full and not self.good:
             raise OSError(self.code, os.strerror(self.code), "x")
         self.good -= 1
-        return super().settle(*args)
+        return super()._settle(*args)
 
 
 @pytest.mark.parametrize("good", [0, 1, 2])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 async def test_a_full_disk_between_two_names(tmp_path, good, code):
-    place = FullPlace(tmp_path, good, code)
     seen = []
 
     async def make_room(error):
         seen.append((error.errno, await hop(names, tmp_path)))
-        place.full = False
+        sink.full = False
 
     (tmp_path / "job-2.png").write_bytes(b"old")
     outputs = noise(100, 2 * MiB, 100)
-    sink = FolderSink(tmp_path, None, Budget(32 * MiB), wait_for_room=make_room)
-    sink._landing = Landing(place)
+    sink = FullSink(tmp_path, good, code, make_room)
     writers = await store(sink, *outputs)
     assert [writer.path.name for writer in writers] == ["job.png", "job-3.png", "job-4.png"]
     assert [writer.path.read_bytes() for writer in writers] == outputs
@@ -281,8 +277,7 @@ async def test_another_error_is_not_waited_for(tmp_path):
     async def wait(error):
         pytest.fail("nothing to wait for")
 
-    sink = FolderSink(tmp_path, None, Budget(32 * MiB), wait_for_room=wait)
-    sink._landing = Landing(FullPlace(tmp_path, 1, errno.EIO))
+    sink = FullSink(tmp_path, 1, errno.EIO, wait)
     await send(sink, b"1", b"2")
     with pytest.raises(OutputError) as caught:
         await sink.commit(RESULT)
@@ -291,43 +286,44 @@ async def test_another_error_is_not_waited_for(tmp_path):
     assert [path.name for path in caught.value.written] == ["job.png"]
 
 
-class Late(io.FileIO):
-    """A file whose close() tells that there was no room, as on a network file system."""
+@pytest.fixture
+def late(monkeypatch):
+    """Closing the first so many regular files tells that there was no room, as on a network file system."""
+    real, left = os.close, [0]
 
-    def close(self):
-        was_open = not self.closed
-        super().close()
-        if was_open:
+    def close(descriptor):
+        tells = left[0] > 0 and stat.S_ISREG(os.fstat(descriptor).st_mode)
+        real(descriptor)
+        if tells:
+            left[0] -= 1
             raise OSError(errno.ENOSPC, "no room")
 
-
-def create(kinds):
-    def open_next(path):
-        return kinds.pop(0)(path, "xb")
-
-    return open_next
+    monkeypatch.setattr(os, "close", close)
+    return left
 
 
-def test_a_file_of_one_block_is_written_anew_when_its_close_fails(tmp_path):
-    part = Part(Place(tmp_path, exact=False), ".png", create=create([Late, Late, io.FileIO]))
+def test_a_file_of_one_block_is_written_anew_when_its_close_fails(tmp_path, late):
+    sink = FolderSink(tmp_path)
+    writer, late[0] = asyncio.run(sink.open(OutputInfo(0, None, "image/png"))), 2
     for _ in range(2):
         with pytest.raises(OSError, match="no room"):
-            part.write(Pieces(b"whole"), last=True)
+            writer.put([b"whole"], last=True)
         assert names(tmp_path) == []
-        assert not part.lost
-    part.write(Pieces(b"whole"), last=True)
-    part.land("job", 1)
+        assert not writer._is_lost
+    writer.put([b"whole"], last=True)
+    writer.in_blocks = True
+    asyncio.run(sink.commit(RESULT))
     assert (tmp_path / "job.png").read_bytes() == b"whole"
 
 
-async def test_a_file_of_several_blocks_is_given_up_when_its_close_fails(tmp_path):
+async def test_a_file_of_several_blocks_is_given_up_when_its_close_fails(tmp_path, late):
     async def wait(error):
         pytest.fail("the blocks before it cannot be written again")
 
     sink = FolderSink(tmp_path, None, Budget(0), wait_for_room=wait)
     writer = await sink.open(OutputInfo(0, None, "image/png"))
-    writer.part = Part(Place(tmp_path, exact=False), ".png", create=create([Late]))
     await writer.write(b"x" * MiB)
+    late[0] = 1
     with pytest.raises(OutputError, match="no room"):
         await writer.close()
     await sink.discard()

@@ -6,13 +6,11 @@ import mmap
 import tempfile
 
 import pytest
-from files.readings import PNG, Iterable, items, read, read_all
+from files.readings import PNG, Iterable, items, prepare, read, read_all
 from files.steps import cancelled_at, descriptors
 
 from prodia_async._errors import InputError
-from prodia_async._files.bodies import PathBody, _PathBlocks
-from prodia_async._files.hops import hop
-from prodia_async._files.sources import prepare
+from prodia_async._files.threads import hop
 
 JPEG = b"\xff\xd8\xff\xe0 and more"
 
@@ -92,6 +90,7 @@ async def test_nothing_is_an_input_too(given):
     (source,) = await prepare([given], spool=True)
     assert source.size == 0
     assert await read(source) == []
+    await source.aclose()
 
 
 async def test_an_empty_file(tmp_path):
@@ -153,6 +152,16 @@ async def test_what_has_no_name_gets_one():
     ]
 
 
+async def test_what_has_no_name_gets_one_of_its_own():
+    sources = await prepare([("input-2.jpg", b""), JPEG, JPEG, JPEG])
+    assert [source.filename for source in sources] == [
+        "input-2.jpg",
+        "input.jpg",
+        "input-3.jpg",
+        "input-4.jpg",
+    ]
+
+
 async def test_only_base_names_go_out(photo, monkeypatch):
     monkeypatch.chdir(photo.parent)
     for given in (photo, "photo.png", "./photo.png", photo.open("rb")):
@@ -206,7 +215,7 @@ async def test_a_cancelled_read_leaves_no_descriptor_even_before_it_is_closed(ph
     before = descriptors()
     for step in range(0, 40, 2):
         (source,) = await prepare([photo])
-        reader = await source.open()
+        reader = source.open()
         if not await cancelled_at(step, reader.read):
             await reader.close()
         assert descriptors() == before
@@ -223,11 +232,12 @@ async def test_a_file_that_cannot_seek_is_sent_once():
     assert b"".join(await read(source)) == PNG
 
 
-def test_a_block_that_was_asked_for_too_late(photo):
-    blocks = _PathBlocks(PathBody.examine(photo, "input 1"), "input 1")
-    blocks.release()
+async def test_a_block_that_was_asked_for_too_late(photo):
+    (source,) = await prepare([photo])
     before = descriptors()
-    assert blocks.take() == b""
+    reader = source.open()
+    await reader.close()
+    assert await reader.read() == b""
     assert descriptors() == before
 
 
@@ -250,7 +260,7 @@ async def test_a_reading_that_is_given_up_leaves_no_descriptor(photo):
     (source,) = await prepare([photo])
     before = descriptors()
     for blocks in range(4):
-        reader = await source.open()
+        reader = source.open()
         for _ in range(blocks):
             await reader.read()
         await reader.close()

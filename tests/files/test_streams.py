@@ -9,13 +9,12 @@ import tempfile
 import threading
 
 import pytest
-from files.readings import Iterable, items, read, read_all
+from files.readings import Iterable, items, prepare, read, read_all
 from files.steps import cancelled_at, descriptors
 from support.processes import complaints
 
 from prodia_async._errors import InputError
-from prodia_async._files.hops import hop
-from prodia_async._files.sources import prepare
+from prodia_async._files.threads import hop
 
 MiB = 1024 * 1024
 
@@ -27,7 +26,7 @@ async def test_an_iterator_is_sent_once():
     with pytest.raises(
         InputError, match=r"'a\.png' was read and cannot be sent again: pass a file, or spool=True"
     ):
-        await source.open()
+        source.open()
     await source.aclose()
 
 
@@ -38,7 +37,7 @@ async def test_an_iterable_is_not_touched_before_it_is_opened():
     assert given.asked == 0
     assert await read(source) == [b"x"]
     with pytest.raises(InputError, match="cannot be sent again"):
-        await source.open()
+        source.open()
     assert given.asked == 1
 
 
@@ -97,14 +96,14 @@ class Noted:
 async def test_the_iterator_that_we_made_is_closed_and_a_users_is_not():
     noted = Noted()
     (source,) = await prepare([noted])
-    reader = await source.open()
+    reader = source.open()
     await reader.read()
     await reader.close()
     assert noted.closed
 
     theirs = items(b"1", b"2")
     (source,) = await prepare([theirs])
-    reader = await source.open()
+    reader = source.open()
     await reader.read()
     await reader.close()
     assert await anext(theirs) == b"2"
@@ -181,7 +180,7 @@ async def test_a_failure_while_spooling_closes_what_was_spooled():
 FULL = """
 import asyncio, resource, signal, sys
 from prodia_async._errors import InputError
-from prodia_async._files.sources import prepare
+from prodia_async._files.inputs import examined, listed
 
 async def items():
     for _ in range(40):
@@ -189,7 +188,7 @@ async def items():
 
 async def main():
     try:
-        await prepare([items()], spool=True)
+        await examined(listed([items()]), spool=True)
     except InputError as error:
         print(type(error.__cause__).__name__, "temporary file" in str(error))
 
@@ -230,7 +229,7 @@ async def test_a_pipe_is_sent_once(pipe):
     (source,) = await prepare([pipe[0]])
     assert (source.filename, source.size, source.replayable) == ("input.bin", None, False)
     pipe[1].write(b"one")
-    reader = await source.open()
+    reader = source.open()
     assert await reader.read() == b"one"
     pipe[1].write(b"two")
     assert await reader.read() == b"two"
@@ -239,7 +238,7 @@ async def test_a_pipe_is_sent_once(pipe):
     await reader.close()
     assert not pipe[0].closed
     with pytest.raises(InputError, match="cannot be sent again"):
-        await source.open()
+        source.open()
 
 
 async def test_a_pipe_is_spooled(pipe):
@@ -248,11 +247,12 @@ async def test_a_pipe_is_spooled(pipe):
     (source,) = await prepare([pipe[0]], spool=True)
     assert (source.filename, source.size) == ("input.jpg", 13)
     assert await read(source) == await read(source) == [b"\xff\xd8\xff and so on"]
+    await source.aclose()
 
 
 async def test_a_cancelled_read_of_a_silent_pipe_does_not_wait(pipe):
     sources = await prepare([("a", pipe[0])])
-    reader = await sources[0].open()
+    reader = sources[0].open()
     task = asyncio.ensure_future(reader.read())
     await asyncio.sleep(0.01)
     task.cancel()
@@ -286,11 +286,11 @@ async def test_a_pipe_that_does_not_block_is_waited_for(pipe):
 
 EXIT = """
 import asyncio, sys
-from prodia_async._files.sources import prepare
+from prodia_async._files.inputs import examined, listed
 
 async def main():
-    (source,) = await prepare([sys.stdin.buffer])
-    reader = await source.open()
+    (source,) = await examined(listed([sys.stdin.buffer]))
+    reader = source.open()
     try:
         await asyncio.wait_for(reader.read(), 0.01)
     except asyncio.TimeoutError:

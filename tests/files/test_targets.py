@@ -5,16 +5,28 @@ import pytest
 from files.steps import cancelled_at, names
 
 from prodia_async._errors import InputError
-from prodia_async._files.sinks import Budget, MemorySink
-from prodia_async._files.targets import File, Folder, Folders, prepare_target, refuse_single, resolve
+from prodia_async._files.outputs import File, Folder, MemorySink, Targets, fixed
+from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._models import Job, JobResult, OutputInfo
 from prodia_async._settings import Limits
 
 JOB = Job("inference.ping.v1", custom_id="mine")
 
 
-def target_of(to):
-    return resolve(to, limits=Limits(max_memory_output=10), budget=Budget(100))
+LIMITS = Limits(max_memory_output=10)
+
+
+def new_targets():
+    return Targets(Budget(100))
+
+
+def known_to(targets, to):
+    return targets.known(fixed(to), LIMITS)
+
+
+async def target_of(to, targets=None):
+    targets, meant = targets or new_targets(), fixed(to)
+    return targets.known(meant, LIMITS) or await targets.get(meant)
 
 
 async def store(target, data=b"x"):
@@ -42,14 +54,13 @@ async def store(target, data=b"x"):
 )
 async def test_files(to, accept, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    target = target_of(to)
-    assert (target.accept, target.single) == (accept, True)
-    assert await prepare_target(target, Folders()) is target
+    target = await target_of(to)
+    assert (target.accept, type(target.sink(JOB))) == (accept, FileSink)
     writer = await store(target)
-    assert writer.path == Path(getattr(to, "path", to))
+    assert writer.path == tmp_path / getattr(to, "path", to)
     assert writer.path.read_bytes() == b"x"
     with pytest.raises(InputError, match="for many jobs"):
-        refuse_single(to)
+        fixed(to, many=True)
 
 
 @pytest.mark.parametrize(
@@ -58,22 +69,20 @@ async def test_files(to, accept, tmp_path, monkeypatch):
 async def test_folders(to, tmp_path, monkeypatch):
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
-    target = target_of(to)
-    assert (target.accept, target.single) == (None, False)
-    assert await prepare_target(target, Folders()) is target
+    target = await target_of(to)
+    assert (target.accept, type(target.sink(JOB))) == (None, FolderSink)
     writer = await store(target)
-    assert writer.path == Path(getattr(to, "path", to)) / "mine.webp"
-    refuse_single(to)
+    assert writer.path == tmp_path / "deep" / getattr(to, "path", to) / "mine.webp"
+    fixed(to, many=True)
 
 
 async def test_memory():
-    target = target_of(None)
-    assert (target.accept, target.single) == (None, False)
-    assert await prepare_target(target, Folders()) is target
+    target = await target_of(None)
+    assert (target.accept, type(target.sink(JOB))) == (None, MemorySink)
     assert (await store(target)).data == b"x"
     with pytest.raises(OSError, match="10 bytes"):
         await store(target, b"x" * 11)
-    refuse_single(None)
+    fixed(None, many=True)
 
 
 async def test_a_factory_of_sinks():
@@ -83,11 +92,10 @@ async def test_a_factory_of_sinks():
         jobs.append(job)
         return MemorySink()
 
-    target = target_of(make)
-    assert await prepare_target(target, Folders()) is target
+    target = await target_of(make)
     assert (await store(target)).data == b"x"
     assert jobs == [JOB]
-    refuse_single(make)
+    fixed(make, many=True)
 
 
 class BytesPath:
@@ -112,58 +120,112 @@ class BytesPath:
         Folder(None),
     ],
 )
-def test_what_is_no_target(to):
+async def test_what_is_no_target(to):
     with pytest.raises(InputError, match="to= cannot be"):
-        target_of(to)
+        fixed(to)
+    with pytest.raises(InputError, match="to= cannot be"):
+        await target_of(to)
+    with pytest.raises(InputError, match="to= cannot be"):
+        fixed(to, many=True)
 
 
+@pytest.mark.parametrize("known", ["nothing", "its parent", "itself"])
 @pytest.mark.parametrize("to", ["x.png", File("x.png")])
-async def test_a_file_that_is_a_folder_is_a_folder(to, tmp_path, monkeypatch):
+async def test_a_file_that_is_a_folder_is_a_folder(to, known, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.png").mkdir()
-    target = await prepare_target(target_of(to), Folders())
-    assert (target.accept, target.single) == (None, False)
-    assert (await store(target)).path == Path("x.png/mine.webp")
+    targets = new_targets()
+    if known != "nothing":
+        await target_of("y.png", targets)
+    if known == "itself":
+        await target_of(Folder("x.png"), targets)
+    target = await target_of(to, targets)
+    assert (target.accept, type(target.sink(JOB))) == (None, FolderSink)
+    assert (await store(target)).path == tmp_path / "x.png" / "mine.webp"
 
 
 async def test_folders_are_made_and_nothing_else(tmp_path):
-    await prepare_target(target_of(tmp_path / "a" / "b" / "x.png"), Folders())
-    await prepare_target(target_of(tmp_path / "c" / "d"), Folders())
+    await target_of(tmp_path / "a" / "b" / "x.png")
+    await target_of(tmp_path / "c" / "d")
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["a", "a/b", "c", "c/d"]
 
 
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("to", ["file/x.png", "file/out", "file/out/x.png", "file/", "fifo.png", "no/x.png"])
-async def test_what_cannot_be_written_is_told_before_anything_is_sent(to, tmp_path, monkeypatch):
+async def test_what_cannot_be_written_is_told_before_anything_is_sent(to, known, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_bytes(b"")
     os.mkfifo("fifo.png")
     (tmp_path / "no").symlink_to("/proc")  # not even root can make a file there
-    with pytest.raises(InputError, match="to="):
-        await prepare_target(target_of(to), Folders())
+    targets = new_targets()
+    if known:
+        await target_of(".", targets)
+    with pytest.raises(InputError, match=f"to='{tmp_path / to}'"):
+        await target_of(to, targets)
+    assert known_to(targets, to) is None
     assert names(tmp_path) == ["fifo.png", "file", "no"]
 
 
 async def test_cancelled_preparation(tmp_path):
-    target = target_of(tmp_path / "out")
+    targets, out = new_targets(), tmp_path / "out"
     for step in range(10):
-        await cancelled_at(step, lambda: prepare_target(target, Folders()))
-    assert await prepare_target(target, Folders()) is target
+        await cancelled_at(step, lambda: target_of(out, targets))
+    assert await target_of(out, targets) is known_to(targets, out)
 
 
 async def test_a_good_folder_is_tried_once(tmp_path):
-    good = Folders()
+    targets = new_targets()
     out = tmp_path / "out"
-    await prepare_target(target_of(out), good)
+    target = await target_of(out, targets)
+    for to in (out, str(out), f"{out}/"):
+        assert known_to(targets, to) is target
     out.rmdir()
-    await prepare_target(target_of(out), good)
+    assert await target_of(out, targets) is target
     assert not out.exists()
-    await prepare_target(target_of(out / "x.png"), good)
+    await target_of(out / "x.png", targets)
     assert not out.exists()
+
+
+async def test_a_file_in_a_good_folder_costs_no_trip(tmp_path, monkeypatch):
+    targets = new_targets()
+    await target_of(tmp_path / "x.png", targets)
+    monkeypatch.setattr("prodia_async._files.outputs.hop", None)
+    for name in ("x.png", "y.png", "x.png"):
+        target = await target_of(tmp_path / name, targets)
+        assert (target.accept, type(target.sink(JOB))) == ("image/png", FileSink)
+        assert (await store(target)).path == tmp_path / name
+    assert known_to(targets, tmp_path / "x.png") is None
+
+
+@pytest.mark.parametrize("to", ["out", "out/", Path("out"), "x.png", Folder("out"), File("x.png")])
+async def test_a_relative_path_is_meant_from_where_it_was_said(to, tmp_path, monkeypatch):
+    targets = new_targets()
+    for name in ("first", "second", "first"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        meant = fixed(to)
+        monkeypatch.chdir(tmp_path)
+        target = targets.known(meant, LIMITS) or await targets.get(meant)
+        path = (await store(target)).path
+        assert path.is_relative_to(tmp_path / name)
+        assert path.is_file()
+    assert names(tmp_path) == ["first", "second"]
+
+
+async def test_a_current_folder_that_is_gone_is_told(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for to in ("out", "x.png"):
+        with pytest.raises(InputError, match="current folder is gone"):
+            await target_of(to)
+    assert type((await target_of(tmp_path / "out")).sink(JOB)) is FolderSink
 
 
 async def test_good_folders_are_forgotten_rather_than_collected(tmp_path):
-    good = Folders()
+    targets = new_targets()
     for number in range(1001):
-        good.add(tmp_path / str(number))
-    assert tmp_path / "1000" in good
-    assert tmp_path / "0" not in good
+        await target_of(tmp_path / str(number), targets)
+    assert known_to(targets, tmp_path / "1000") is not None
+    assert known_to(targets, tmp_path / "0") is None

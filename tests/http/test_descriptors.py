@@ -13,7 +13,7 @@ from support.replies import DONE
 from support.servers import answer, serving
 
 from prodia_async import Retry, TransportError
-from prodia_async._http.descriptors import allowed_concurrency
+from prodia_async._settings import allowed_concurrency
 
 resource = pytest.importorskip("resource")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prodia_async import InputError
-from prodia_async._http.proxies import proxy_for
-from prodia_async._wire.address import parse
+from prodia_async._wire.address import parse, proxy_for
 
 HTTPS = "https://inference.prodia.com"
 

@@ -1,4 +1,4 @@
-"""The pool with a limit that is learned: states in the log, counts, priorities, and what is remembered."""
+"""The limiter with a limit that is learned: states in the log, counts, priorities, and what is remembered."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def wait_for(bench, count, key="a", priority=0):
 
 
 async def body_sent(waiters):
-    """Have all who got a permit by now send their bodies."""
+    """Have all who got a slot by now send their bodies."""
     await settle()
-    got = [each for each in waiters if each.got_permit and not each.permit.was_sent]
+    got = [each for each in waiters if each.got_slot and not each.slot.body_sent_at is not None]
     for each in got:
-        each.permit.body_sent()
+        each.slot.body_sent()
     return got
 
 
 async def close(bench, waiters):
-    bench.pool.close()
+    bench.limiter.close()
     await settle()
     for each in waiters:
-        if each.task.exception() is None and each.permit._open:
-            each.permit.ignore()
+        if each.task.exception() is None and each.is_open:
+            each.slot.ignore()
         each.turn.leave()
     assert bench.counts == (0, 0, 0, 0)
     assert bench.clock.next_due is None
@@ -47,7 +47,7 @@ class TestGrowth:
         in_flight = []
         for _ in range(4):
             await body_sent(waiters)
-            in_flight.append(bench.pool.in_flight)
+            in_flight.append(bench.in_flight)
             bench.clock.advance(0.2)
         assert in_flight == [8, 16, 32, 64]
         await close(bench, waiters)
@@ -58,8 +58,8 @@ class TestGrowth:
         for _ in range(5):
             await body_sent(waiters)
             bench.clock.advance(0.2)
-        assert bench.pool.in_flight == bench.pool.in_use == 10
-        stats = bench.pool.stats()
+        assert bench.in_flight == bench.limiter.in_use == 10
+        stats = bench.limiter.stats()
         assert (stats["a"].in_flight, stats["b"].in_flight) == (8, 2)  # nobody gives a slot back
         await close(bench, waiters)
 
@@ -69,14 +69,14 @@ class TestGrowth:
         for _ in range(3):
             await body_sent(early)
             bench.clock.advance(0.2)
-        assert bench.pool.in_flight == 16
+        assert bench.in_flight == 16
         late = wait_for(bench, 60, "late")
         for _ in range(12):
             await body_sent(early + late)
-            running = [each for each in early + late if each.got_permit and each.permit._open]
-            min(running, key=lambda each: each.number).permit.success()
+            running = [each for each in early + late if each.is_open]
+            min(running, key=lambda each: each.number).slot.success()
             bench.clock.advance(0.2)
-        stats = bench.pool.stats()
+        stats = bench.limiter.stats()
         assert (stats["early"].in_flight, stats["late"].in_flight) == (8, 8)
         await close(bench, early + late)
 
@@ -87,8 +87,8 @@ class TestLog:
         bench = bench_of(most=8, initial=1)
         waiters = wait_for(bench, 3)
         first, second = await body_sent(waiters)
-        second.permit.shed(1.0)
-        first.permit.shed(1.0)
+        second.slot.shed(1.0)
+        first.slot.shed(1.0)
         for _ in range(2):
             bench.clock.advance(2.0)  # at zero: one is sent, and its silence admits it
             await body_sent(waiters)
@@ -116,18 +116,18 @@ class TestStats:
         bench = bench_of(initial=2)
         waiters = wait_for(bench, 8)
         first, second, third, fourth = await body_sent(waiters)
-        stats = bench.pool.stats()["a"]
+        stats = bench.limiter.stats()["a"]
         assert (stats.state, stats.limit, stats.in_flight, stats.waiting) == ("SLOW_START", 4, 4, 4)
         assert (stats.shed, stats.completed, stats.latency) == (0, 0, None)
-        fourth.permit.shed(1.0)
+        fourth.slot.shed(1.0)
         bench.clock.advance(0.1)
-        first.permit.headers()
-        first.permit.success()
-        stats = bench.pool.stats()["a"]
+        first.slot.headers()
+        first.slot.success()
+        stats = bench.limiter.stats()["a"]
         assert (stats.state, stats.limit, stats.in_flight, stats.waiting) == ("TRACK", 3, 3, 3)
         assert (stats.shed, stats.completed, stats.latency) == (1, 1, pytest.approx(0.1))
-        second.permit.shed(1.0)
-        third.permit.ignore()
+        second.slot.shed(1.0)
+        third.slot.ignore()
         await close(bench, waiters)
 
 
@@ -137,9 +137,9 @@ class TestPriorities:
         first = bench.wait("first")
         shed = bench.wait("shed")
         await body_sent([first, shed])
-        shed.permit.shed(0.0)
+        shed.slot.shed(0.0)
         shed.turn.leave()
-        assert bench.pool.stats()["a"].limit == 1
+        assert bench.limiter.stats()["a"].limit == 1
         bench.served.clear()
         return first
 
@@ -148,7 +148,7 @@ class TestPriorities:
         first = await self.tracked(bench)
         waiters = [bench.wait(str(priority), priority=priority) for priority in (5, -1, 3)]
         await settle()
-        first.permit.success()
+        first.slot.success()
         await settle()
         assert bench.served == ["-1"]
         await close(bench, [first, *waiters])
@@ -161,7 +161,7 @@ class TestPriorities:
         bench.clock.advance(30.0)
         await settle()
         assert bench.served == ["7"]
-        assert waiters[2].got_permit
+        assert waiters[2].got_slot
         await close(bench, [first, *waiters])
 
     async def test_in_slow_start_it_takes_the_most_important(self):
@@ -184,7 +184,7 @@ class TestPriorities:
         bench = bench_of(initial=1)
         first, shed = bench.wait("first"), bench.wait("shed", priority=9)
         await body_sent([first, shed])
-        shed.permit.shed(1.0)
+        shed.slot.shed(1.0)
         shed.again()
         fresh = bench.wait("fresh")
         await settle()
@@ -197,7 +197,7 @@ class TestPriorities:
         bench = bench_of(initial=1)
         first, shed = bench.wait("first"), bench.wait("shed")
         await body_sent([first, shed])
-        shed.permit.shed(1.0)
+        shed.slot.shed(1.0)
         shed.again()
         await settle()
         bench.clock.advance(30.0)
@@ -210,58 +210,58 @@ class TestRoom:
     async def test_at_zero_the_line_fills_up_like_any_other(self):
         bench = bench_of(max_waiting=2)
         held = await bench.hold()
-        held.permit.shed(1.0)
+        held.slot.shed(1.0)
         waiting = wait_for(bench, 2)
         await settle()
-        assert bench.pool.stats()["a"].state == "ZERO"
+        assert bench.limiter.stats()["a"].state == "ZERO"
         with pytest.raises(QueueFullError, match="max_waiting=2"):
-            bench.pool.join("a")
-        bench.pool.join("b").leave()  # another type has room
+            bench.limiter.join("a")
+        bench.limiter.join("b").leave()  # another type has room
         await close(bench, [held, *waiting])
 
 
 class TestLearned:
     async def grown(self, learned):
-        """Run a pool that learns a limit of 16, and close it."""
+        """Run a limiter that learns a limit of 16, and close it."""
         bench = Bench(settings=Adaptive(), learned=learned)
         waiters = wait_for(bench, 16)
         for _ in range(2):
             await body_sent(waiters)
             bench.clock.advance(0.2)
-        assert bench.pool.stats()["a"].limit == 16
+        assert bench.limiter.stats()["a"].limit == 16
         await close(bench, waiters)
         return bench.clock.monotonic()
 
     @pytest.mark.parametrize(("idle", "limit"), [(FORGET - 0.01, 16), (FORGET, 4)])
-    async def test_the_next_pool_starts_from_the_limit_within_a_minute(self, idle, limit):
+    async def test_the_next_limiter_starts_from_the_limit_within_a_minute(self, idle, limit):
         learned = {}
         closed_at = await self.grown(learned)
         bench = Bench(settings=Adaptive(), learned=learned)
         bench.clock.advance(closed_at + idle)
-        bench.pool.join("a").leave()
-        assert bench.pool.stats()["a"].limit == limit
+        bench.limiter.join("a").leave()
+        assert bench.limiter.stats()["a"].limit == limit
 
     async def test_idle_time_counts_from_the_last_use_and_not_from_the_close(self):
         learned = {}
         bench = Bench(settings=Adaptive(initial=9), learned=learned)
-        bench.pool.join("a").leave()
+        bench.limiter.join("a").leave()
         bench.clock.advance(50.0)
-        bench.pool.close()
+        bench.limiter.close()
         bench = Bench(settings=Adaptive(), learned=learned)
         bench.clock.advance(60.0)
-        bench.pool.join("a").leave()
-        assert bench.pool.stats()["a"].limit == 4
+        bench.limiter.join("a").leave()
+        assert bench.limiter.stats()["a"].limit == 4
 
     async def test_a_type_at_zero_is_not_forgotten_before_its_wait_is_over(self):
         bench = bench_of()
         held = await bench.hold()
-        held.permit.shed(1000.0)
+        held.slot.shed(1000.0)
         held.turn.leave()
-        line = bench.pool.lines["a"]
-        line.capacity._hold = 2 * FORGET
+        line = bench.limiter.lines["a"]
+        line.capacity.hold_until = 2 * FORGET
         bench.clock.advance(FORGET)
-        bench.pool.join("b").leave()
-        assert "a" in bench.pool.lines
+        bench.limiter.join("b").leave()
+        assert "a" in bench.limiter.lines
         bench.clock.advance(FORGET)
-        bench.pool.join("b").leave()
-        assert "a" not in bench.pool.lines
+        bench.limiter.join("b").leave()
+        assert "a" not in bench.limiter.lines

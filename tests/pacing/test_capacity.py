@@ -8,8 +8,7 @@ import random
 import pytest
 
 from prodia_async._errors import InputError
-from prodia_async._pacing.adaptive import AdaptiveCapacity
-from prodia_async._pacing.capacity import FixedCapacity, State, Want
+from prodia_async._pacing.capacity import Capacity, FixedCapacity, Place
 from prodia_async._settings import Adaptive
 
 PLENTY = 1_000_000
@@ -23,12 +22,14 @@ class Middle(random.Random):
 
 
 class Type:
-    """A job type: its capacity, a clock that a test moves, and the tickets of what is in flight."""
+    """A job type: its capacity, a clock that a test moves, and the requests in flight."""
 
     def __init__(self, most=1000, learned=None, chance=None, **settings):
-        self.capacity = AdaptiveCapacity(Adaptive(**settings), most, chance or Middle(), learned)
+        told = Adaptive(**settings)
+        limit = told.initial if learned is None else learned
+        self.capacity = Capacity(limit, most, chance or Middle(), step=told.initial, probing=told.probing)
         self.now = 0.0
-        self.tickets = []
+        self.sendings = []
 
     @property
     def limit(self):
@@ -39,45 +40,42 @@ class Type:
         return self.capacity.state
 
     def want(self, backlog=PLENTY):
-        self.capacity.wake = math.inf
-        if self.capacity.held(self.now):
-            return Want.NOTHING
-        self.capacity.judge(self.now)
         return self.capacity.want(self.now, backlog)
 
-    def send(self, want=Want.REFILL, *, body_sent=True):
-        ticket = self.capacity.send(want, self.now)
+    def send(self, want="refill", *, body_sent=True):
+        sending = Place()
+        self.capacity.send(sending, want, self.now)
         if body_sent:
-            self.capacity.body_sent(ticket, self.now)
-        self.tickets.append(ticket)
-        return ticket
+            self.capacity.body_sent(sending, self.now)
+        self.sendings.append(sending)
+        return sending
 
     def refill(self, count):
         for _ in range(count):
-            assert self.want() is Want.REFILL
+            assert self.want() == "refill"
             self.send()
 
     def pump(self, backlog=PLENTY, *, body_sent=True):
         """Send all that may be sent now; return how many."""
         sent = 0
-        while sent < backlog and (want := self.want(backlog - sent)) is not Want.NOTHING:
+        while sent < backlog and (want := self.want(backlog - sent)) is not None:
             self.send(want, body_sent=body_sent)
             sent += 1
         return sent
 
-    def shed(self, ticket=None, retry_after=1.0, after=0.03):
+    def shed(self, sending=None, retry_after=1.0, after=0.03):
         self.now += after
-        ticket = ticket or self.tickets[-1]
-        self.tickets.remove(ticket)
-        self.capacity.shed(ticket, retry_after, self.now)
+        sending = sending or self.sendings[-1]
+        self.sendings.remove(sending)
+        self.capacity.shed(sending, retry_after, self.now)
 
     def succeed(self, after=0.0, latency=None):
         self.now += after
-        ticket = self.tickets.pop(0)
+        sending = self.sendings.pop(0)
         if latency is not None:
-            ticket.sent = self.now - latency
-        self.capacity.headers(ticket, self.now)
-        self.capacity.success(ticket, self.now)
+            sending.sent_at = self.now - latency
+        self.capacity.headers(sending, self.now)
+        self.capacity.ended(sending, self.now, admitted=True, completed=True)
 
     def quiet(self):
         """Move on to when the capacity asked to look again."""
@@ -102,7 +100,7 @@ def tracking(count, latency=2.0, most=1000, **settings):
     kind.capacity.latency = latency
     kind.send(kind.want())
     kind.shed()
-    assert (kind.limit, len(kind.tickets), kind.state) == (count, count, State.TRACK)
+    assert (kind.limit, len(kind.sendings), kind.state) == (count, count, "TRACK")
     return kind
 
 
@@ -120,23 +118,25 @@ class TestSettings:
 
 class TestFixed:
     def test_it_counts_and_wants_always(self):
-        capacity = FixedCapacity(2)
-        tickets = [capacity.send(Want.REFILL, 0.0) for _ in range(4)]
-        assert capacity.want(0.0, 1) is Want.REFILL
-        assert not capacity.body_sent(tickets[0], 0.0)
-        assert (capacity.in_flight, capacity.limit, capacity.state) == (4, 2, State.FIXED)
-        capacity.success(tickets[0], 1.0)
-        capacity.answered(tickets[1], 1.0)
-        capacity.ignore(tickets[2], 1.0)
-        capacity.shed(tickets[3], 1.0, 1.0)
-        assert (capacity.in_flight, capacity.limit, capacity.wake) == (0, 2, math.inf)
-        assert not capacity.held(0.0)
+        capacity = FixedCapacity(5, 5, Middle())
+        sendings = [Place() for _ in range(4)]
+        for each in sendings:
+            capacity.send(each, "refill", 0.0)
+        assert capacity.want(0.0, 1) == "refill"
+        assert not capacity.body_sent(sendings[0], 0.0)
+        assert (capacity.in_flight, capacity.limit, capacity.state) == (4, 5, "FIXED")
+        capacity.ended(sendings[0], 1.0, admitted=True, completed=True)
+        capacity.ended(sendings[1], 1.0, admitted=True, completed=False)
+        capacity.ended(sendings[2], 1.0, admitted=False, completed=False)
+        capacity.shed(sendings[3], 1.0, 1.0)
+        assert (capacity.in_flight, capacity.limit, capacity.wake) == (0, 5, math.inf)
+        assert capacity.hold_until <= 0.0
 
 
 class TestSlowStart:
     def test_rounds_double_after_each_silence(self):
         kind = Type()
-        assert kind.state is State.SLOW_START
+        assert kind.state == "SLOW_START"
         limits = []
         for _ in range(4):
             kind.pump()
@@ -150,14 +150,14 @@ class TestSlowStart:
     def test_a_first_guess_that_was_learned_is_where_it_starts(self):
         kind = Type(learned=50)
         kind.refill(50)
-        assert kind.want() is Want.GROW
+        assert kind.want() == "grow"
         assert Type(most=20, learned=50).limit == 20
 
     def test_the_first_429_ends_it(self):
         kind = Type()
         kind.pump()
         kind.shed()
-        assert (kind.state, kind.limit) == (State.TRACK, 7)
+        assert (kind.state, kind.limit) == ("TRACK", 7)
 
     def test_the_next_round_doubles_what_was_really_sent(self):
         kind = Type()
@@ -172,9 +172,9 @@ class TestSlowStart:
         kind.refill(4)
         kind.send(kind.want())
         kind.now += 0.1
-        assert kind.want() is Want.GROW
-        kind.send(Want.GROW)
-        assert kind.want() is Want.GROW
+        assert kind.want() == "grow"
+        kind.send("grow")
+        assert kind.want() == "grow"
         assert kind.capacity.wake == pytest.approx(0.1 + 0.2)  # judged after its last send
 
 
@@ -183,30 +183,30 @@ class TestSilence:
         kind = Type()
         kind.pump(body_sent=False)
         kind.now = 100.0
-        assert kind.want() is Want.NOTHING
-        for ticket in kind.tickets:
-            kind.capacity.body_sent(ticket, kind.now)
-        assert kind.want() is Want.NOTHING
+        assert kind.want() is None
+        for sending in kind.sendings:
+            kind.capacity.body_sent(sending, kind.now)
+        assert kind.want() is None
         assert kind.capacity.wake == pytest.approx(100.2)
         kind.now = 100.2
-        assert kind.want() is Want.GROW
+        assert kind.want() == "grow"
 
     def test_one_that_ended_before_its_body_was_sent_is_not_waited_for(self):
         kind = Type()
         kind.pump(body_sent=False)
-        for ticket in kind.tickets[:-1]:
-            kind.capacity.body_sent(ticket, kind.now)
-        assert kind.want() is Want.NOTHING
-        kind.capacity.ignore(kind.tickets.pop(), 0.1)
+        for sending in kind.sendings[:-1]:
+            kind.capacity.body_sent(sending, kind.now)
+        assert kind.want() is None
+        kind.capacity.ended(kind.sendings.pop(), 0.1, admitted=False, completed=False)
         kind.now = 0.2
-        assert kind.want() is Want.REFILL
+        assert kind.want() == "refill"
         assert kind.capacity._round is None
 
     def test_who_waits_for_a_verdict_of_silence_is_told(self):
         kind = Type()
         kind.refill(3)
         assert not kind.capacity.body_sent(kind.send(body_sent=False), 0.0)
-        assert kind.capacity.body_sent(kind.send(Want.GROW, body_sent=False), 0.0)
+        assert kind.capacity.body_sent(kind.send("grow", body_sent=False), 0.0)
 
     def test_patience_is_learned_from_how_long_a_429_takes(self):
         kind = tracking(16)
@@ -227,7 +227,7 @@ class TestSilence:
     def test_a_429_before_the_body_was_sent_tells_nothing_of_the_round_trip(self):
         kind = Type(initial=8)
         kind.refill(8)
-        kind.send(Want.GROW, body_sent=False)
+        kind.send("grow", body_sent=False)
         kind.shed(after=5.0)
         assert kind.limit == 8
         assert kind.patience() == pytest.approx(0.2)
@@ -238,7 +238,7 @@ class TestSilence:
         kind.quiet()
         assert kind.pump() == 1
         assert kind.limit == 18
-        late = kind.tickets[-2]
+        late = kind.sendings[-2]
         kind.shed(late, after=0.09)
         assert kind.limit == kind.capacity.in_flight == 17
         assert kind.patience() > 1.5 * patience
@@ -298,7 +298,7 @@ class TestForgiveness:
         kind.refill(10)
         assert self.shed_refill(kind)
         for _ in range(4):
-            kind.capacity.answered(kind.tickets.pop(0), kind.now)
+            kind.capacity.ended(kind.sendings.pop(0), kind.now, admitted=True, completed=False)
             kind.refill(1)
         assert kind.capacity.latency is None
         assert not self.shed_refill(kind)
@@ -315,7 +315,7 @@ class TestForgiveness:
         kind = Type(initial=10)
         kind.refill(1)
         kind.shed()
-        assert (kind.limit, kind.state) == (1, State.ZERO)
+        assert (kind.limit, kind.state) == (1, "ZERO")
 
 
 class TestProbes:
@@ -323,7 +323,7 @@ class TestProbes:
     @pytest.mark.parametrize("count", [1, 4, 16, 64])
     def test_the_interval_shrinks_with_the_root_of_what_is_in_flight(self, probing, factor, count):
         kind = tracking(count, probing=probing)
-        assert kind.want() is Want.NOTHING
+        assert kind.want() is None
         assert kind.capacity.wake - kind.now == pytest.approx(factor * 2.0 / math.sqrt(count))
 
     @pytest.mark.parametrize(("latency", "expected"), [(0.001, 0.25), (None, 4.0), (1000.0, 60.0)])
@@ -349,9 +349,9 @@ class TestProbes:
         kind.quiet()
         rounds = []
         for _ in range(6):
-            assert kind.state is not State.SLOW_START
+            assert kind.state != "SLOW_START"
             rounds.append(kind.pump())
-            assert kind.state is State.PROBE
+            assert kind.state == "PROBE"
             kind.quiet()
         assert rounds == [1, 1, 2, 4, 8, 16]
 
@@ -391,7 +391,7 @@ class TestProbes:
 
     def test_old_news_does_not_put_it_off_again(self):
         kind = tracking(16)
-        old = kind.tickets[0]
+        old = kind.sendings[0]
         kind.want()
         due = kind.capacity.wake
         kind.now = due - 0.5
@@ -404,18 +404,18 @@ class TestProbes:
     def test_none_while_a_slot_frees_sooner_than_a_probe_could_return(self):
         kind = tracking(8)
         kind.quiet()
-        assert kind.want(backlog=3) is Want.NOTHING  # 3 x 2 s < 1 s x 8
+        assert kind.want(backlog=3) is None  # 3 x 2 s < 1 s x 8
         assert kind.capacity.wake == math.inf
-        assert kind.want(backlog=4) is Want.GROW
+        assert kind.want(backlog=4) == "grow"
 
     def test_that_rule_needs_a_429_and_a_latency(self):
         fresh = Type(initial=8)
         fresh.refill(8)
         fresh.capacity.latency = 0.01
-        assert fresh.want(backlog=1) is Want.GROW
+        assert fresh.want(backlog=1) == "grow"
         unknown = tracking(8, latency=None)
         unknown.quiet()
-        assert unknown.want(backlog=1) is Want.GROW
+        assert unknown.want(backlog=1) == "grow"
 
     def test_the_limit_never_passes_the_most(self):
         kind = Type(most=10)
@@ -424,9 +424,9 @@ class TestProbes:
         assert kind.pump() == 2
         assert kind.limit == 10
         kind.now += 1000.0
-        assert kind.want() is Want.NOTHING
+        assert kind.want() is None
         kind.succeed()
-        assert kind.want() is Want.REFILL
+        assert kind.want() == "refill"
 
     def test_latency_is_smoothed(self):
         kind = Type()
@@ -442,12 +442,12 @@ class TestZero:
         kind = Type(initial=1)
         kind.refill(1)
         kind.shed(**shed)
-        assert kind.state is State.ZERO
+        assert kind.state == "ZERO"
         return kind
 
     def test_the_next_request_waits_for_retry_after(self):
         kind = self.at_zero()
-        assert kind.want() is Want.NOTHING
+        assert kind.want() is None
         assert kind.capacity.wake == pytest.approx(kind.now + 1.0 * 1.1)
 
     def test_a_retry_after_far_above_the_usual_does_not_count_whole(self):
@@ -461,7 +461,7 @@ class TestZero:
         kind.quiet()
         assert kind.pump(body_sent=False) == 1
         kind.now += 1000.0
-        assert kind.want() is Want.NOTHING  # its body is still on its way
+        assert kind.want() is None  # its body is still on its way
 
     def test_the_wait_grows_with_the_time_at_zero(self):
         kind = self.at_zero()
@@ -482,7 +482,7 @@ class TestZero:
         sends = 0
         while kind.now < 600.0:
             kind.want()
-            kind.now = max(kind.now, kind.capacity._hold)
+            kind.now = max(kind.now, kind.capacity.hold_until)
             kind.refill(1)
             kind.shed(retry_after=0.0)
             sends += 1
@@ -496,12 +496,12 @@ class TestZero:
         if end == "silence":
             kind.quiet()
         else:
-            getattr(kind.capacity, end)(kind.tickets.pop(), kind.now)
+            kind.capacity.ended(kind.sendings.pop(), kind.now, admitted=True, completed=end == "success")
             kind.refill(1)
         rounds = []
         for _ in range(4):
             rounds.append(kind.pump())
-            assert kind.state is State.PROBE
+            assert kind.state == "PROBE"
             kind.quiet()
         assert rounds == [1, 1, 2, 4]
 
@@ -509,13 +509,13 @@ class TestZero:
         kind = self.at_zero()
         kind.quiet()
         kind.refill(1)
-        kind.capacity.ignore(kind.tickets.pop(), kind.now)
-        assert kind.state is State.ZERO
+        kind.capacity.ended(kind.sendings.pop(), kind.now, admitted=False, completed=False)
+        assert kind.state == "ZERO"
         kind.refill(1)
-        assert kind.want() is Want.NOTHING
+        assert kind.want() is None
         kind.quiet()
-        assert kind.want() is Want.GROW
-        assert kind.state is State.TRACK
+        assert kind.want() == "grow"
+        assert kind.state == "TRACK"
 
     def test_the_time_at_zero_is_counted_anew_after_an_admission(self):
         kind = self.at_zero()
@@ -527,8 +527,8 @@ class TestZero:
         kind.refill(1)
         kind.quiet()
         kind.want()
-        assert kind.state is State.TRACK
+        assert kind.state == "TRACK"
         kind.shed()
-        assert kind.state is State.ZERO
+        assert kind.state == "ZERO"
         kind.want()
         assert kind.capacity.wake - kind.now == pytest.approx(1.1)

@@ -7,7 +7,7 @@ import random
 import pytest
 from pacing.world import Clock, World
 
-from prodia_async._pacing.limiter import Pool
+from prodia_async._pacing.limiter import Limiter
 from prodia_async._settings import Adaptive, Fixed
 
 WORLDS = 240
@@ -47,8 +47,18 @@ def test_they_hold_for_a_fixed_limit(block):
     assert sum(world.sheds for world in worlds) > 100
 
 
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_slot_that_is_taken_at_once_is_the_one_that_the_line_would_have_given(fixed):
+    """The same worlds twice, once without `take`: every send comes at the same time, for the same job."""
+    for seed in range(WORLDS // 8):
+        worlds = [World(seed, settings_of(seed, fixed), takes=takes) for takes in (False, True)]
+        for world in worlds:
+            world.run()
+        assert worlds[0].sent == worlds[1].sent, seed
+
+
 class Handover:
-    """Takes a permit where a program has a future."""
+    """What is told of a slot where a program has a future."""
 
     def __init__(self, callback):
         self.callback = callback
@@ -57,9 +67,9 @@ class Handover:
     def done(self):
         return self.is_done
 
-    def set_result(self, permit):
+    def set_result(self, _):
         self.is_done = True
-        self.callback(permit)
+        self.callback()
 
 
 class Steady:
@@ -67,36 +77,39 @@ class Steady:
 
     def __init__(self, room, jobs, seed):
         self.clock, self.chance = Clock(), random.Random(seed)
-        self.pool = Pool(Adaptive(), self.clock, random.Random(seed))
+        self.limiter = Limiter(Adaptive(), self.clock, random.Random(seed))
         self.room, self.busy, self.left = room, 0, jobs
         self.sheds, self.limits = [], []
         for _ in range(jobs):
-            self.wait(self.pool.join("a"))
+            self.wait(self.limiter.join("a"))
 
     def wait(self, turn):
-        turn.wait(Handover(lambda permit: self.send(turn, permit)))
+        if turn.take():
+            self.send(turn)
+        else:
+            turn.ask(Handover(lambda: self.send(turn)))
 
-    def send(self, turn, permit):
-        permit.body_sent()
-        self.clock.call_later(0.015, lambda: self.arrive(turn, permit))
+    def send(self, turn):
+        turn.body_sent()
+        self.clock.call_later(0.015, lambda: self.arrive(turn))
 
-    def arrive(self, turn, permit):
+    def arrive(self, turn):
         if self.busy >= self.room:
-            self.clock.call_later(0.015, lambda: self.shed(turn, permit))
+            self.clock.call_later(0.015, lambda: self.shed(turn))
             return
         self.busy += 1
-        self.clock.call_later(2.0 * self.chance.lognormvariate(-0.125, 0.5), lambda: self.done(turn, permit))
+        self.clock.call_later(2.0 * self.chance.lognormvariate(-0.125, 0.5), lambda: self.done(turn))
 
-    def shed(self, turn, permit):
+    def shed(self, turn):
         self.sheds.append(self.clock.now)
-        permit.shed(1.0)
+        turn.shed(1.0)
         self.wait(turn)
 
-    def done(self, turn, permit):
+    def done(self, turn):
         self.busy -= 1
         self.left -= 1
-        permit.headers()
-        permit.success()
+        turn.headers()
+        turn.success()
         turn.leave()
 
     def run(self, until):
@@ -104,7 +117,7 @@ class Steady:
         while self.left > until:
             self.clock.step()
             if self.sheds and self.clock.now > self.sheds[0] + 2.0:
-                self.limits.append(self.pool.stats()["a"].limit)
+                self.limits.append(self.limiter.stats()["a"].limit)
 
 
 @pytest.mark.parametrize("room", [1, 8, 32, 100])

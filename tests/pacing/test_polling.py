@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 
 from prodia_async._models import Verdict
-from prodia_async._pacing.polling import Waits
+from prodia_async._pacing.retry import Waits
 from prodia_async._settings import Polling, Retry
 
 UNKNOWN = Verdict("unknown", may_have_run=True)

@@ -30,7 +30,7 @@ class TestOrder:
         await settle()
         assert bench.served == ["1", "2", "3"]
         assert bench.counts == (3, 0, 2, 0)
-        bench.pool.close()
+        bench.limiter.close()
         await settle()
 
     async def test_within_a_type_by_arrival(self):
@@ -52,7 +52,7 @@ class TestOrder:
             bench.wait(name, key)
         await settle()
         for each in held:
-            each.permit.success()  # in use: a 1, b 1, c 0; then a 1, b 1, c 1 with a served longest ago
+            each.slot.success()  # in use: a 1, b 1, c 0; then a 1, b 1, c 1 with a served longest ago
             each.turn.leave()
             await settle()
         assert bench.served == ["c", "a", "b"]
@@ -64,10 +64,10 @@ class TestOrder:
         bench.wait("a", "a")
         bench.wait("b", "b")
         await settle()
-        last.permit.success()
+        last.slot.success()
         await settle()
         assert bench.served == ["b"]
-        bench.pool.close()
+        bench.limiter.close()
         await settle()
 
     async def test_priority_counts_more_than_fewer_slots(self):
@@ -77,23 +77,23 @@ class TestOrder:
         bench.wait("idle", "c", 0)
         bench.wait("urgent", "a", -1)
         await settle()
-        last.permit.success()
+        last.slot.success()
         await settle()
         assert bench.served == ["urgent"]
-        bench.pool.close()
+        bench.limiter.close()
         await settle()
 
     async def test_a_resting_turn_counts_as_a_slot_of_its_type(self):
         bench = Bench(limit=2)
         resting, held = await bench.hold("a"), await bench.hold("b")
-        resting.permit.shed(100.0)
+        resting.slot.shed(100.0)
         bench.wait("a", "a")
         bench.wait("c", "c")
         await settle()
-        held.permit.success()
+        held.slot.success()
         await settle()
         assert bench.served == ["c"]
-        bench.pool.close()
+        bench.limiter.close()
         await settle()
 
     async def test_types_with_as_many_slots_take_turns(self):
@@ -115,7 +115,7 @@ class TestOrder:
         bench = Bench()
         first = await bench.hold()
         second, third = bench.wait("second"), bench.wait("third")
-        first.permit.shed(5.0)
+        first.slot.shed(5.0)
         first.again()
         await settle()
         assert bench.served == []
@@ -132,9 +132,9 @@ class TestRoom:
         with pytest.raises(
             QueueFullError, match=r"2 jobs already wait .*max_waiting=2.*nothing was sent"
         ) as full:
-            bench.pool.join("c")
+            bench.limiter.join("c")
         assert full.value.may_have_run is False
-        assert set(bench.pool.lines) == {"a", "b"}
+        assert set(bench.limiter.lines) == {"a", "b"}
         await bench.serve_all([held, *waiting])
         assert bench.counts == (0, 0, 0, 0)
 
@@ -150,38 +150,38 @@ class TestRoom:
         bench = Bench(limit=1, max_waiting=0)
         held = await bench.hold()
         with pytest.raises(QueueFullError):
-            bench.pool.join("a")
-        held.permit.success()
-        bench.pool.join("a").leave()
+            bench.limiter.join("a")
+        held.slot.success()
+        bench.limiter.join("a").leave()
 
     async def test_a_turn_that_rests_takes_a_place_in_line_only_while_it_waits(self):
         bench = Bench(limit=1, max_waiting=1)
         held = await bench.hold()
-        held.permit.shed(10.0)
-        bench.pool.join("a").leave()
+        held.slot.shed(10.0)
+        bench.limiter.join("a").leave()
         held.again()
         await settle()
         with pytest.raises(QueueFullError):
-            bench.pool.join("a")
+            bench.limiter.join("a")
         await held.cancel()
 
     async def test_callers_that_bound_themselves_are_not_refused(self):
         bench = Bench(limit=1, max_waiting=0)
         held = await bench.hold()
-        turn = bench.pool.join("a", bounded=False)
+        turn = bench.limiter.join("a", bounded=False)
         turn.leave()
-        held.permit.success()
+        held.slot.success()
 
 
 class TestClose:
     async def test_waiters_are_sent_away_those_in_line_and_those_at_rest(self):
         bench = Bench(limit=2)
         running, resting = await bench.hold(), await bench.hold()
-        resting.permit.shed(50.0)
+        resting.slot.shed(50.0)
         resting.again()
         waiting = [bench.wait(str(n), key, n) for n, key in enumerate("aab")]
         await settle()
-        bench.pool.close()
+        bench.limiter.close()
         await asyncio.wait_for(asyncio.wait([each.task for each in [resting, *waiting]]), 5)
         for each in [resting, *waiting]:
             with pytest.raises(ProdiaError, match="client was closed") as sent_away:
@@ -190,12 +190,12 @@ class TestClose:
             each.turn.leave()
         assert bench.served == []
         assert bench.counts == (1, 0, 0, 0)
-        running.permit.success()
+        running.slot.success()
         assert bench.counts == (0, 0, 0, 0)
 
     async def test_whoever_comes_later_is_sent_away_too(self):
         bench = Bench()
-        bench.pool.close()
+        bench.limiter.close()
         late = bench.wait("late")
         await settle()
         with pytest.raises(ProdiaError, match="client was closed"):
@@ -207,10 +207,10 @@ class TestClose:
         held, waiting = await bench.hold(), bench.wait("1")
         await settle()
         waiting.task.cancel()
-        bench.pool.close()
+        bench.limiter.close()
         await asyncio.wait([waiting.task])
         assert waiting.task.cancelled()
-        held.permit.success()
+        held.slot.success()
 
 
 class TestLines:
@@ -220,44 +220,44 @@ class TestLines:
         waiting = bench.wait("1", "b")
         await settle()
         bench.clock.advance(2.0)
-        first.permit.headers()
-        first.permit.success()
+        first.slot.headers()
+        first.slot.success()
         await settle()
-        stats = bench.pool.stats()
+        stats = bench.limiter.stats()
         assert (stats["a"].state, stats["a"].limit) == ("FIXED", 2)
         assert (stats["a"].completed, stats["a"].in_flight, stats["a"].latency) == (1, 0, 2.0)
-        second.permit.shed(1.0)
-        stats = bench.pool.stats()
+        second.slot.shed(1.0)
+        stats = bench.limiter.stats()
         assert (stats["b"].shed, stats["b"].in_flight, stats["b"].waiting) == (1, 1, 0)
         assert stats["b"].latency is None
-        waiting.permit.ignore()
+        waiting.slot.ignore()
 
     async def test_latency_is_smoothed(self):
         bench = Bench(limit=2)
         for seconds in (1.0, 2.0):
             held = await bench.hold()
             bench.clock.advance(seconds)
-            held.permit.headers()
-            held.permit.success()
-        assert bench.pool.stats()["a"].latency == pytest.approx(1.1)
+            held.slot.headers()
+            held.slot.success()
+        assert bench.limiter.stats()["a"].latency == pytest.approx(1.1)
 
     async def test_idle_lines_are_forgotten_and_those_in_use_are_not(self):
         bench = Bench(limit=3)
-        bench.pool.join("idle").leave()
+        bench.limiter.join("idle").leave()
         await bench.hold("running")
         resting = await bench.hold("resting")
-        resting.permit.shed(1000.0)
-        left = await bench.hold("left, but its permit is open")
+        resting.slot.shed(1000.0)
+        left = await bench.hold("left, but its slot is open")
         left.turn.leave()
         waiting = bench.wait("w", "waiting")
         await settle()
         bench.clock.advance(FORGET)
-        bench.pool.join("new")
-        assert set(bench.pool.lines) == {
+        bench.limiter.join("new")
+        assert set(bench.limiter.lines) == {
             "running",
             "resting",
             "waiting",
-            "left, but its permit is open",
+            "left, but its slot is open",
             "new",
         }
         assert bench.counts == (2, 1, 1, 0)
@@ -268,18 +268,18 @@ class TestLines:
         bench = Bench()
         held = await bench.hold("busy")
         bench.clock.advance(10 * FORGET)
-        held.permit.success()
+        held.slot.success()
         held.turn.leave()
         bench.clock.advance(FORGET - 0.001)
-        bench.pool.join("new").leave()
-        assert bench.pool.lines["busy"].completed == 1
+        bench.limiter.join("new").leave()
+        assert bench.limiter.lines["busy"].completed == 1
         bench.clock.advance(0.001)
-        bench.pool.join("newer").leave()
-        assert set(bench.pool.lines) == {"new", "newer"}
+        bench.limiter.join("newer").leave()
+        assert set(bench.limiter.lines) == {"new", "newer"}
 
     async def test_job_types_that_come_once_do_not_pile_up(self):
         bench = Bench()
         for n in range(1000):
-            bench.pool.join(f"type{n}").leave()
+            bench.limiter.join(f"type{n}").leave()
             bench.clock.advance(1.0)
-        assert len(bench.pool.lines) <= FORGET + 1
+        assert len(bench.limiter.lines) <= FORGET + 1

@@ -1,6 +1,6 @@
-"""A small random world around a real pool, which watches that the limiter's promises hold at every step.
+"""A small random world around a real limiter, which watches that the limiter's promises hold at every step.
 
-It has no event loop: a job takes its permit where a program has a future, and time jumps from one event to
+It has no event loop: a job is told of its slot where a program has a future, and time jumps from one event to
 the next. Types have their own services, whose room changes; jobs come, are cancelled wherever they stand,
 lose their connections, read slowly, and are answered before their bodies were sent.
 """
@@ -11,16 +11,15 @@ import heapq
 import itertools
 import math
 import random
+from functools import partial
 
-from prodia_async._pacing.adaptive import AdaptiveCapacity
-from prodia_async._pacing.capacity import State
-from prodia_async._pacing.limiter import Pool
-from prodia_async._pacing.line import Line
-from prodia_async._pacing.turns import Permit
+from prodia_async._pacing.capacity import FixedCapacity, Phase
+from prodia_async._pacing.clock import Alarm
+from prodia_async._pacing.limiter import Limiter
 
 DEADLINE = 5_000.0  # seconds by which each world has ended
 CHANGES = 60.0  # seconds after which the services' room stays as it is
-LOOKS = 25.0  # the pool's timers a second and type: patience is at least 0.05 s, a probe interval 0.18 s
+LOOKS = 25.0  # the limiter's timers a second and type: patience is at least 0.05 s, a probe interval 0.18 s
 
 
 class Timer:
@@ -31,8 +30,14 @@ class Timer:
         self.callback = None
 
 
+def is_look(callback):
+    """Tell whether a line's time to look again has come."""
+    alarm = getattr(callback, "__self__", None)
+    return isinstance(alarm, Alarm) and isinstance(alarm.callback, partial)
+
+
 class Clock:
-    """A clock that jumps, and counts the pool's own timers."""
+    """A clock that jumps, and counts the limiter's own timers."""
 
     def __init__(self):
         self.now = 0.0
@@ -65,7 +70,7 @@ class Clock:
         callback, timer.callback = timer.callback, None
         if when > self.now:
             self.now, self.looks_now = when, 0
-        if isinstance(getattr(callback, "__self__", None), Line):
+        if is_look(callback):
             self.looks += 1
             self.looks_now += 1
         callback()
@@ -105,13 +110,12 @@ class Service:
 
 
 class Job:
-    """One job, and what takes its permits."""
+    """One job, and what its attempts come to."""
 
     def __init__(self, world, key, number):
         self.world, self.key, self.number = world, key, number
-        self.turn = world.pool.join(key, number % 3, bounded=False)
+        self.turn = world.limiter.join(key, number % 3, bounded=False)
         self.order = next(world.orders)
-        self.permit = None
         self.not_before = 0.0
         self.over = False
         self.waiting = False
@@ -129,12 +133,27 @@ class Job:
         self.waiting = True
         self.attempt += 1
         self.was_fresh, self.was_rank = self.turn.first_sent is None, self.rank
-        self.turn.wait(Waiting(self))
+        if self.world.takes and self.number % 5:
+            alone = not any(each.waiting or each.rests for each in self.world.jobs if each is not self)
+            if self.turn.take():
+                self.got()
+                return
+            self.turn.ask(Waiting(self))
+            assert self.waiting or not alone, "a free slot was not to be had at once, though nobody waited"
+        else:
+            self.turn.ask(Waiting(self))
 
-    def got(self, permit: Permit):
-        self.world.watch_send(self, permit)
+    @property
+    def rests(self):
+        return self.turn.phase is Phase.RESTING
+
+    @property
+    def is_open(self):
+        return self.turn.phase is Phase.SENDING
+
+    def got(self):
+        self.world.watch_send(self)
         self.waiting = False
-        self.permit = permit
         chance, later = self.world.chance, self.world.clock.call_later
         attempt = self.attempt
         upload = chance.choice([0.0, 0.0, 0.01, 1.0])
@@ -151,7 +170,7 @@ class Job:
 
     def lost(self, attempt):
         if self.here(attempt):
-            self.permit.ignore()
+            self.turn.ignore()
             self.wait()
 
     def early(self, attempt):
@@ -160,13 +179,13 @@ class Job:
             if self.world.chance.random() < 0.5:
                 self.shed()
             else:
-                self.permit.answered()
+                self.turn.end()
                 self.finish()
 
     def uploaded(self, attempt):
         if not self.here(attempt):
             return
-        self.permit.body_sent()
+        self.turn.body_sent()
         chance, later = self.world.chance, self.world.clock.call_later
         service = self.world.services[self.key]
         if service.admits():
@@ -186,29 +205,29 @@ class Job:
             return
         fate = self.world.chance.random()
         if fate < 0.1:
-            self.permit.answered()
+            self.turn.end()
             self.finish()
         elif fate < 0.4:
-            self.reading = True  # a new latency may make a probe worth while: seen when the permit ends
-            self.permit.headers()
+            self.reading = True  # a new latency may make a probe worth while: seen when the slot is free
+            self.turn.headers()
             self.world.clock.call_later(
                 self.world.chance.choice([0.1, 0.9, 1.0, 4.0]), lambda: self.complete(attempt)
             )
         else:
-            self.permit.headers()
+            self.turn.headers()
             self.complete(attempt)
 
     def complete(self, attempt):
         if self.here(attempt):
             self.world.successes[self.key] += 1
-            self.permit.success()
+            self.turn.success()
             self.finish()
 
     def cancel(self):
         if self.over:
             return
         if not self.waiting:
-            self.permit.ignore()
+            self.turn.ignore()
         self.waiting = False
         self.finish()
 
@@ -218,7 +237,7 @@ class Job:
 
 
 class Waiting:
-    """What a permit is handed to."""
+    """What is told of a slot."""
 
     def __init__(self, job):
         self.job = job
@@ -227,18 +246,20 @@ class Waiting:
     def done(self):
         return self.is_done
 
-    def set_result(self, permit):
+    def set_result(self, _):
         self.is_done = True
-        self.job.got(permit)
+        self.job.got()
 
 
 class World:
     """Jobs of several types, and the promises that hold at each of their steps."""
 
-    def __init__(self, seed, settings, jobs=40):
+    def __init__(self, seed, settings, jobs=40, *, takes=True):
         self.chance = chance = random.Random(seed)
         self.clock = Clock()
-        self.pool = Pool(settings, self.clock, random.Random(seed + 1))
+        self.limiter = Limiter(settings, self.clock, random.Random(seed + 1))
+        self.takes = takes
+        self.sent = []
         self.orders = itertools.count()
         keys = "abcd"[: chance.randrange(1, 5)]
         self.services = {key: Service(self) for key in keys}
@@ -270,28 +291,30 @@ class World:
 
     # The promises
 
-    def watch_send(self, job, permit):
-        """A permit was just given to the job."""
+    def watch_send(self, job):
+        """A slot was just given to the job."""
         self.sends += 1
-        line, now = self.pool.lines[job.key], self.clock.now
+        line, now = self.limiter.lines[job.key], self.clock.now
         capacity = line.capacity
+        grows = job.turn.round is not None and capacity.state != "ZERO"
+        self.sent.append((now, job.number, grows))
         assert now >= job.not_before, "sent before the service said"
-        assert self.pool.in_use <= self.pool.limit
-        others = [each for each in self.jobs if each.waiting and each is not job and not each.turn.held]
+        assert self.limiter.in_use <= self.limiter.limit
+        others = [each for each in self.jobs if each.waiting and each is not job and not each.rests]
         same = [each for each in others if each.key == job.key]
         first = min([job.turn.priority, *(each.turn.priority for each in same)])
         before = line.in_use - 1
-        for key, other in self.pool.lines.items():
+        for key, other in self.limiter.lines.items():
             ready = [each for each in others if each.key == key]
             if key != job.key and ready and self.may_refill(other):
                 least = min(each.turn.priority for each in ready)
                 assert (first, before) <= (least, other.in_use), "another type was first"
-        if isinstance(capacity, AdaptiveCapacity):
-            assert capacity.in_flight <= capacity.limit <= self.pool.limit
-            assert now >= max(capacity._hold, self.zero_until[job.key])
-            if capacity.state is State.ZERO:
+        if not isinstance(capacity, FixedCapacity):
+            assert capacity.in_flight <= capacity.limit <= self.limiter.limit
+            assert now >= max(capacity.hold_until, self.zero_until[job.key])
+            if capacity.state == "ZERO":
                 assert capacity.in_flight == 1
-        if permit._ticket.round is None:
+        if not grows:
             assert job.was_rank <= min([each.rank for each in same], default=job.was_rank)
         else:
             self.watch_probe(job, same, capacity)
@@ -300,24 +323,24 @@ class World:
         fresh = [each for each in same if each.turn.first_sent is None]
         if not job.was_fresh:
             assert not fresh, "a probe was a job that was shed, while a fresh one waited"
-        elif capacity.state is State.SLOW_START:
+        elif capacity.state == "SLOW_START":
             assert all(job.turn.priority <= each.turn.priority for each in fresh)
         else:
             assert all(job.turn.priority >= each.turn.priority for each in fresh)
 
     def watch_shed(self, job, told):
-        capacity = self.pool.lines[job.key].capacity
-        limit, since = capacity.limit, capacity.state is State.ZERO
+        capacity = self.limiter.lines[job.key].capacity
+        limit, since = capacity.limit, capacity.state == "ZERO"
         self.sheds += 1
-        job.permit.shed(told)
-        if not isinstance(capacity, AdaptiveCapacity):
-            assert job.turn.held or told == 0.0
+        job.turn.shed(told)
+        if isinstance(capacity, FixedCapacity):
+            assert job.rests or told == 0.0
             return
         if capacity.limit != max(1, capacity.in_flight):
             assert capacity.limit <= limit
             self.forgiven[job.key] += 1
-            assert self.forgiven[job.key] <= 1 + 0.5 * self.successes[job.key] + 0.5 * self.pool.lingering
-        if capacity.state is State.ZERO and (not since or capacity.in_flight == 0):
+            assert self.forgiven[job.key] <= 1 + 0.5 * self.successes[job.key] + 0.5 * self.limiter.lingering
+        if capacity.state == "ZERO" and (not since or capacity.in_flight == 0):
             seconds = min(1.0 if told is None else told, 1.5 * capacity._retry_after)
             self.zero_until[job.key] = self.clock.now + seconds
 
@@ -325,51 +348,53 @@ class World:
         open_now = dict.fromkeys(self.services, 0)
         lingering = waiting = 0
         for job in self.jobs:
-            if job.permit is not None:
-                open_now[job.key] += job.permit._open
-                lingering += job.permit._lingering
+            open_now[job.key] += job.is_open
+            lingering += job.turn.phase is Phase.LINGERING
             waiting += job.waiting
-        for key, line in self.pool.lines.items():
+        for key, line in self.limiter.lines.items():
             assert line.capacity.in_flight == open_now[key]
-        resting = sum(line.resting for line in self.pool.lines.values())
-        assert self.pool.in_use == sum(open_now.values()) + resting <= self.pool.limit
-        assert (self.pool.lingering, self.pool.waiting) == (lingering, waiting)
-        assert self.pool.lingering <= self.pool.limit
-        rests = sum(job.turn.held for job in self.jobs)
+        resting = sum(line.resting for line in self.limiter.lines.values())
+        assert self.limiter.in_use == sum(open_now.values()) + resting <= self.limiter.limit
+        assert (self.limiter.lingering, len(self.limiter.waiters)) == (lingering, waiting)
+        assert self.limiter.lingering <= self.limiter.limit
+        rests = sum(job.rests for job in self.jobs)
         assert self.clock.looks_now <= 4 * len(self.services) + rests + 10, "it spins at one instant"
 
     def may_refill(self, line):
         capacity = line.capacity
-        if not isinstance(capacity, AdaptiveCapacity):
+        if isinstance(capacity, FixedCapacity):
             return True
-        return self.clock.now >= capacity._hold and capacity.in_flight < capacity.limit
+        return self.clock.now >= capacity.hold_until and capacity.in_flight < capacity.limit
 
     def may_grow(self, line):
         """Whether a probe is due; asked in a way that changes nothing."""
         capacity = line.capacity
-        if capacity.state is State.ZERO or capacity.limit >= self.pool.limit:
+        if capacity.state == "ZERO" or capacity.limit >= self.limiter.limit:
             return False
         growth = capacity._round
         if growth is not None:
-            return growth.left > 0
-        return self.clock.now >= capacity._next_probe and not capacity._a_slot_frees_sooner(line.ready)
+            return growth.sent < growth.size
+        knows = capacity.state != "SLOW_START" and capacity.latency is not None
+        if knows and line.ready * capacity.latency < capacity._retry_after * capacity.in_flight:
+            return False  # a slot frees sooner than a probe that is shed could be sent again
+        return self.clock.now >= capacity._next_probe
 
     def watch_slots(self):
         """Before time goes on: each slot is in use, or nobody wants one."""
-        if self.pool.in_use == self.pool.limit:
+        if self.limiter.in_use == self.limiter.limit:
             return
-        for key, line in self.pool.lines.items():
-            ready = [job for job in self.jobs if job.key == key and job.waiting and not job.turn.held]
+        for key, line in self.limiter.lines.items():
+            ready = [job for job in self.jobs if job.key == key and job.waiting and not job.rests]
             assert len(ready) == line.ready
             if ready:
                 assert not self.may_refill(line), "a job waits beside a free slot"
-                reading = any(job.key == key and job.reading and job.permit._open for job in self.jobs)
+                reading = any(job.key == key and job.reading and job.is_open for job in self.jobs)
                 assert reading or not self.may_grow(line), "a job waits beside a probe that is due"
 
     def watch_end(self):
         """All jobs are over."""
-        assert self.pool.in_use == self.pool.waiting == self.pool.lingering == 0
-        assert all(not line.turns and line.ready == 0 for line in self.pool.lines.values())
-        assert not any(job.permit is not None and job.permit._open for job in self.jobs)
+        assert self.limiter.in_use == len(self.limiter.waiters) == self.limiter.lingering == 0
+        assert all(not line.turns and line.ready == 0 for line in self.limiter.lines.values())
+        assert not any(job.is_open for job in self.jobs)
         assert self.sends <= sum(job.attempt for job in self.jobs)
         assert self.clock.looks <= LOOKS * self.clock.now * len(self.services) + 2 * (self.sheds + self.sends)

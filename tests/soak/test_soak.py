@@ -242,7 +242,7 @@ def check(soak, stats):
 @pytest.mark.skipif(not STATM.exists(), reason="resident memory is read from Linux's /proc")
 @pytest.mark.parametrize(
     "seconds",
-    [pytest.param(30, marks=pytest.mark.newest), pytest.param(1200, marks=pytest.mark.nightly)],
+    [pytest.param(10, marks=pytest.mark.newest), pytest.param(1200, marks=pytest.mark.nightly)],
 )
 async def test_soak(seconds, tmp_path):
     seed = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(1, 1 << 32)

@@ -44,9 +44,11 @@ class Trap:
     def task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         """Make a task whose suspensions count too: those of `as_completed` are stepped with their owner."""
         code = getattr(coroutine, "cr_code", None)
-        if code is not None and code.co_filename.startswith(OURS):
-            coroutine = self.wrap(coroutine)
-        return asyncio.Task(coroutine, loop=loop, **options)
+        if code is None or not code.co_filename.startswith(OURS):
+            return asyncio.Task(coroutine, loop=loop, **options)
+        task = asyncio.Task(self.wrap(coroutine), loop=loop, **options)
+        task.add_done_callback(lambda _: coroutine.close())  # one that is cancelled first never begins
+        return task
 
     def step(self) -> None:
         self.suspended += 1

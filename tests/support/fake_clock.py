@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import math
 from collections.abc import AsyncIterator, Callable
+
+from prodia_async._pacing.clock import Alarm, Deadlines
 
 START = 1_735_689_600.0
 """Wall time at the start: 2025-01-01T00:00:00Z."""
@@ -20,6 +23,15 @@ class FakeTimer:
 
     def cancel(self) -> None:
         self.callback = None
+
+
+def is_waited_for(callback: Callable[[], object] | None) -> bool:
+    """Tell whether a timer counts: that of deadlines does nothing while no block of theirs has a time."""
+    alarm = getattr(callback, "__self__", None)
+    owner = getattr(alarm.callback, "__self__", None) if isinstance(alarm, Alarm) else None
+    if isinstance(owner, Deadlines):
+        return any(deadline.when < math.inf for deadline in owner.watched.values())
+    return callback is not None
 
 
 class FakeClock:
@@ -51,16 +63,14 @@ class FakeClock:
 
     @property
     def next_due(self) -> float | None:
-        """When the next timer fires; None where nothing waits."""
-        while self._timers and self._timers[0][2].callback is None:
-            heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
+        """When the next timer fires that somebody waits for; None where nothing waits."""
+        return min((when for when, _, timer in self._timers if is_waited_for(timer.callback)), default=None)
 
     def advance(self, seconds: float) -> None:
         """Move on, and fire what is due on the way."""
         end = self._now + seconds
-        while (due := self.next_due) is not None and due <= end:
-            _, _, timer = heapq.heappop(self._timers)
+        while self._timers and self._timers[0][0] <= end:
+            due, _, timer = heapq.heappop(self._timers)
             callback, timer.callback = timer.callback, None
             self._now = max(self._now, due)
             if callback is not None:

@@ -56,8 +56,8 @@ def assert_idle(prodia: Prodia) -> None:
     engine = prodia._engines.peek()
     if engine is None:
         return
-    assert engine.pool.in_use == 0
-    assert engine.pool.lingering == 0
+    assert engine.limiter.in_use == 0
+    assert engine.limiter.lingering == 0
     assert engine.budget.used == 0
     session: Any = getattr(engine.transport, "_session", None)
     assert session is None or not session.connector._acquired

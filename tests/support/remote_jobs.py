@@ -13,12 +13,14 @@ from support.replies import JOB_ID, PNG, Reply, in_json, job
 from support.servers import answer, serving
 
 from prodia_async import Job, Limits, Retry, Timeouts
-from prodia_async._collect import Bounds, Collector
-from prodia_async._files.sinks import MemorySink
-from prodia_async._http.received import Received
-from prodia_async._http.remote import Remote, UnansweredError
-from prodia_async._http.sessions import AiohttpTransport, ConnectionSettings
-from prodia_async._settings import Polling, Token
+from prodia_async._collecting import Collector, Places, UnansweredError
+from prodia_async._files.outputs import MemorySink, Outputs
+from prodia_async._http.exchange import Exchange
+from prodia_async._http.session import AiohttpTransport
+from prodia_async._http.watch import Watch
+from prodia_async._pacing.clock import Deadlines
+from prodia_async._pacing.retry import Waits
+from prodia_async._settings import Options, Polling, Token
 
 JOB = Job("inference.test.v1", {"prompt": "a cat"})
 PROCESSED = Reply(body=b"processed")
@@ -142,7 +144,7 @@ class Failing(Sink):
 
 
 class Sinks:
-    """Makes a `Received` each time it is called, and keeps the sinks."""
+    """Makes `Outputs` each time it is called, and keeps the sinks."""
 
     def __init__(self, make=Sink, limits=None):
         self.made = []
@@ -151,35 +153,72 @@ class Sinks:
 
     def __call__(self):
         self.made.append(self._make())
-        return Received(self.made[-1], self._limits)
+        return Outputs(self.made[-1], self._limits)
 
     @property
     def discarded(self):
         return [sink.discarded for sink in self.made]
 
 
-def collector_at(base_url, transport, clock, token=TOKEN, **options):
+def options_of(base_url, token=TOKEN, **options):
     settings = {
+        "headers": {},
         "retry": Retry(max_errors=2),
         "timeouts": Timeouts(idle=30),
         "polling": Polling(),
         "limits": Limits(),
-        "chance": Unshortened(),
     }
-    return Collector(
-        transport=transport,
-        url=f"{base_url}/v2/job/async",
-        headers={},
-        redact=Token(token).redact,
-        clock=clock,
-        bounds=Bounds(),
-        **(settings | options),
-    )
+    redact = Token(token).redact
+    return Options(url=f"{base_url}/v2/job", redact=redact, price=False, tell=None, **(settings | options))
+
+
+class InTime:
+    """Gives each call of a method a watch of its own, as each run has."""
+
+    def __init__(self, exchange, make):
+        self.transport = exchange.transport
+        self._exchange = exchange
+        self._deadlines = Deadlines(exchange.clock)
+        self._make = make
+
+    def __getattr__(self, name):
+        async def call(*given, **named):
+            with Watch(self._deadlines, self._exchange.options.timeouts) as watch:
+                return await getattr(self._make(self._exchange, watch), name)(*given, **named)
+
+        return call
+
+
+class Once(Collector):
+    """Takes every verdict for final."""
+
+    def _waits(self, *, is_poll=False):
+        return Impatient(
+            self.exchange.options.polling, self.exchange.options.retry, self.chance, is_poll=is_poll
+        )
+
+
+class Impatient(Waits):
+    def after_failure(self, verdict):
+        return None
+
+
+class ManyCollectors(InTime):
+    """Collectors that share their places, as those of a client do."""
+
+    def __init__(self, exchange, chance):
+        self.places = Places()
+        super().__init__(exchange, lambda exchange, watch: Collector(exchange, watch, self.places, chance))
+
+
+def collector_at(base_url, transport, clock, token=TOKEN, chance=None, **options):
+    exchange = Exchange(transport, clock, options_of(base_url, token, **options))
+    return ManyCollectors(exchange, chance or Unshortened())
 
 
 @contextlib.asynccontextmanager
 async def connected(token=TOKEN):
-    transport = Counting(ConnectionSettings(Token(token), {"Accept-Encoding": "identity"}, keepalive=10.0))
+    transport = Counting(Token(token), {"Accept-Encoding": "identity"}, keepalive=10.0)
     try:
         yield transport
     finally:
@@ -217,23 +256,16 @@ TIMEOUTS = Timeouts(connect=10, first_byte=600, idle=30)
 
 
 def received(limits=LIMITS):
-    return Received(MemorySink(), limits)
+    return Outputs(MemorySink(), limits)
 
 
 @contextlib.asynccontextmanager
 async def asking(*script, clock=None, timeouts=TIMEOUTS, token=TOKEN):
     """Run a server that follows the script, and what asks it each question once."""
-    async with serving(*script) as server, connected() as transport:
-        remote = Remote(
-            transport=transport,
-            url=f"{server.base_url}/v2/job/async",
-            headers={"x-own": "1"},
-            redact=Token(token).redact,
-            clock=clock or FakeClock(),
-            timeouts=timeouts,
-            limits=LIMITS,
-        )
-        yield remote, server
+    async with serving(*script) as server, connected(token) as transport:
+        options = options_of(server.base_url, token, headers={"x-own": "1"}, timeouts=timeouts, limits=LIMITS)
+        exchange = Exchange(transport, clock or FakeClock(), options)
+        yield InTime(exchange, lambda exchange, watch: Once(exchange, watch, Places(), Unshortened())), server
 
 
 async def unanswered(*script, what="state", **options):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -14,7 +14,7 @@ from prodia_async import Job
 from prodia_async._models import Attempt, Event
 from prodia_async.telemetry import Telemetry
 
-START = datetime(2025, 1, 1, tzinfo=timezone.utc)
+START = datetime(2025, 1, 1, tzinfo=UTC)
 MODEL = "inference.test.v1"
 JOB = Job(MODEL, {"prompt": "a secret cat"}, custom_id="cat-1", inputs=["secret.jpg"], accept="image/png")
 

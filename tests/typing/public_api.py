@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO, assert_type
 
 import prodia_async
 from prodia_async import (
@@ -49,9 +49,6 @@ from prodia_async import (
     TypeStats,
     Writer,
 )
-
-if TYPE_CHECKING:
-    from typing_extensions import assert_type  # in typing itself from Python 3.11 on
 
 
 class UploadWriter:

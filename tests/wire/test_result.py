@@ -4,7 +4,7 @@ import copy
 import json
 import pickle
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -42,8 +42,8 @@ def test_the_recorded_result(more):
     assert result.config["aspect_ratio"] == "auto"
     assert (result.metrics.elapsed, result.metrics.ips) == (7.865617990493774, None)
     assert (result.price.product, result.price.dollars) == ("inference-nano-banana", 0.039)
-    assert result.created_at == datetime(2026, 8, 25, 18, 53, 30, 622000, timezone.utc)
-    assert result.updated_at == datetime(2026, 8, 25, 18, 53, 38, 510000, timezone.utc)
+    assert result.created_at == datetime(2026, 8, 25, 18, 53, 30, 622000, UTC)
+    assert result.updated_at == datetime(2026, 8, 25, 18, 53, 38, 510000, UTC)
     assert result.expires_at - result.created_at == timedelta(minutes=5)
     assert (result.error, result.request_id, result.warnings) == (None, "r1", ())
     assert result.raw == recorded
@@ -78,12 +78,12 @@ def test_only_completed_is_done(state, kind):
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
-        ("2025-01-01T00:00:14Z", datetime(2025, 1, 1, 0, 0, 14, tzinfo=timezone.utc)),
-        ("2025-01-01T00:00:14.1Z", datetime(2025, 1, 1, 0, 0, 14, 100000, timezone.utc)),
-        ("2025-01-01T00:00:14.123456Z", datetime(2025, 1, 1, 0, 0, 14, 123456, timezone.utc)),
-        ("2025-01-01T00:00:14.123456400Z", datetime(2025, 1, 1, 0, 0, 14, 123456, timezone.utc)),
-        ("2025-01-01T02:00:14+02:00", datetime(2025, 1, 1, 0, 0, 14, tzinfo=timezone.utc)),
-        ("2025-01-01T00:00:14.5", datetime(2025, 1, 1, 0, 0, 14, 500000, timezone.utc)),
+        ("2025-01-01T00:00:14Z", datetime(2025, 1, 1, 0, 0, 14, tzinfo=UTC)),
+        ("2025-01-01T00:00:14.1Z", datetime(2025, 1, 1, 0, 0, 14, 100000, UTC)),
+        ("2025-01-01T00:00:14.123456Z", datetime(2025, 1, 1, 0, 0, 14, 123456, UTC)),
+        ("2025-01-01T00:00:14.123456400Z", datetime(2025, 1, 1, 0, 0, 14, 123456, UTC)),
+        ("2025-01-01T02:00:14+02:00", datetime(2025, 1, 1, 0, 0, 14, tzinfo=UTC)),
+        ("2025-01-01T00:00:14.5", datetime(2025, 1, 1, 0, 0, 14, 500000, UTC)),
         ("yesterday", None),
         ("2025-13-01T00:00:14Z", None),
         (1735689614, None),
@@ -151,7 +151,7 @@ def test_what_is_read_at_once_is_what_is_read_field_by_field(more, extra, ascii_
     twice = text[:-1] + "," + json.dumps(extra)[1:] if extra else text  # the last of two keys counts
     for body in ((text + end).encode(), twice.encode()):
         at_once = results.job_result(body, JOB, request_id="r")
-        one_by_one = results._lenient_result(results.read_json(body), JOB, (), "r", str)
+        one_by_one = results._lenient_result(results.read_json(body), JOB, "r", str)
         assert at_once == one_by_one
         assert (at_once.raw, repr(at_once)) == (one_by_one.raw, repr(one_by_one))
 
@@ -219,7 +219,7 @@ class TestRedaction:
         assert result.raw["config"].keys() == RECORDED["config"].keys()
         assert result.metrics.elapsed == RECORDED["metrics"]["elapsed"]
         assert result.price.dollars == RECORDED["price"]["dollars"]
-        assert result.created_at == datetime(2026, 8, 25, 18, 53, 30, 622000, timezone.utc)
+        assert result.created_at == datetime(2026, 8, 25, 18, 53, 30, 622000, UTC)
 
     @pytest.mark.parametrize("token", ["secret-token", 'a"b', "a\\b", "a/b", "<a&b>", "t"])
     @pytest.mark.parametrize("written", [json.dumps, "escaped", "slashes"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -48,7 +48,7 @@ def moment(text: str | None) -> str | None:
     try:
         time = msgspec.convert(text, datetime)
         if time.tzinfo is not None:
-            time = time.astimezone(timezone.utc)
+            time = time.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
         return None
     return f"{time.day} {time:%b %Y, %H:%M} UTC"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from prodia_async._errors import InputError, OutputError
-from prodia_async._files.hops import hop, start
+from prodia_async._files.threads import hop, start
 from prodia_async.batch.page.contents import Contents, gather
 from prodia_async.batch.page.files import write_whole
 from prodia_async.batch.page.rows import File, text_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from prodia_async._files.hops import Hop
+    from prodia_async._files.threads import Trip
 
 _AHEAD = 3  # of the four worker threads, so that one is left for others
 
@@ -96,7 +96,7 @@ async def _look(
 ) -> None:
     """Find out what can be seen of each output, a few at a time; ends after those when cancelled."""
     files = [file for row in contents.rows for file in row.files if file.is_picture or file.is_text]
-    under_way: deque[tuple[File, Hop[bool | str]]] = deque()
+    under_way: deque[tuple[File, Trip[bool | str]]] = deque()
     try:
         for seen in range(len(files)):
             under_way.extend(
@@ -112,7 +112,7 @@ async def _look(
         await _ended([trip for _, trip in under_way])
 
 
-async def _ended(trips: Sequence[Hop[Any]]) -> None:
+async def _ended(trips: Sequence[Trip[Any]]) -> None:
     """Keep trips from beginning and wait for the others; one more cancellation meanwhile changes nothing."""
     for trip in [trip for trip in trips if not trip.cancel()]:
         with contextlib.suppress(asyncio.CancelledError):

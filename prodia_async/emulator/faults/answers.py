@@ -12,7 +12,7 @@ from prodia_async.emulator.jobs import OutputFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from prodia_async.emulator.orders import RetryAfter
+    from prodia_async.emulator.answer import RetryAfter
 
 HEADER = 64 * 1024
 BOMB = 1024**3

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from prodia_async.emulator.account import Account
     from prodia_async.emulator.answer import Answer
-    from prodia_async.emulator.faults.kinds import Terms
+    from prodia_async.emulator.faults.line import Terms
 
 
 async def deliver(

@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from prodia_async.emulator.answer import Answer, Form
+    from prodia_async.emulator.answer import Answer, Form, RetryAfter
     from prodia_async.emulator.faults.line import Line
     from prodia_async.emulator.jobs import OutputFile
-    from prodia_async.emulator.orders import RetryAfter
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a fault keeps to: for how many seconds it holds a connection, and what a 429 carries."""
-
-    seconds: float
-    retry_after: RetryAfter
 
 
 @dataclass(frozen=True)

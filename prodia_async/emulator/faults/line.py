@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from dataclasses import dataclass
 from http.client import responses
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from prodia_async.emulator.account import Account
-    from prodia_async.emulator.answer import Answer
-    from prodia_async.emulator.faults.kinds import Terms
+    from prodia_async.emulator.answer import Answer, RetryAfter
 
 _LOOK = 0.01
 """Seconds between looks at a connection that is held."""
 _LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a fault keeps to: for how many seconds it holds a connection, and what a 429 carries."""
+
+    seconds: float
+    retry_after: RetryAfter
 
 
 class Line:

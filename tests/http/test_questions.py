@@ -14,9 +14,8 @@ from support.replies import JOB_ID, PNG, REQUEST_ID, Reply, in_json, job
 from support.servers import answer, hang_up, stall
 
 from prodia_async import InputError, Limits, Timeouts
-from prodia_async._files.sinks import MemorySink
-from prodia_async._http.received import Received
-from prodia_async._http.remote import UnansweredError
+from prodia_async._collecting import UnansweredError
+from prodia_async._files.outputs import MemorySink, Outputs
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -369,7 +368,7 @@ class TestConnections:
                 await asyncio.sleep(0)
                 return await super().open(output)
 
-        into = Received(Slow(), LIMITS)
+        into = Outputs(Slow(), LIMITS)
         async with asking(answer(Reply(body=PNG)), clock=clock) as (remote, _):
             await remote.output(JOB_ID, "a.png", into)
         assert into.outputs()[0].data == PNG

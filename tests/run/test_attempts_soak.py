@@ -8,10 +8,11 @@ from collections import Counter
 
 import pytest
 from pacing.bench import Bench, settle
+from run.scripted import ScriptedRun
 
 from prodia_async._models import Verdict
-from prodia_async._pacing.attempts import Attempts
-from prodia_async._pacing.turns import LINGER
+from prodia_async._pacing.capacity import Phase
+from prodia_async._pacing.limiter import LINGER
 from prodia_async._settings import Retry
 
 LIMIT, JOBS, TYPES = 6, 300, 5
@@ -26,7 +27,7 @@ class Soak:
         self.bench = Bench(limit=LIMIT, seed=seed)
         self.occupied = set()
         self.not_before = {}
-        self.permits = []
+        self.turns = []
         self.attempts = []
         self.fates = Counter()
         self.most = 0
@@ -35,26 +36,26 @@ class Soak:
     def now(self):
         return self.bench.clock.monotonic()
 
-    async def send(self, name, permit):
-        self.permits.append(permit)
+    async def send(self, name, turn):
+        self.turns.append(turn)
         self.occupied.add(name)
         self.most = max(self.most, len(self.occupied))
         assert self.now >= self.not_before.pop(name, 0.0), "sent before the service said"
         try:
-            return await self.fate(name, permit)
+            return await self.fate(name, turn)
         finally:
             self.occupied.discard(name)
 
-    async def fate(self, name, permit):
+    async def fate(self, name, turn):
         chance, clock = self.chance, self.bench.clock
         await clock.sleep(chance.uniform(0.0, 2.0))
-        permit.body_sent()
+        turn.body_sent()
         kind = chance.choices(list(FATES), list(FATES.values()))[0]
         self.fates[kind] += 1
         if kind == "bug":
             raise RuntimeError("a bug")
         if kind == "done":
-            permit.headers()
+            turn.headers()
             timer = clock.call_at(self.now + LINGER, lambda: self.occupied.discard(name))
             await clock.sleep(chance.choice([0.0, 0.5, 1.0, 20.0]))
             timer.cancel()
@@ -67,12 +68,17 @@ class Soak:
     async def job(self, number):
         await self.bench.clock.sleep(self.chance.uniform(0.0, 120.0))
         retry = Retry(max_errors=2, resend_unknown=1, backoff=2.0)
-        attempts = Attempts(retry, self.chance, self.bench.clock)
-        self.attempts.append(attempts)
         name = f"type{number % TYPES}", number
-        turn = self.bench.pool.join(name[0], number % 3)
-        verdict = await attempts.run(turn, lambda permit: self.send(name, permit), lambda kind, attempt: None)
-        return verdict.kind
+        run = ScriptedRun(
+            self.bench,
+            lambda turn: self.send(name, turn),
+            line=name[0],
+            priority=number % 3,
+            retry=retry,
+            chance=self.chance,
+        )
+        self.attempts.append(run.record.attempts)
+        return (await run.verdict()).kind
 
     async def run(self):
         clock = self.bench.clock
@@ -98,8 +104,8 @@ async def test_the_promises_hold(seed):
 
     assert soak.most == LIMIT
     assert soak.bench.counts == (0, 0, 0, 0)
-    assert not any(permit._open for permit in soak.permits)
-    assert all(line.turns == 0 for line in soak.bench.pool.lines.values())
+    assert all(turn.phase is Phase.IDLE for turn in soak.turns)
+    assert all(line.turns == 0 for line in soak.bench.limiter.lines.values())
     assert soak.bench.clock.next_due is None
 
     ends = Counter("cancelled" if task.cancelled() else "bug" if task.exception() else "" for task in jobs)
@@ -107,4 +113,4 @@ async def test_the_promises_hold(seed):
     assert ends[""] > JOBS // 2
     assert set(soak.fates) == set(FATES)
     assert soak.fates["shed"] > JOBS // 4
-    assert len(soak.permits) == sum(len(each.log) for each in soak.attempts)
+    assert len(soak.turns) == sum(len(each) for each in soak.attempts)

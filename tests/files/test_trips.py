@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import anyio
 import pytest
 from files.steps import cancelled_at, descriptors
 from support.processes import complaints
 
-from prodia_async._files.hops import Hop, hop, start
+from prodia_async._files.threads import Trip, hop, start
 
 
 async def test_returns_the_result_from_another_thread():
@@ -122,7 +123,7 @@ async def test_an_abandoned_hop_without_undo_just_ends():
     gate.set()
 
 
-async def test_more_abandoned_hops_than_threads_hold_nobody_up():
+async def test_more_abandoned_trips_than_threads_hold_nobody_up():
     gate = threading.Event()
     waiting = [asyncio.ensure_future(hop(gate.wait, 10, abandon=True)) for _ in range(12)]
     await asyncio.sleep(0)
@@ -167,8 +168,9 @@ async def test_a_file_that_was_opened_for_nobody_is_closed(way, abandon, tmp_pat
 
     for step in range(40):
         await cancelled_at(step, action, way=way)
-    for _ in range(100):  # an abandoned thread ends by itself
-        if descriptors() == before:
+    for _ in range(1000):  # an abandoned thread ends by itself, and then its file is closed
+        apart = [thread for thread in threading.enumerate() if thread.name == "prodia-async-apart"]
+        if not apart and descriptors() == before:
             break
         await asyncio.sleep(0.01)
     gc.collect()  # a lost file would give a ResourceWarning
@@ -199,12 +201,14 @@ def test_a_loop_that_was_closed_meanwhile_is_left_alone(apart, fails, caplog):
     loop.run_until_complete(begin())
     loop.close()
     gate.set()
-    asyncio.run(trips[0].settled())
+    while not trips[0]._over:
+        time.sleep(0.001)
     gc.collect()
     assert caplog.records == []
 
 
 def test_several_loops_use_one_pool():
+    before = set(threading.enumerate())
     assert asyncio.run(hop(int)) == asyncio.run(hop(int)) == 0
     results = []
     threads = [threading.Thread(target=lambda: results.append(asyncio.run(hop(int)))) for _ in range(3)]
@@ -213,7 +217,8 @@ def test_several_loops_use_one_pool():
     for thread in threads:
         thread.join()
     assert results == [0, 0, 0]
-    assert sum(thread.name.startswith("prodia-async_") for thread in threading.enumerate()) <= 4
+    begun = set(threading.enumerate()) - before
+    assert sum(thread.name.startswith("prodia-async_") for thread in begun) <= 4
 
 
 def test_uvloop():
@@ -228,7 +233,7 @@ def test_uvloop():
 FORK = """
 import asyncio, os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: the very case
-from prodia_async._files.hops import hop
+from prodia_async._files.threads import hop
 
 async def main():
     assert await hop(os.getpid) == os.getpid()
@@ -257,11 +262,77 @@ def test_a_forked_child_gets_its_own_threads():
 
 
 async def test_what_was_cancelled_before_its_thread_began_is_not_run():
-    trip, ran = Hop(), []
+    ran = []
+    trip = Trip(ran.append, (1,))
     assert trip.cancel()
-    trip.run(ran.append, 1)
+    trip.run()
     assert ran == []
-    assert trip.cancel()
+    assert not trip.cancel()
     await trip.settled()
-    trip.then(ran.append)
-    assert ran == []
+    assert await trip.result() is None
+
+
+async def test_a_result_that_was_waited_for_in_vain_is_there_later():
+    gate = threading.Event()
+    trip = start(gate.wait, 10)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(trip.result(), 0.01)
+    waiting = asyncio.ensure_future(trip.result())
+    gate.set()
+    assert await waiting is True
+    late = start(int)
+    late.result().cancel()
+    await hop(int)
+    await late.settled()
+    assert await late.result() == 0
+
+
+@pytest.mark.parametrize("abandon", [False, True])
+async def test_a_result_that_came_with_the_cancellation_is_undone(abandon):
+    done, undone = threading.Event(), []
+    task = asyncio.ensure_future(hop(done.set, undo=undone.append, abandon=abandon))
+    await asyncio.sleep(0)
+    assert done.wait(10)  # the loop hears of nothing meanwhile
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    while abandon and not undone:
+        await asyncio.sleep(0.001)
+    assert undone == [None]
+
+
+@pytest.mark.parametrize("abandon", [False, True])
+async def test_an_undo_that_fails_says_nothing(abandon, caplog):
+    begun, gate, tried = threading.Event(), threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        gate.wait(10)
+
+    def undo(_):
+        tried.set()
+        raise OSError("nobody hears")
+
+    task = asyncio.ensure_future(hop(work, undo=undo, abandon=abandon))
+    await hop(begun.wait, 10)
+    task.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await hop(tried.wait, 10)
+    gc.collect()
+    assert caplog.records == []
+
+
+async def test_a_stop_iteration_is_an_error_like_others():
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(hop(next, iter(())), 5)
+
+
+async def test_an_error_that_nobody_asks_for_is_not_told(caplog):
+    for apart in (False, True):
+        await start(divmod, 1, 0, apart=apart).settled()
+        start(divmod, 1, 0, apart=apart)
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert caplog.records == []

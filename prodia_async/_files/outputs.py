@@ -1,0 +1,337 @@
+"""What `to=` means, and what one attempt has brought: outputs go to the sink, and limits are watched."""
+
+# ruff: noqa: PTH103, PTH108, PTH120 - asked for each job; pathlib costs several times as much
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from prodia_async._errors import InputError, OutputError, ProdiaError
+from prodia_async._files.landing import mode_of, new_file
+from prodia_async._files.sinks import Budget, FileSink, FolderSink
+from prodia_async._files.threads import hop
+from prodia_async._models import Job, Output, OutputInfo
+from prodia_async._settings import Limits
+from prodia_async._wire import media
+from prodia_async._wire.decoder import Event, OutputEnd, OutputStart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prodia_async._models import JobResult
+
+log = logging.getLogger("prodia_async")
+
+_MOST_FOLDERS = 1000
+
+
+class Writer(Protocol):
+    """Takes one output's bytes, in order."""
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; waits where the disk is slower than the network."""
+
+    async def close(self) -> None:
+        """Take note that the output is whole. After one that was cut short only `Sink.discard` follows."""
+
+
+class Sink(Protocol):
+    """Takes the outputs of one attempt of a job. Whatever it raises ends the job with OutputError."""
+
+    async def open(self, output: OutputInfo) -> Writer:
+        """Begin an output; the one before it is closed."""
+
+    async def commit(self, result: JobResult) -> None:
+        """Make the outputs stand: the job is done, and all of them are closed."""
+
+    async def discard(self) -> None:
+        """Leave nothing of what is not committed. May be called again, after a failure and after a cancel."""
+
+
+class MemoryWriter:
+    """Collects an output, and shows it as `data` once it is closed."""
+
+    def __init__(self, sink: MemorySink) -> None:
+        self.data: bytes | None = None
+        self.buffer = bytearray()
+        self._sink = sink
+
+    async def write(self, data: bytes) -> None:
+        sink = self._sink
+        sink.size += len(data)
+        if sink.size > sink.limit:
+            raise OutputError(
+                f"the job's outputs are larger than {sink.limit} bytes (Limits.max_memory_output): "
+                "write them to a file or folder with to=",
+                may_have_run=True,
+            )
+        self.buffer += data
+
+    async def close(self) -> None:
+        self.data, self.buffer = bytes(self.buffer), bytearray()
+
+
+class MemorySink:
+    """Keeps a job's outputs in memory, at most `limit` bytes together; writers show them as `data`."""
+
+    def __init__(self, limit: int = Limits().max_memory_output) -> None:
+        self.limit = limit
+        self.size = 0
+        self._writers: list[MemoryWriter] = []
+
+    async def open(self, output: OutputInfo) -> MemoryWriter:  # noqa: ARG002 - part of the interface Sink
+        writer = MemoryWriter(self)
+        self._writers.append(writer)
+        return writer
+
+    async def commit(self, result: JobResult) -> None:  # noqa: ARG002 - part of the interface Sink
+        """Let go of the writers: they hold the bytes."""
+        self._writers = []
+
+    async def discard(self) -> None:
+        for writer in self._writers:
+            writer.data, writer.buffer = None, bytearray()
+        self._writers = []
+        self.size = 0
+
+
+class NotKeptError(Exception):
+    """The sink failed, or the outputs broke a limit of ours: the job ran, but its outputs are not kept."""
+
+    def __init__(self, cause: Exception | None, reason: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
+
+
+class Outputs:
+    """What one attempt has brought so far. `commit` or `discard` ends it.
+
+    `hook` hears of the reply's job part as soon as it has come. All methods that are awaited but `discard`
+    raise NotKeptError.
+    """
+
+    def __init__(self, sink: Sink, limits: Limits, hook: Callable[[bytes], None] | None = None) -> None:
+        self.job_part: bytes | None = None
+        self._hook = hook
+        self._sink = sink
+        self._max_bytes = limits.max_output_bytes
+        self._infos: list[OutputInfo] = []
+        self._sizes: list[int] = []
+        self._writers: list[Any] = []
+
+    async def take(self, events: Iterable[Event]) -> None:
+        """Deal with what the decoder made of a piece of the reply, in order."""
+        try:
+            for event in events:
+                if isinstance(event, bytes):
+                    self._sizes[-1] += len(event)
+                    if self._max_bytes is not None and sum(self._sizes) > self._max_bytes:
+                        said = f"its outputs are larger than Limits.max_output_bytes={self._max_bytes}"
+                        raise NotKeptError(None, said)  # noqa: TRY301 - like the errors of sinks
+                    await self._writers[-1].write(event)
+                elif isinstance(event, OutputStart):
+                    info = OutputInfo(len(self._infos), event.filename, event.content_type)
+                    self._writers.append(await self._sink.open(info))
+                    self._infos.append(info)
+                    self._sizes.append(0)
+                elif isinstance(event, OutputEnd):
+                    await self._writers[-1].close()
+                else:
+                    self.job_part = event.body
+                    if self._hook is not None:
+                        self._hook(event.body)
+        except (Exception, asyncio.CancelledError) as error:
+            raise _not_kept(error) from error
+
+    async def commit(self, result: JobResult) -> None:
+        """Keep the outputs; a sink that is not quite ours is told of them."""
+        try:
+            if getattr(self._sink.commit, "__func__", None) not in _COMMIT:
+                result = replace(result, outputs=self.outputs())
+            await self._sink.commit(result)
+        except (Exception, asyncio.CancelledError) as error:
+            raise _not_kept(error) from error
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all outputs stand on disk, though their commit was interrupted."""
+        return all(getattr(writer, "location", None) is not None for writer in self._writers or [None])
+
+    async def discard(self) -> None:
+        """Drop what was received. A sink that cannot even do that is told of in the log only."""
+        try:
+            await self._sink.discard()
+        except (Exception, asyncio.CancelledError) as error:
+            kept = _not_kept(error)
+            log.error("a sink's discard() raised", exc_info=kept.cause or kept)  # noqa: TRY400 - what it raised
+
+    def outputs(self) -> tuple[Output, ...]:
+        """Describe the outputs; where they lie is known once they are committed."""
+        outputs: list[Output] = []
+        for info, size, writer in zip(self._infos, self._sizes, self._writers, strict=True):
+            path = getattr(writer, "location", None) or getattr(writer, "path", None)
+            data = getattr(writer, "data", None)
+            outputs.append(Output(info.filename, info.content_type, size, path, data))
+        return tuple(outputs)
+
+    def written(self) -> tuple[Path, ...]:
+        return tuple(path for output in self.outputs() if (path := output.path) is not None)
+
+
+_COMMIT = (MemorySink.commit, FolderSink.commit)
+
+
+def _not_kept(error: BaseException) -> NotKeptError:
+    """Return what an error of a sink means: its outputs are not kept. A cancellation of the job stays one."""
+    if isinstance(error, NotKeptError):
+        return error
+    if isinstance(error, Exception):
+        what = str(error) if isinstance(error, ProdiaError) else f"the sink failed: {error!r}"
+        return NotKeptError(error, what)
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    return NotKeptError(None, "the sink failed: what it awaited was cancelled, and the job was not")
+
+
+SinkFactory: TypeAlias = Callable[[Job], Sink]
+"""Makes the sink for one attempt of a job."""
+
+
+class File(Struct, frozen=True):
+    """`to=File("x")`: one file, whatever its suffix; it replaces a file that is there."""
+
+    path: str | os.PathLike[str]
+
+
+class Folder(Struct, frozen=True):
+    """`to=Folder("x.png")`: a folder, whatever its suffix; made when missing, no file in it is replaced."""
+
+    path: str | os.PathLike[str]
+
+
+To: TypeAlias = str | os.PathLike[str] | File | Folder | SinkFactory | None
+"""What `to=` takes: a path, `File`, `Folder`, a function that makes a sink, or None for memory."""
+
+
+class Target(Struct, frozen=True):
+    """Where outputs go. `accept`: the type that a file's suffix asks for."""
+
+    sink: SinkFactory
+    accept: str | None = None
+
+
+def nowhere(job: Job) -> Sink:  # noqa: ARG001 - a SinkFactory
+    """Make the sink of a job whose outputs are not stored by this call."""
+    return MemorySink(0)
+
+
+class Targets:
+    """What a fixed `to` means. Each folder is made and tried once, and not once a job; some are forgotten."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._folders: dict[str, Target] = {}  # that were found good, by absolute path
+
+    def known(self, to: To, limits: Limits) -> Target | None:
+        """Return what a fixed `to` means, unless that takes a look at the disk: see `get`."""
+        if isinstance(to, Folder):
+            return self._folders.get(os.fspath(to.path))
+        if to is None:
+            return Target(lambda _: MemorySink(limits.max_memory_output))
+        return Target(to) if callable(to) else None
+
+    async def get(self, to: Any) -> Target:
+        """Return what a fixed `File` or `Folder` means; its folder is made, and tried, in one trip.
+
+        A file's path that is an existing folder counts as that folder, and asks for no type. Raises
+        InputError, before anything is sent, where outputs could not be written.
+        """
+        path, is_file, budget = os.fspath(to.path), isinstance(to, File), self._budget
+        folder = os.path.dirname(path) if is_file else path
+        try:
+            # One stat in a folder that was good just now takes a microsecond; a thread would take thirty.
+            if folder not in self._folders or (is_file and not _is_file(path)):
+                folder = await hop(_prepare, path, is_file)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"to={path!r} cannot be written: {reason}: choose another place") from error
+        if folder not in self._folders:
+            if len(self._folders) >= _MOST_FOLDERS:
+                self._folders.clear()
+            self._folders[folder] = Target(lambda job: FolderSink(folder, job.custom_id, budget))
+        if folder == path:
+            return self._folders[folder]
+        asked = media.type_for_name(path)
+        return Target(
+            lambda job: FileSink(path, budget, custom_id=job.custom_id),
+            None if asked == media.OCTETS else asked,
+        )
+
+
+def fixed(to: To, *, many: bool = False) -> To:
+    """Return what `to` means at this moment: a path as a `File` or `Folder`, from the root.
+
+    A path with a trailing slash or without a known media suffix (`.png`, `.mp4` ...) is a folder, any other
+    a file. Looks at nothing on disk. Raises InputError for an empty path, for anything that is no target,
+    and for one file where it is for `many` jobs, which cannot share it.
+    """
+    if type(to) is str and (known := _fixed.get(to)) is not None and not many:
+        return known
+    given: Any = to.path if isinstance(to, File | Folder) else to
+    if to is None or (callable(to) and given is to):
+        return to
+    given = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise InputError(
+            f"to= cannot be {given!r}: pass the path of a file or folder, File(...), Folder(...), "
+            "a function that makes a sink, or None for memory"
+        )
+    path = Path(given)
+    try:
+        whole = str(path.absolute())  # it stays the same when the current folder changes
+    except OSError as error:
+        raise InputError(f"to={given!r} cannot be written: the current folder is gone") from error
+    is_file = not given.endswith(("/", os.sep)) and media.type_for_name(path.name) is not None
+    found: File | Folder = Folder(whole)
+    if isinstance(to, File) or (is_file and not isinstance(to, Folder)):
+        found = File(whole)
+        if path.name in ("", ".."):
+            raise InputError(f"to= cannot be the file {given!r}: pass a path that ends in a file name")
+        if many:
+            raise InputError(
+                f"to= cannot be the file {given!r} for many jobs: pass a folder, or Folder(...) if it is one"
+            )
+    if type(to) is str and path.is_absolute():
+        if len(_fixed) >= _MOST_FOLDERS:
+            _fixed.clear()
+        _fixed[to] = found
+    return found
+
+
+_fixed: dict[str, File | Folder] = {}
+"""What absolute paths mean: many jobs go to the same folder."""
+
+
+def _prepare(path: str, is_file: bool) -> str:
+    """Make the folder, try it, and return it. Blocks."""
+    folder = os.path.dirname(path) if is_file and _is_file(path) else path
+    os.makedirs(folder, exist_ok=True)
+    trial, descriptor = new_file(folder)  # permission bits do not tell
+    os.close(descriptor)
+    os.unlink(trial)
+    return folder
+
+
+def _is_file(path: str) -> bool:
+    """Tell whether a file can be at the path; False for a folder. Raises OSError for anything else there."""
+    mode = mode_of(path)
+    return mode is None or stat.S_ISREG(mode)

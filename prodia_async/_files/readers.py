@@ -1,0 +1,323 @@
+"""How inputs are read: memory, files, and what can be read only once.
+
+Several attempts may read one source at once. Files are read in worker threads, one block ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakValueDictionary
+
+from msgspec import Struct
+
+from prodia_async._errors import InputError
+from prodia_async._files.threads import hop, start
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterator
+
+    from prodia_async._files.threads import Trip
+
+    Mark: TypeAlias = tuple[int, int | None]
+    """What tells that a file has changed: its size and, on disk, the time of its last change."""
+
+    Opened: TypeAlias = tuple[int, Callable[[int, int], Any], Callable[[], Mark]]
+    """A file in one reading: where it begins, what takes (size, position) of it, and what looks at it."""
+
+    Opening: TypeAlias = Callable[[], contextlib.AbstractContextManager[Opened]]
+
+BLOCK = 512 * 1024
+_HEAD = 512  # bytes that are looked at to tell a media type
+_END: Any = object()
+_LOOK_AGAIN = 100  # milliseconds
+
+
+class Source(Struct, eq=False):
+    """An input that is ready to be sent, as `filename`; `label` names it in errors.
+
+    `size` is in bytes, None where it is not known beforehand; `head` has the first bytes where they are.
+    `owned` is a file of ours, which is closed with the source.
+    """
+
+    label: str
+    reading: Callable[[Source], Reader]
+    size: int | None = None
+    head: Any = b""
+    replayable: bool = True
+    filename: str = ""
+    content_type: str = ""
+    owned: Any = None
+    was_opened: bool = False
+
+    def open(self) -> Reader:
+        """Begin one attempt's reading, from the start. Raises InputError if it cannot be read again."""
+        if self.was_opened and not self.replayable:
+            raise InputError(f"{self.label} was read and cannot be sent again: pass a file, or spool=True")
+        self.was_opened = True
+        return self.reading(self)
+
+    async def aclose(self) -> None:
+        """Release what we made, such as a spooled file; never closes what the user opened."""
+        if self.owned is not None:
+            await start(self.owned.close).settled()
+
+
+def in_memory(label: str, data: bytes | bytearray | memoryview) -> Source:
+    """Return the source of bytes. They are copied block by block, as they are sent."""
+    return Source(label, partial(StreamReader, data=data), len(data), bytes(data[:_HEAD]))
+
+
+def in_stream(label: str, items: AsyncIterable[bytes]) -> Source:
+    return Source(label, partial(StreamReader, items=items), replayable=False)
+
+
+def in_file(label: str, opening: Opening) -> Source:
+    """Return the source of a file. Blocks, and raises what the file raises."""
+    with opening() as (begin, take, look):
+        mark, head = look(), take(_HEAD, begin)
+    size = max(0, mark[0] - begin)
+
+    def blocks(source: Source) -> Generator[bytes]:
+        """Read it once. Before the last block comes, the file is let go."""
+        with told_of(source):
+            with opening() as (_, take, look):
+                block, left = b"", size
+                has_changed = look() != mark
+                while left and not has_changed:
+                    if block:
+                        yield block
+                    block = checked(take(min(BLOCK, left), begin + size - left), source)
+                    left -= len(block)
+                    has_changed = not block or left < 0
+                if has_changed or look() != mark:
+                    raise _changed(source)
+            yield block
+
+    return Source(label, lambda source: FileReader(blocks(source), size), size, head)
+
+
+class StreamReader:
+    """Reads what is in memory, or what an async iterable gives, in blocks."""
+
+    def __init__(self, source: Source, data: Any = b"", items: AsyncIterable[bytes] | None = None) -> None:
+        self._source = source
+        self._data = data
+        self._offset = 0
+        self._items = items
+        with told_of(source):
+            self._iterator: Any = None if items is None else aiter(items)
+
+    async def read(self) -> bytes:
+        """Return the next block, at most 512 KiB, or b"" at the end."""
+        if self._source.size not in (None, len(self._data)):
+            raise _changed(self._source)
+        while self._iterator is not None and self._offset == len(self._data):  # an item may be empty
+            with told_of(self._source):
+                item = await anext(self._iterator, _END)
+            if item is _END:
+                break
+            self._data, self._offset = checked(item, self._source), 0
+        block = bytes(self._data[self._offset : self._offset + BLOCK])
+        self._offset += len(block)
+        return block
+
+    async def close(self) -> None:
+        """Close the iterator, if it is one that `aiter` made for us."""
+        aclose = None if self._iterator is self._items else getattr(self._iterator, "aclose", None)
+        if aclose is not None:
+            with contextlib.suppress(Exception):  # the reading is over: its clean-up cannot change the job
+                await aclose()
+
+
+class FileReader:
+    """Reads a file's blocks in worker threads, one ahead."""
+
+    def __init__(self, blocks: Generator[bytes], size: int) -> None:
+        self._blocks = blocks
+        self._left = size
+        self._is_over = False
+        self._ahead: Trip[bytes] | None = None
+
+    async def read(self) -> bytes:
+        """Return the next block, at most 512 KiB, or b"" at the end."""
+        if self._is_over:
+            return b""
+        self._ahead = self._ahead or start(next, self._blocks)
+        try:
+            block = await self._ahead.result()
+        except (asyncio.CancelledError, InputError):
+            await self.close()  # nobody comes back for this block
+            raise
+        self._left -= len(block)
+        self._is_over = not self._left
+        self._ahead = None if self._is_over else start(next, self._blocks)
+        return block
+
+    async def close(self) -> None:
+        """Wait for a block under way, and read no further; may be called again."""
+        self._is_over = True
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            try:
+                if not ahead.cancel():
+                    await ahead.settled()
+            finally:
+                await start(self._blocks.close).settled()
+
+
+Reader: TypeAlias = StreamReader | FileReader
+"""One attempt's reading of a source. `close` is called in any case, also after a cancelled `read`."""
+
+
+@contextlib.contextmanager
+def on_disk(file: Any, begin: int = 0) -> Iterator[Opened]:
+    """Read a regular file, by path or open, by position: that moves neither the file, nor another reading.
+
+    Each reading has a descriptor of its own: that of a file which a user closes may become another file's.
+    """
+    is_path = isinstance(file, Path)
+    number = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if is_path else os.dup(file.fileno())
+
+    def take(size: int, position: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(number, size, position)
+        os.lseek(number, position, os.SEEK_SET)  # pragma: no cover - Windows
+        return os.read(number, size)  # pragma: no cover - Windows
+
+    def look() -> Mark:
+        seen = os.fstat(number)
+        return seen.st_size, seen.st_mtime_ns
+
+    try:
+        if not is_path:
+            file.fileno()  # or else it was closed on the way, and its number was another file's already
+        yield begin, take, look
+    finally:
+        os.close(number)
+
+
+class _Place:
+    """The position of one file object, which all its readings share: they hold the lock while they move it.
+
+    `home` is where the user left it, and where it goes back when the last of them ends: a job that is run
+    again sends no empty rest.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._lock = threading.RLock()  # the collector may end a forgotten reading in the middle of another
+        self._readings = 0
+        self._home = 0
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Opened]:
+        with self._lock:
+            if not self._readings:
+                self._home = int(self._file.tell())
+            self._readings += 1
+        try:
+            yield self._home, self._take, self._look
+        finally:
+            with self._lock, contextlib.suppress(OSError, ValueError):  # the user may have closed it
+                self._readings -= 1
+                if not self._readings:
+                    self._file.seek(self._home)
+
+    def _take(self, size: int, position: int) -> Any:
+        with self._lock:
+            self._file.seek(position)
+            return self._file.read(size)
+
+    def _look(self) -> Mark:
+        with self._lock:
+            self._file.seek(0, os.SEEK_END)
+            seen = status_of(self._file)
+            return self._file.tell(), None if seen is None else seen.st_mtime_ns
+
+
+_places: WeakValueDictionary[int, _Place] = WeakValueDictionary()
+"""By the file's id, which its place keeps alive: not all files take weak references."""
+
+_places_lock = threading.Lock()
+
+
+def shared(file: Any) -> Opening:
+    """Return what opens any other file with a position."""
+    with _places_lock:
+        return _places.setdefault(id(file), _Place(file)).opened
+
+
+def status_of(file: Any) -> os.stat_result | None:
+    """Return the status of the file on disk under an open file; None where there is none."""
+    if isinstance(file, SpooledTemporaryFile):
+        return None  # asking for its descriptor would move it from memory to disk
+    try:
+        return os.fstat(file.fileno())
+    except (AttributeError, OSError, TypeError, ValueError):
+        return None
+
+
+class Pipe:
+    """The blocks of an open file without a position: a pipe, a socket's file, a terminal.
+
+    It is read in threads of their own, which look every 0.1 s whether they are still wanted. A thread that
+    hung in the read itself would hold the file's lock, and abort the interpreter at its exit if the file is
+    standard input; it would also take bytes that the user may want after a cancellation.
+    """
+
+    def __init__(self, file: Any) -> None:
+        # One raw read a block: read() would hold back what came until a whole block is there.
+        self._read = getattr(file, "read1", file.read)
+        self._is_wanted = True
+        self._poll: Any = None
+        # Without a descriptor, or on Windows, there is nothing to wait with.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            poll = select.poll()
+            poll.register(file.fileno(), select.POLLIN)
+            self._poll = poll
+
+    async def __aiter__(self) -> AsyncGenerator[Any]:
+        try:
+            while (block := await hop(self._take, abandon=True)) != b"":
+                yield block
+        finally:
+            self._is_wanted = False
+
+    def _take(self) -> Any:
+        while self._is_wanted and self._poll is not None and not self._poll.poll(_LOOK_AGAIN):
+            pass
+        return self._read(BLOCK) if self._is_wanted else b""
+
+
+@contextlib.contextmanager
+def told_of(source: Source) -> Iterator[None]:
+    """Raise whatever a source raises as InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).rstrip(".")
+        said = f"{source.label} could not be read: {reason}: correct the source, and run it again"
+        raise InputError(said) from error
+
+
+def checked(block: Any, source: Source) -> bytes:
+    if not isinstance(block, bytes | bytearray | memoryview):
+        kind = "nothing yet" if block is None else type(block).__name__
+        raise InputError(f"{source.label} gave {kind} where bytes are needed: let it give bytes")
+    return bytes(block)
+
+
+def _changed(source: Source) -> InputError:
+    what = f"{source.label} changed while it was sent"
+    return InputError(f"{what}: let nobody write to it, and run the job again")

@@ -1,0 +1,223 @@
+"""How a client is made, copied, pickled and closed."""
+
+from __future__ import annotations
+
+import platform
+import random
+import sys
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
+
+from msgspec.structs import replace
+
+from prodia_async import _door
+from prodia_async._engine import Engine, Engines, Outcome
+from prodia_async._errors import InputError
+from prodia_async._events import Hook, set_up_log
+from prodia_async._files.sinks import Budget
+from prodia_async._files.threads import start
+from prodia_async._http.session import AiohttpTransport
+from prodia_async._loops import OnExit
+from prodia_async._models import Event, Stats
+from prodia_async._pacing.clock import Clock, SystemClock
+from prodia_async._pacing.limiter import Learned, Limiter
+from prodia_async._settings import (
+    Adaptive,
+    Fixed,
+    Limits,
+    Options,
+    Polling,
+    Retry,
+    Timeouts,
+    Token,
+    allowed_concurrency,
+)
+from prodia_async._wire.address import proxy_for
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from prodia_async._http.transport import Transport
+
+_AGENT = f"prodia-async/{sys.modules['prodia_async'].__version__} Python/{platform.python_version()}"
+
+_TELL = 5.0
+"""Seconds that `on_event` may take to hear of the last events when the client is closed."""
+
+
+class Client:
+    """The settings of a client, its engines, and its end: what `Prodia` stands on."""
+
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        base_url: str | None = None,
+        max_concurrency: int | None = None,
+        limiter: Adaptive | Fixed | None = None,
+        retry: Retry | None = None,
+        timeouts: Timeouts | None = None,
+        polling: Polling | None = None,
+        limits: Limits | None = None,
+        price: bool = False,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        allow_insecure: bool | None = None,
+        pickle_token: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        session_options: Mapping[str, Any] | None = None,
+        transport: Callable[[], Transport] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name != "self"}
+        checked = _door.token_of(token)
+        given["token"] = None if token is None else checked
+        del token  # a traceback may show the variables of its frames
+        if isinstance(checked, InputError):
+            raise checked
+        _door.check(given)
+        set_up_log()
+        self._set_up(given, checked)
+
+    def _set_up(self, given: dict[str, Any], token: Token) -> None:
+        self._token = token
+        self._address = _door.address_of(given["base_url"], given["allow_insecure"])
+        self._limiter = _door.limiter_of(given["limiter"], given["max_concurrency"])
+        given |= {"base_url": self._address.url, "limiter": self._limiter, "max_concurrency": None}
+        self._arguments = given
+        self._clock: Clock = given["clock"] or SystemClock()
+        self._hooks: WeakSet[Hook] = WeakSet()  # shared with copies
+        tell = self._new_hook(given["on_event"])
+        self._options = _door.options_of(
+            given, url=f"{self._address.url}/v2/job", redact=token.redact, tell=tell
+        )
+        self._learned: Learned = {}
+        self._proxy = proxy_for(self._address)
+        self._engines = Engines(self._make_engine)
+        self._owns_engines = True
+
+    def _new_hook(self, on_event: Callable[[Event], object] | None) -> Callable[[Event], None] | None:
+        if on_event is None:
+            return None
+        hook = Hook(on_event)
+        self._hooks.add(hook)
+        return hook.tell
+
+    def with_options(
+        self,
+        *,
+        retry: Retry | None = None,
+        timeouts: Timeouts | None = None,
+        polling: Polling | None = None,
+        limits: Limits | None = None,
+        price: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+        on_event: Callable[[Event], object] | None = None,
+    ) -> Self:
+        """Return a copy with other options that shares connections and limiter, and never closes them."""
+        given = {name: value for name, value in locals().items() if name != "self" and value is not None}
+        _door.check(given)
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        if headers is not None:
+            given["headers"] = {**self._options.headers, **_door.headers_of(headers)}
+        copy._arguments = {**self._arguments, **given}
+        if on_event is not None:
+            given["tell"] = self._new_hook(given.pop("on_event"))
+        copy._options = replace(self._options, **given)
+        copy._owns_engines = False
+        return copy
+
+    def stats(self) -> Stats:
+        """Return the counts of this client, and of its copies, in the running event loop."""
+        try:
+            engine = self._engines.peek()
+        except RuntimeError:  # no running loop
+            engine = None
+        return engine.stats() if engine is not None else Stats()
+
+    async def aclose(self, *, drain: float = 0.0) -> tuple[Outcome, ...]:
+        """Close this event loop's connections, and return the jobs that did not finish.
+
+        No job begins any more, and those that wait are sent away; those in flight have `drain` seconds to
+        finish before they are cut. Each that did not is in what is returned, and its own call raises the same
+        ClientClosedError, whose `may_have_run` tells whether the service may have run it.
+
+        Using the client again reopens it, but for one that was stopped with a `drain`: it and its copies stay
+        closed. A copy made by `with_options` closes nothing.
+        """
+        _door.check({"drain": drain})
+        if not self._owns_engines:
+            return ()
+        if drain:
+            self._engines.stopped = True
+        engine = self._engines.peek()
+        async with OnExit(self._close):
+            return () if engine is None else await engine.drain(drain)
+
+    async def _close(self) -> None:
+        await self._engines.aclose()
+        heard = [start(hook.wait, _TELL, apart=True) for hook in self._hooks if hook.is_busy]
+        for trip in heard:
+            await trip.settled()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={self._arguments[name]!r}" for name in ("base_url", "limiter"))
+        return f"Prodia({settings}, token=***)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        token: Token | None = self._arguments["token"]
+        if token is not None and not self._arguments["pickle_token"]:
+            raise InputError(
+                "this client holds an explicit token and is not pickled with it: set PRODIA_TOKEN where it "
+                "is unpickled, or say Prodia(pickle_token=True)"
+            )
+        return self._arguments
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A client is its settings. The token's plain text gets no variable here: a traceback may show them.
+        self.__init__(**{**state, "token": _door.revealed(state["token"])})  # type: ignore[misc]
+
+    def __copy__(self) -> Self:
+        return self.with_options()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.with_options()
+
+    async def _connect(self) -> tuple[Engine, Options]:
+        return await self._engines.get(), self._options
+
+    def _make_engine(self) -> Engine:
+        limiter = self._limiter
+        limit = allowed_concurrency(limiter.max_concurrency, told=limiter != Adaptive())
+        make_transport: Callable[[], Transport] = self._arguments["transport"] or self._make_transport
+        chance = random.Random()  # noqa: S311 - jitter and boundaries, not secrets
+        slots = Limiter(limiter, self._clock, chance, limit=limit, learned=self._learned)
+        return Engine(make_transport(), slots, Budget(self._options.limits.collect), chance)
+
+    def _make_transport(self) -> Transport:
+        agent = self._arguments["user_agent"] or _AGENT
+        return AiohttpTransport(
+            self._token,
+            {"User-Agent": agent, "Accept-Encoding": "identity"},
+            self._options.timeouts.keepalive,
+            proxy=self._proxy,
+            ssl_context=self._arguments["ssl_context"],
+            session_options=self._arguments["session_options"],
+        )
+
+
+def rooms_of(client: Client) -> tuple[Engines, Options]:
+    """Return what runs a client's calls, for rooms that make their own."""
+    return client._engines, client._options  # noqa: SLF001 - the class's own module

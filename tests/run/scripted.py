@@ -1,0 +1,43 @@
+"""A run whose attempts are a test's own: its retry loop as it is, on a bench's limiter and clock."""
+
+from __future__ import annotations
+
+import random
+
+from prodia_async import Job
+from prodia_async._door import Call
+from prodia_async._engine import Engine
+from prodia_async._files.sinks import Budget
+from prodia_async._run import Run
+from prodia_async._settings import Limits, Options, Polling, Retry, Timeouts
+
+
+class ScriptedRun(Run):
+    """Has `send(turn)` give the verdict of each attempt."""
+
+    def __init__(self, bench, send, *, line="a", priority=0, retry=Retry(), chance=None, **how):  # noqa: B008
+        job = Job(line, priority=priority)
+        options = Options(
+            url="",
+            headers={},
+            redact=str,
+            retry=retry,
+            timeouts=Timeouts(),
+            polling=Polling(),
+            limits=Limits(),
+            price=False,
+            tell=None,
+        )
+        super().__init__(None, options, Call(job=job, line=line, **how))
+        self.engine = Engine(None, bench.limiter, Budget(0), chance or random.Random(3))
+        self.send = send
+
+    def _conversation(self, exchange, watch, turn, body):
+        watch.turn = turn
+        return self.send(turn)
+
+    async def verdict(self):
+        """Run the loop, and return the verdict that is final."""
+        self.record.begin(self.engine.tally, self.engine.clock)
+        with self._watched(self.engine) as watch:
+            return await self._attempts(self.engine, watch, None)
