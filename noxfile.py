@@ -146,6 +146,7 @@ def bench(session: nox.Session) -> None:
     session.install("fastapi", "uvicorn", "python-multipart")
     # It exits with 1 where a goal was missed, which a busy machine may do.
     session.run("python", "benchmarks/wire", *session.posargs, success_codes=[0, 1])
+    session.run("python", "benchmarks/frames.py")
     session.run("python", "benchmarks/own_cost.py")
     session.run("python", "benchmarks/batches", "scale", "--lines", "50000")
     session.run("python", "benchmarks/web_stream.py")
