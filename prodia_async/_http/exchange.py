@@ -120,7 +120,7 @@ class Exchange(Struct, frozen=True):
         reply = await self.transport.send(request, watch)
         if reply.status != _EXPECTATION_FAILED or watch.was_sent:
             return reply
-        await reply.aclose()
+        await shielded(reply.aclose())  # nobody else knows of this reply
         watch.phase = Phase.CONNECT
         watch.allow(self.options.timeouts.connect)
         return await self.transport.send(replace(request, expects=False), watch)
