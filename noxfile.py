@@ -53,7 +53,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 UNITS = ["wire", "files", "pacing", "http", "test_models.py", "test_errors.py", "test_settings.py"]
 ENDS = ["client", "as_completed", "stream", "stream_ends", "drain", "handles", "events"]
-CLIENT = ["cancellation", "lifetimes", "test_loops.py", *(f"e2e/test_{name}.py" for name in ENDS)]
+CLIENT = ["blocking", "cancellation", "lifetimes", "test_loops.py", *(f"e2e/test_{name}.py" for name in ENDS)]
 
 LANES = min(8, 2 * (os.cpu_count() or 1))
 """Tests run at once: more than there are cores, for most of them wait for sockets and disks."""
