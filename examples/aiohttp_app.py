@@ -6,7 +6,6 @@ curl -F prompt='as an oil painting' -F image=@input.jpg -o painted.jpg http://12
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -14,12 +13,11 @@ import sys
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-import anyio
 import msgspec
 from aiohttp import BodyPartReader, web
-from web_errors import answer_for
 
-from prodia_async import Adaptive, Job, Prodia, ProdiaError, Stream
+from prodia_async import Adaptive, Job, Prodia
+from prodia_async.web.aiohttp import respond
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +26,6 @@ PICTURE_TYPE = os.environ.get("PICTURE_TYPE", "inference.flux-fast.schnell.txt2i
 EDIT_TYPE = os.environ.get("EDIT_TYPE", "inference.flux.schnell.img2img.v1")
 MAX_CONCURRENCY = int(os.environ.get("MAX_CONCURRENCY", "256"))
 MAX_WAITING = int(os.environ.get("MAX_WAITING", "100"))  # more are answered 503 at once
-SENDING = 600.0  # seconds that a client may take to read its picture
 DRAIN = 30.0  # seconds for the jobs in flight when the server stops
 MAX_PROMPT = 32 * 1024  # bytes
 
@@ -55,8 +52,8 @@ async def make_picture(request: web.Request) -> web.StreamResponse:
     try:
         config = msgspec.json.decode(await request.read(), type=dict)
     except msgspec.DecodeError as error:
-        return refusal(422, str(error))
-    return await answer(request, request.app[PRODIA].stream(PICTURE_TYPE, config, timeout=seconds))
+        return refusal(str(error))
+    return await respond(request, request.app[PRODIA].stream(PICTURE_TYPE, config, timeout=seconds))
 
 
 async def edit_picture(request: web.Request) -> web.StreamResponse:
@@ -65,15 +62,15 @@ async def edit_picture(request: web.Request) -> web.StreamResponse:
     form = await request.multipart()
     while (part := await form.next()) is not None:
         if not isinstance(part, BodyPartReader):
-            return refusal(422, "a form inside the form")
+            return refusal("a form inside the form")
         if part.filename is not None:
             name = PurePath(part.filename).name
             inputs = [(name, pieces(part), part.headers.get("Content-Type"))]
             job = Job(EDIT_TYPE, {"prompt": prompt, "image": name}, inputs=inputs)
-            return await answer(request, request.app[PRODIA].stream(job, timeout=seconds))
+            return await respond(request, request.app[PRODIA].stream(job, timeout=seconds))
         if part.name == "prompt":
             prompt = (await part.read_chunk(MAX_PROMPT)).decode(errors="replace")
-    return refusal(422, "the form has no file")
+    return refusal("the form has no file")
 
 
 async def pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
@@ -82,31 +79,9 @@ async def pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def answer(request: web.Request, reply: Stream) -> web.StreamResponse:
-    """Answer with the job's first output, while it arrives."""
-    async with contextlib.aclosing(reply):
-        try:
-            await reply.open()
-        except ProdiaError as error:
-            status, sentence, headers = answer_for(error)
-            log.warning("answered %d: %s", status, error)
-            return refusal(status, sentence, headers)
-        if reply.output is None:
-            return refusal(502, "the job brought no picture")
-        response = web.StreamResponse(headers={"Content-Type": reply.output.content_type})
-        with anyio.fail_after(SENDING):
-            await response.prepare(request)
-            async for output in reply:  # to its end: a job that failed after all cuts the response
-                if output.index == 0:
-                    async for chunk in output:
-                        await response.write(chunk)
-            await response.write_eof()
-        return response
-
-
-def refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
-    """Answer with an error."""
-    return web.json_response({"detail": sentence}, status=status, headers=headers)
+def refusal(sentence: str) -> web.Response:
+    """Answer a request that makes no order."""
+    return web.json_response({"detail": sentence}, status=422)
 
 
 def deadline(request: web.Request) -> float:

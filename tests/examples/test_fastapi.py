@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import importlib
 import time
 
 import pytest
-from examples.servers import EXAMPLES, MIB, form, running
+from examples.servers import MIB, form, running
 from starlette.requests import ClientDisconnect
 
 from prodia_async import Prodia
 from prodia_async.emulator import Emulator, background_emulator, pattern_blocks
+from prodia_async.web import JobResponse
 
 pytestmark = pytest.mark.newest
 
@@ -55,12 +55,6 @@ async def test_an_upload_is_not_copied_into_memory():
         assert emulator.stats().bytes_in > 66 * MIB
 
 
-@pytest.fixture
-def fastapi_app(monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module("fastapi_app")
-
-
 async def left() -> dict[str, str]:
     return {"type": "http.disconnect"}
 
@@ -87,15 +81,14 @@ async def stuck_in_the_body(message) -> None:
         ("2.3", forever, stuck_in_the_body),  # a client that never reads
     ],
 )
-async def test_a_response_that_does_not_end_lets_the_job_go(fastapi_app, monkeypatch, version, receive, send):
-    monkeypatch.setattr(fastapi_app, "SENDING", 0.3)
+async def test_a_response_that_does_not_end_lets_the_job_go(version, receive, send):
     async with (
         Emulator(latency=0.0) as emulator,
         Prodia(base_url=emulator.base_url, token=emulator.token) as prodia,
     ):
         reply = await prodia.stream("emulator.bytes.v1", {"size": 8 * MIB}).open()
         assert "closed" not in repr(reply)
-        response = fastapi_app.JobResponse(reply, "image/png")
+        response = JobResponse(reply, "image/png", seconds=0.3)
         with contextlib.suppress(ClientDisconnect):
             await response({"type": "http", "asgi": {"spec_version": version}}, receive, send)
         assert "closed" in repr(reply)

@@ -69,9 +69,9 @@ ERRORS = [
     # what is ordered, its deadline, and the status, Retry-After and sentence of the answer
     ({"emulator": {"fail": "too many cats"}}, "60", 400, None, "too many cats"),
     ({"emulator": {"fail": "too many cats", "fail_200": True}}, "60", 502, None, "too many cats"),
-    ({"emulator": {"status": 401}}, "60", 502, None, "the service that makes the pictures"),
+    ({"emulator": {"status": 401}}, "60", 502, None, "the service that runs the jobs"),
     ({"emulator": {"latency": 5}}, "0.3", 504, None, "not done in time"),
-    ({"outputs": 0}, "60", 502, None, "no picture"),
+    ({"outputs": 0}, "60", 502, None, "no output"),
     # The last: after it the type has no capacity for as long as the service said.
     ({"emulator": {"status": 429, "retry_after": 300}}, "60", 503, "300", "too much to do"),
 ]
