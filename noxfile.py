@@ -119,10 +119,25 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def lint(session: nox.Session) -> None:
-    """Check style and formatting."""
+    """Check style and formatting, and the workflows."""
     session.install(*GROUPS["lint"])
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    workflows = [str(path) for path in sorted(Path(".github/workflows").iterdir())]
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
+    session.run("zizmor", "--offline", "--quiet", ".github")
+
+
+@nox.session(python=NEWEST)
+def package(session: nox.Session) -> None:
+    """Build the sdist, and the wheel from it, into dist/, and check both as the index would."""
+    session.install(*GROUPS["package"])
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--quiet")
+    built = [str(path) for path in sorted(Path("dist").iterdir())]
+    session.run("twine", "check", "--strict", *built)
+    session.run("check-wheel-contents", *(path for path in built if path.endswith(".whl")))
 
 
 @nox.session(python=NEWEST)

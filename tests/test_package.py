@@ -8,7 +8,6 @@ import importlib.metadata
 import importlib.resources
 import inspect
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -157,10 +156,6 @@ class TestCost:
 class TestPackaging:
     def test_it_says_that_it_is_typed(self):
         assert importlib.resources.files("prodia_async").joinpath("py.typed").is_file()
-
-    def test_the_version_is_that_of_the_project(self):
-        project = pathlib.Path(__file__).parent.parent / "pyproject.toml"
-        assert f'\nversion = "{prodia_async.__version__}"\n' in project.read_text()
 
     def test_the_version_is_that_of_the_installed_package(self):
         try:
