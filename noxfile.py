@@ -35,7 +35,7 @@ if PYENV:
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "contracts", "tests", "demo"]
+nox.options.sessions = ["lint", "types", "contracts", "docs", "tests", "demo"]
 
 
 def newest() -> str:
@@ -152,6 +152,13 @@ def contracts(session: nox.Session) -> None:
     """Check that imports run one way through the rooms."""
     session.install("-e", ".[cli,emulator,otel,web]", *GROUPS["contracts"])
     session.run("lint-imports")
+
+
+@nox.session(python=NEWEST)
+def docs(session: nox.Session) -> None:
+    """Build the site into out/site, with warnings as errors."""
+    session.install(".[cli,emulator,otel,web]", *GROUPS["docs"])
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "docs", "out/site")
 
 
 @nox.session(python=NEWEST)
