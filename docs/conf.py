@@ -23,7 +23,7 @@ html_copy_source = False
 exclude_patterns = ["pictures"]
 myst_heading_anchors = 3
 myst_url_schemes = ("http", "https", "mailto")
-nitpicky = False
+default_role = "code"
 
 autodoc_typehints = "none"  # they stand in the signature's source, one click away
 autodoc_member_order = "bysource"
