@@ -25,9 +25,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from prodia_async._models import Attempt, JobHandle, JobResult, Verdict
+
+MOST_SHOWN = 200
+"""Characters of a user's text that a message quotes."""
+
+
+def quoted(value: object, form: Callable[[object], str] = repr) -> str:
+    """Return what a user gave as a message shows it, in short. Never raises, whatever the value is."""
+    try:
+        shown = form(value[: MOST_SHOWN + 1] if isinstance(value, str | bytes) else value)
+    except Exception:  # noqa: BLE001 - it may be any object of the user's
+        shown = f"of type {type(value).__name__}"
+    return shown if len(shown) <= MOST_SHOWN else shown[:MOST_SHOWN] + "…"
+
+
+def reason_of(error: Exception) -> str:
+    """Return why something failed: what the system says, without the path that an OSError repeats."""
+    return quoted(getattr(error, "strerror", None) or error, str) or type(error).__name__
 
 
 class ProdiaError(Exception):

@@ -200,3 +200,44 @@ class TestErrorFor:
             what_next = str(error_for(kind, reason="r")).removeprefix(f"{SUBJECT}: r. ")
             assert what_next.endswith("."), kind
             assert len(what_next) > 15, kind
+
+
+class Shy:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a cat", "'a cat'"),
+        ("x" * 198, repr("x" * 198)),
+        ("x" * 200, "'" + "x" * 199 + "…"),
+        ("a" * 10**7, "'" + "a" * 199 + "…"),
+        (b"\0" * 10**6, "b'" + "\\x00" * 49 + "\\x…"),
+        (bytearray(b"ab"), "bytearray(b'ab')"),
+        ("\ud800\n", r"'\ud800\n'"),
+        ([0] * 10**5, "[" + "0, " * 66 + "0…"),
+        (7, "7"),
+        (None, "None"),
+        (Shy(), "of type Shy"),
+    ],
+)
+def test_a_value_is_quoted_short(value, shown):
+    assert errors.quoted(value) == shown
+    assert len(shown) <= 201
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a/b"), "No such file or directory"),
+        (OSError("the disk is on fire"), "the disk is on fire"),
+        (ValueError("embedded null byte"), "embedded null byte"),
+        (KeyError("lost"), "'lost'"),
+        (RuntimeError(), "RuntimeError"),
+        (ValueError("x" * 10**6), "x" * 200 + "…"),
+    ],
+)
+def test_a_reason_is_the_systems_and_short(error, reason):
+    assert errors.reason_of(error) == reason
