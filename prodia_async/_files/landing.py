@@ -11,14 +11,34 @@ import re
 import secrets
 import stat
 
+from prodia_async._errors import InputError, quoted
+
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 _MOST_BYTES = 100
+MOST_IN_A_NAME = 128
+"""Bytes of the longest name that we give a file: that of `safe_name`, a number and a suffix."""
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)", re.IGNORECASE)
 
+_ADDRESS = re.compile(r"\s*(?:data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)
+
 _process = secrets.token_hex(8)
 _numbers = itertools.count()
+
+
+def is_path(given: object) -> bool:
+    """Tell whether the system would take something as a path."""
+    try:
+        return isinstance(given, str) and given != "" and b"\0" not in os.fsencode(given)
+    except UnicodeEncodeError:
+        return False
+
+
+def refuse_address(what: str, path: str, advice: str) -> None:
+    """Raise InputError for `data:...` and `scheme://...`, of which pathlib leaves `scheme:/...`."""
+    if _ADDRESS.match(path):
+        raise InputError(f"{what} is an address, not a path: {advice}")
 
 
 def safe_name(text: str) -> str:
@@ -88,12 +108,12 @@ def add(temporary: str, target: str) -> bool:
 def mode_of(path: str) -> int | None:
     """Return the mode of the file or folder that is there, None if there is none.
 
-    Raises OSError for a device and the like, which no file must replace.
+    Raises OSError for a device and the like, which no file must replace, and where no name can be so long.
     """
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OSError(f"{path!r} is not a regular file")
+        raise OSError(f"{quoted(path)} is not a regular file")
     return mode

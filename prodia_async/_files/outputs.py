@@ -1,6 +1,6 @@
 """What `to=` means, and what one attempt has brought: outputs go to the sink, and limits are watched."""
 
-# ruff: noqa: PTH103, PTH108, PTH120 - asked for each job; pathlib costs several times as much
+# ruff: noqa: PTH103, PTH108, PTH114, PTH120 - asked for each job; pathlib costs several times as much
 from __future__ import annotations
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prodia_async._errors import InputError, OutputError, ProdiaError
-from prodia_async._files.landing import mode_of, new_file
+from prodia_async._errors import InputError, OutputError, ProdiaError, quoted, reason_of
+from prodia_async._files.landing import MOST_IN_A_NAME, is_path, mode_of, new_file, refuse_address
 from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._files.threads import hop
 from prodia_async._models import Job, Output, OutputInfo
@@ -261,9 +261,11 @@ class Targets:
             # One stat in a folder that was good just now takes a microsecond; a thread would take thirty.
             if folder not in self._folders or (is_file and not _is_file(path)):
                 folder = await hop(_prepare, path, is_file)
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"to={path!r} cannot be written: {reason}: choose another place") from error
+        except (OSError, RecursionError) as error:  # os.makedirs goes down one call a folder
+            said = f"to={quoted(path)} cannot be written: {reason_of(error)}"
+            if isinstance(error, FileExistsError):
+                said += ", and it is no folder: File(...) would replace it, as would a name that ends in .png"
+            raise InputError(f"{said}: choose another place") from error
         if folder not in self._folders:
             if len(self._folders) >= _MOST_FOLDERS:
                 self._folders.clear()
@@ -281,7 +283,7 @@ def fixed(to: To, *, many: bool = False) -> To:
     """Return what `to` means at this moment: a path as a `File` or `Folder`, from the root.
 
     A path with a trailing slash or without a known media suffix (`.png`, `.mp4` ...) is a folder, any other
-    a file. Looks at nothing on disk. Raises InputError for an empty path, for anything that is no target,
+    a file. Looks at nothing on disk. Raises InputError for an address, for anything else that is no target,
     and for one file where it is for `many` jobs, which cannot share it.
     """
     if type(to) is str and (known := _fixed.get(to)) is not None and not many:
@@ -290,26 +292,26 @@ def fixed(to: To, *, many: bool = False) -> To:
     if to is None or (callable(to) and given is to):
         return to
     given = os.fspath(given) if isinstance(given, os.PathLike) else given
-    if not isinstance(given, str) or not given or "\0" in given:
+    if not is_path(given):
         raise InputError(
-            f"to= cannot be {given!r}: pass the path of a file or folder, File(...), Folder(...), "
+            f"to= cannot be {quoted(given)}: pass the path of a file or folder, File(...), Folder(...), "
             "a function that makes a sink, or None for memory"
         )
+    refuse_address(f"to={quoted(given)}", given, "pass a path, or a function that makes a sink of your own")
     path = Path(given)
     try:
         whole = str(path.absolute())  # it stays the same when the current folder changes
     except OSError as error:
-        raise InputError(f"to={given!r} cannot be written: the current folder is gone") from error
+        raise InputError(f"to={quoted(given)} cannot be written: the current folder is gone") from error
     is_file = not given.endswith(("/", os.sep)) and media.type_for_name(path.name) is not None
     found: File | Folder = Folder(whole)
     if isinstance(to, File) or (is_file and not isinstance(to, Folder)):
         found = File(whole)
+        said = f"to= cannot be the file {quoted(given)}"
         if path.name in ("", ".."):
-            raise InputError(f"to= cannot be the file {given!r}: pass a path that ends in a file name")
+            raise InputError(f"{said}: pass a path that ends in a file name")
         if many:
-            raise InputError(
-                f"to= cannot be the file {given!r} for many jobs: pass a folder, or Folder(...) if it is one"
-            )
+            raise InputError(f"{said} for many jobs: pass a folder, or Folder(...) if it is one")
     if type(to) is str and path.is_absolute():
         if len(_fixed) >= _MOST_FOLDERS:
             _fixed.clear()
@@ -322,9 +324,17 @@ _fixed: dict[str, File | Folder] = {}
 
 
 def _prepare(path: str, is_file: bool) -> str:
-    """Make the folder, try it, and return it. Blocks."""
-    folder = os.path.dirname(path) if is_file and _is_file(path) else path
+    """Make the folder of an output, try it, and return it. Blocks.
+
+    Raises OSError for all that would keep an output from its name, once it was paid for.
+    """
+    folder = path
+    if is_file and not stat.S_ISDIR(mode_of(path) or 0):
+        path = os.path.realpath(path) if os.path.islink(path) else path  # it is written through
+        folder = os.path.dirname(path)
+    mode_of(f"{folder}{os.sep}{'n' * MOST_IN_A_NAME}")
     os.makedirs(folder, exist_ok=True)
+    mode_of(path)  # whether its name is too long shows only now
     trial, descriptor = new_file(folder)  # permission bits do not tell
     os.close(descriptor)
     os.unlink(trial)
@@ -332,6 +342,8 @@ def _prepare(path: str, is_file: bool) -> str:
 
 
 def _is_file(path: str) -> bool:
-    """Tell whether a file can be at the path; False for a folder. Raises OSError for anything else there."""
-    mode = mode_of(path)
-    return mode is None or stat.S_ISREG(mode)
+    """Tell whether a file can be at the path, or is; False for a folder, and for a link."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return True

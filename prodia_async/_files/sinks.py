@@ -21,8 +21,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from prodia_async._errors import OutputError
-from prodia_async._files.landing import add, mode_of, name_of, new_file, safe_name
+from prodia_async._errors import OutputError, quoted, reason_of
+from prodia_async._files.landing import MOST_IN_A_NAME, add, mode_of, name_of, new_file, safe_name
 from prodia_async._files.threads import Trip, start
 from prodia_async._settings import Limits, MiB
 from prodia_async._wire import media
@@ -250,9 +250,8 @@ class FolderSink:
             with contextlib.suppress(Exception):  # whatever ends the waiting, what failed is the write
                 await self._wait_for_room(error)
                 return
-        reason = error.strerror or str(error)
-        place = f" ({error.filename})" if error.filename else ""
-        kept = OutputError(f"the output could not be written: {reason}{place}", may_have_run=True)
+        place = f" ({quoted(error.filename, str)})" if error.filename else ""
+        kept = OutputError(f"the output could not be written: {reason_of(error)}{place}", may_have_run=True)
         kept.errno = error.errno
         kept.written = tuple(path for writer in self._writers if (path := writer.path) is not None)
         raise kept from error
@@ -301,7 +300,10 @@ class FolderSink:
             os.replace(writer.temporary, self._file)
             target = self._path
         else:
-            stem = stem if self._file is None else Path(self._file).stem
+            if self._file is not None:
+                stem = Path(self._file).stem
+                if len(os.fsencode(stem)) > MOST_IN_A_NAME:  # with a number it may be too long for the system
+                    stem = safe_name(stem)
             while not add(
                 writer.temporary, target := f"{self.folder}{os.sep}{name_of(stem, writer.suffix, number)}"
             ):

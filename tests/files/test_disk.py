@@ -189,12 +189,28 @@ async def test_a_place_that_cannot_be_is_told(size, tmp_path):
 
 
 async def test_files_that_have_their_names_stay_when_a_later_one_fails(tmp_path):
-    path = tmp_path / f"{'x' * 250}.png"  # a name beside it is too long for the file system
+    path = tmp_path / "x.png"
+    sink = FileSink(path, Budget(0))
+    for kind in ("image/png", "image/webp"):
+        writer = await sink.open(OutputInfo(0, None, kind))
+        await writer.write(b"x")
+        await writer.close()
+    os.unlink(writer.temporary)  # somebody swept the folder
     with pytest.raises(OutputError) as caught:
-        await store(FileSink(path), ("image/png", b"1"), ("image/webp", b"2"))
-    assert caught.value.errno == errno.ENAMETOOLONG
+        await sink.commit(RESULT)
+    assert caught.value.errno == errno.ENOENT
     assert caught.value.written == (path,)
     assert names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("stem", ["x" * 250, "é" * 125, "日" * 83, "x" * 251])
+async def test_an_output_beside_a_file_of_the_longest_name_has_a_shorter_one(stem, tmp_path):
+    path = tmp_path / f"{stem}.png"
+    writers = await store(FileSink(path), *[("image/png", b"1"), ("image/webp", b"2"), ("text/plain", b"3")])
+    assert writers[0].path == path
+    assert [writer.path.read_bytes() for writer in writers] == [b"1", b"2", b"3"]
+    assert [writer.path.suffix for writer in writers] == [".png", ".webp", ".txt"]
+    assert all(len(os.fsencode(writer.path.name)) < 128 for writer in writers[1:])
 
 
 FULL = """

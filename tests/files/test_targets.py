@@ -115,6 +115,11 @@ class BytesPath:
         b"x",
         ["x"],
         "a\0.png",
+        "a\0b/x.png",
+        "\ud800.png",
+        "\ud800/",
+        Path("\ud800"),
+        File("a\0"),
         BytesPath(),
         File(7),
         Folder(None),
@@ -229,3 +234,108 @@ async def test_good_folders_are_forgotten_rather_than_collected(tmp_path):
         await target_of(tmp_path / str(number), targets)
     assert known_to(targets, tmp_path / "1000") is not None
     assert known_to(targets, tmp_path / "0") is None
+
+
+ADDRESSES = [
+    "s3://bucket/cat.png",
+    "s3://bucket/out/",
+    "S3://bucket",
+    "gs://bucket/out",
+    "https://host/cat.png",
+    "http://host/",
+    "file:///tmp/cat.png",
+    "ftp://host/out",
+    "data:image/png;base64," + "QUJD" * 100_000,
+    "data:,",
+    Path("s3://bucket/cat.png"),
+    File("s3://bucket/cat"),
+    Folder(Path("gs://bucket")),
+]
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("to", ADDRESSES)
+def test_an_address_is_no_target(to, many, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is an address, not a path: pass a path, or a function") as caught:
+        fixed(to, many=many)
+    assert len(str(caught.value)) < 400
+    assert names(tmp_path) == []
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        *("x" * 252 + ".png", "é" * 126 + ".png", "x" * 256, "x" * 256 + "/", "a/" + "x" * 256 + "/b.png"),
+        *("new/" + "x" * 252 + ".png", "x/" * 2050 + "a.png", "x/" * 1990, f"{'x' * 200}/" * 20 + "a.png"),
+        *(File("x" * 256), Folder("x" * 256), LONG, LONG + ".png", Path(LONG)),
+    ],
+)
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_name_that_is_too_long_is_told_before_anything_is_sent(to, known, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    targets = new_targets()
+    if known:
+        await target_of(".", targets)
+    with pytest.raises(InputError, match="cannot be written: File name too long") as caught:
+        await target_of(to, targets)
+    assert len(str(caught.value)) < 400
+
+
+async def test_more_folders_than_python_makes_are_told(tmp_path):
+    with pytest.raises(InputError, match="cannot be written: maximum recursion depth"):
+        await target_of(tmp_path / Path("x/" * 1500))
+
+
+@pytest.mark.parametrize("to", ["x" * 251 + ".png", "é" * 125 + ".png", "x" * 255, File("x" * 255)])
+async def test_the_longest_names_can_be_written(to, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (await store(await target_of(to))).path.is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("to", ["notes", "notes/", Folder("notes"), "notes/x", "notes/x.png"])
+async def test_a_file_where_a_folder_is_needed(to, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"cannot be written: (File exists, and it is no folder|Not a directory)"
+    ):
+        await target_of(to)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("leads", ["/proc/x.png", "/dev/null", "file/x.png", "link.png", "x" * 300])
+async def test_a_link_is_tried_where_it_leads(leads, known, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link.png").symlink_to(leads)
+    targets = new_targets()
+    if known:
+        await target_of(".", targets)
+    with pytest.raises(InputError, match=r"to='.*link\.png' cannot be written"):
+        await target_of("link.png", targets)
+    assert names(tmp_path) == ["file", "link.png"]
+
+
+@pytest.mark.parametrize("leads", ["there/x.png", "new/x.png", "there/new.png"])
+async def test_a_link_is_written_through(leads, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "x.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to(leads)
+    assert (await store(await target_of("link.png"))).path == tmp_path / "link.png"
+    assert (tmp_path / leads).read_bytes() == b"x"
+    assert (tmp_path / "link.png").is_symlink()
+
+
+@pytest.mark.parametrize("custom_id", [LONG, "日" * 200, "../" * 99, "\0" * 300, "\ud800" * 99, "." * 300])
+async def test_any_custom_id_names_a_file(custom_id, tmp_path):
+    target = await target_of(tmp_path)
+    sink = target.sink(Job("t", custom_id=custom_id))
+    for _ in range(2):
+        await (await sink.open(OutputInfo(0, None, "image/webp"))).close()
+    await sink.commit(JobResult("t", {}, id=LONG))
+    assert [len(os.fsencode(name)) < 128 for name in names(tmp_path)] == [True, True]
