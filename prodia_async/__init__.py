@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from prodia_async._handles import Handle
     from prodia_async._models import (
         Attempt,
+        Content,
         Event,
         Job,
         JobResult,
@@ -63,7 +64,7 @@ _HOMES = {
     "_files.outputs": "File Folder MemorySink Sink Writer",
     "_files.sinks": "FileSink FolderSink",
     "_handles": "Handle",
-    "_models": "Attempt Event Job JobResult JobState Metrics Output OutputInfo Price Stats TypeStats",
+    "_models": "Attempt Content Event Job JobResult JobState Metrics Output OutputInfo Price Stats TypeStats",
     "_settings": "Adaptive Fixed Limits Polling Retry Timeouts",
     "_stream": "Stream StreamedOutput",
 }
@@ -78,6 +79,7 @@ __all__ = [
     "BudgetExceededError",
     "CapacityError",
     "ClientClosedError",
+    "Content",
     "Event",
     "File",
     "FileSink",

@@ -7,16 +7,27 @@ import pathlib
 import shutil
 from collections.abc import AsyncIterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-Content: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO | AsyncIterable[bytes]
-"""What an input's bytes can come from; a one-shot stream can be sent only once."""
 
-Input: TypeAlias = str | Content | tuple[str, Content] | tuple[str, Content, str | None]
-"""An input: a path, some content, or (file name, content[, media type])."""
+class Content(Protocol):
+    """An open binary file: whatever gives bytes when it is read, from where it stands.
+
+    Temporary files, members of archives, responses of HTTP and uploads are such files. One that can seek is
+    sent again where that is needed; any other can be sent only once.
+    """
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, b"" at the end."""
+
+
+_Bytes: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str] | Content | AsyncIterable[bytes]
+
+Input: TypeAlias = str | _Bytes | tuple[str, _Bytes] | tuple[str, _Bytes, str | None]
+"""An input: a path, bytes, a file or an async iterator, or (file name, one of these[, media type])."""
 
 
 Mode: TypeAlias = Literal["sync", "async"]

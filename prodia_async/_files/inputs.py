@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted, reason_of
 from prodia_async._files import readers
-from prodia_async._files.landing import name_of
+from prodia_async._files.landing import name_of, refuse_address
 from prodia_async._files.threads import hop, start
 from prodia_async._loops import OnExit
 from prodia_async._wire import media
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _MEDIA_TYPE = re.compile(r"[!-~]+/[ -~]+")
 _FORMS = "a path, bytes, (name, content[, media type]), an open binary file or an async iterator of bytes"
 _NO_LIST = str, bytes, bytearray, memoryview, os.PathLike
-_OPEN_BINARY = "open it with mode 'rb'"
 _SPOOL_MEMORY = 1024 * 1024
 
 
@@ -62,7 +61,7 @@ def listed(inputs: Sequence[Input]) -> tuple[Given, ...]:
         form_data("input", name)
         if name in seen:  # API reference, Job Input Data
             raise InputError(
-                f"{seen[name]} and {label} are both named {name!r}: "
+                f"{seen[name]} and {label} are both named {quoted(name)}: "
                 "give one of them another name with (name, content)"
             )
         seen[name] = label
@@ -77,7 +76,9 @@ async def examined(given: Sequence[Given], *, spool: bool = False) -> list[reade
     """
 
     def make() -> list[readers.Source]:
-        return [each.make(each.label if each.name is None else f"input {each.name!r}") for each in given]
+        return [
+            each.make(each.label if each.name is None else f"input {quoted(each.name)}") for each in given
+        ]
 
     sources = await hop(make) if any(each.looks for each in given) else make()
     if spool:
@@ -87,19 +88,21 @@ async def examined(given: Sequence[Given], *, spool: bool = False) -> list[reade
     taken, nameless = {each.name for each in given}, 0
     for each, source in zip(given, sources, strict=True):
         name = each.name or ""
-        kind = each.media_type or (name and media.type_for_name(name)) or media.sniff(source.head)
+        kind = each.media_type or media.type_of(name, source.head)
         if not name:  # it becomes input.<ext>, input-2.<ext>
             number = nameless = nameless + 1
             while (name := name_of("input", media.suffix_for(kind), number)) in taken:
                 number += 1
             taken.add(name)
-        source.filename, source.content_type, source.label = name, kind, f"input {name!r}"
+        source.filename, source.content_type, source.label = name, kind, f"input {quoted(name)}"
     return sources
 
 
 def _given(label: str, item: Any) -> Given:
+    if isinstance(item, str):
+        return _of_path(label, item)
     if not isinstance(item, tuple):
-        return _of(label, Path(_text(label, item, "path")) if isinstance(item, str) else item)
+        return _of(label, item)
     if len(item) not in (2, 3):
         raise InputError(
             f"{label} is a tuple of {len(item)}: pass (name, content) or (name, content, media type)"
@@ -107,7 +110,7 @@ def _given(label: str, item: Any) -> Given:
     name, content, *rest = item
     media_type = rest[0] if rest else None
     if media_type is not None and not _MEDIA_TYPE.fullmatch(_text(label, media_type, "media type")):
-        raise InputError(f"{label}: {media_type!r} is no media type: pass one such as 'image/png'")
+        raise InputError(f"{label}: {quoted(media_type)} is no media type: pass one such as 'image/png'")
     if isinstance(content, str):
         raise InputError(f"{label}: its content is text: pass Path(...) for a file, or encode it to bytes")
     return _of(label, content, _text(label, name, "file name"), media_type)
@@ -115,24 +118,12 @@ def _given(label: str, item: Any) -> Given:
 
 def _of(label: str, content: Any, name: str | None = None, media_type: str | None = None) -> Given:
     """Check the content, and give it the name that a path or an open file brings along."""
+    if isinstance(content, os.PathLike):
+        return _of_path(label, os.fspath(content), name, media_type)
     if isinstance(content, memoryview):
-        try:
-            content = content.cast("B") if content.c_contiguous else content.tobytes()
-        except ValueError as error:
-            said = f"{label} is a memoryview that was released: pass the bytes themselves"
-            raise InputError(said) from error
+        content = _flat(label, content)
     if isinstance(content, bytes | bytearray | memoryview):
         return Given(label, name, media_type, partial(readers.in_memory, data=content), looks=False)
-    if isinstance(content, os.PathLike):
-        shown = path = Path(_text(label, os.fspath(content), "path"))
-        if not path.is_absolute():
-            try:  # the present folder may be another one when it is looked at
-                # Not Path.cwd(): what watches event loops takes os.getcwd for a call that blocks.
-                path = Path(os.fsdecode(os.getcwdb()), path)  # noqa: PTH109
-            except OSError as error:  # the folder is gone
-                raise _unreadable(f"{label}: {str(shown)!r}", error, "check the path") from error
-        make = partial(_at_path, f"{label}: {str(shown)!r}", path)
-        return Given(label, name or path.name or None, media_type, make)
     is_stream = isinstance(content, AsyncIterable)
     if not is_stream:
         _check_file(label, content)
@@ -143,67 +134,72 @@ def _of(label: str, content: Any, name: str | None = None, media_type: str | Non
     return Given(label, name, media_type, make, looks=not is_stream)
 
 
+def _of_path(label: str, given: Any, name: str | None = None, media_type: str | None = None) -> Given:
+    shown = f"{label}: {quoted(_text(label, given, 'path'))}"
+    refuse_address(shown, given, "fetch or decode it, and pass its bytes, or the open response")
+    path = Path(given)
+    if not path.is_absolute():
+        with readers.told_of(f"{shown} cannot be read", "check the path"):  # the folder may be gone
+            # The present folder may be another one when it is looked at. Not Path.cwd(): what watches
+            # event loops takes os.getcwd for a call that blocks.
+            path = Path(os.fsdecode(os.getcwdb()), path)  # noqa: PTH109
+    return Given(label, name or path.name or None, media_type, partial(_at_path, shown, path))
+
+
+def _flat(label: str, view: memoryview) -> memoryview | bytes:
+    """Return the bytes of any memoryview; those that do not lie in a row, or are of C types, are copied."""
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError):
+        with readers.told_of(f"{label} cannot be read", "pass the bytes themselves"):  # it was released
+            return view.tobytes()
+
+
 def _check_file(label: str, content: Any) -> None:
     if isinstance(content, io.TextIOBase):
-        raise InputError(f"{label} is open in text mode: {_OPEN_BINARY}")
+        raise InputError(f"{label} is open in text mode: {readers.OPEN_BINARY}")
     if not callable(getattr(content, "read", None)):
         raise InputError(f"{label} is {type(content).__name__}: pass {_FORMS}")
     if inspect.iscoroutinefunction(content.read):
-        raise InputError(f"{label} is an async file: pass its path, or an async iterator of its bytes")
+        raise InputError(
+            f"{label} is an async file: pass its path, the file under it (an UploadFile's `.file`), "
+            "or an async iterator of its bytes"
+        )
     if getattr(content, "closed", False):
         raise InputError(f"{label} is a closed file: open it, or pass its path")
+    with readers.told_of(
+        f"{label} cannot be read", readers.OPEN_BINARY
+    ):  # it may be any object of the user's
+        if not getattr(content, "readable", lambda: True)():
+            raise InputError(f"{label} is open for writing only: {readers.OPEN_BINARY}")
     try:
-        readable = getattr(content, "readable", lambda: True)()
-    except Exception as error:  # the file may be any object of the user's
-        raise _unreadable(label, error, _OPEN_BINARY) from error
-    if not readable:
-        raise InputError(f"{label} is open for writing only: {_OPEN_BINARY}")
+        inspect.signature(content.read).bind(1)
+    except TypeError:
+        raise InputError(f"{label}: its read() takes no size: pass what it returns") from None
+    except ValueError:  # it is not written in Python
+        pass
 
 
 def _text(label: str, value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
-        raise InputError(f"{label}: {value!r} is no {what}: pass text that is not empty")
+        raise InputError(f"{label}: {quoted(value)} is no {what}: pass text that is not empty")
     return value
 
 
 def _of_file(number: str, file: Any, label: str) -> readers.Source:
-    """Return the source of a file that a user opened, from its position on; a pipe has none. Blocks."""
-    try:
-        seen, begin = readers.status_of(file), None
-        with contextlib.suppress(AttributeError, OSError):
-            is_pipe = seen is not None and not stat.S_ISREG(seen.st_mode)
-            if not is_pipe and getattr(file, "seekable", lambda: True)():
-                begin = file.tell()
-        raw = file.raw if type(file) is io.BufferedReader else file
-        if begin is None:
-            source = readers.in_stream(label, readers.Pipe(file))
-        # A subclass may give other bytes than its descriptor, and what is written to may hold some back.
-        elif type(raw) is io.FileIO and hasattr(os, "pread"):
-            source = readers.in_file(label, partial(readers.on_disk, file, begin))
-        else:
-            source = readers.in_file(label, readers.shared(file))
-    except Exception as error:  # the file may be any object of the user's
-        raise _unreadable(number, error, _OPEN_BINARY) from error
-    if not isinstance(source.head, bytes):
-        raise InputError(f"{number} gives {type(source.head).__name__}: {_OPEN_BINARY}")
-    return source
+    """Return the source of a file that a user opened, which may be any object. Blocks."""
+    with readers.told_of(f"{number} cannot be read", readers.OPEN_BINARY):
+        return readers.of_file(label, file)
 
 
 def _at_path(shown: str, path: Path, label: str) -> readers.Source:
     """Return the source of what is at a path. Blocks."""
-    try:
+    with readers.told_of(f"{shown} cannot be read", "check the path"):
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
             return readers.in_file(label, partial(readers.on_disk, path))
-    except (OSError, ValueError) as error:
-        raise _unreadable(shown, error, "check the path") from error
     kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"  # whose opening may wait for ever
     raise InputError(f"{shown} is {kind}: pass a file, or open it and pass that")
-
-
-def _unreadable(what: str, error: Exception, advice: str) -> InputError:
-    reason = getattr(error, "strerror", None) or error
-    return InputError(f"{what} cannot be read: {reason}: {advice}")
 
 
 async def _kept(source: readers.Source, stack: contextlib.AsyncExitStack) -> readers.Source:
@@ -216,9 +212,9 @@ async def _kept(source: readers.Source, stack: contextlib.AsyncExitStack) -> rea
             while block := await reader.read():
                 await hop(file.write, block)
         await hop(file.seek, 0)
-        made = await hop(readers.in_file, source.label, readers.shared(file))
+        made = await hop(readers.of_file, source.label, file)
     except OSError as error:
         what = f"{source.label} could not be kept in a temporary file"
-        raise InputError(f"{what}: {error}: make room, or pass a file") from error
+        raise InputError(f"{what}: {reason_of(error)}: make room, or pass a file") from error
     made.owned = file
     return made

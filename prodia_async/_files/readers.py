@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import select
+import stat
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, reason_of
 from prodia_async._files.threads import hop, start
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     Opening: TypeAlias = Callable[[], contextlib.AbstractContextManager[Opened]]
 
 BLOCK = 512 * 1024
+OPEN_BINARY = "open it with mode 'rb'"
 _HEAD = 512  # bytes that are looked at to tell a media type
 _END: Any = object()
 _LOOK_AGAIN = 100  # milliseconds
@@ -81,25 +84,31 @@ def in_stream(label: str, items: AsyncIterable[bytes]) -> Source:
 
 
 def in_file(label: str, opening: Opening) -> Source:
-    """Return the source of a file. Blocks, and raises what the file raises."""
+    """Return the source of a file. Blocks, raises what the file raises, and InputError for one at its end."""
     with opening() as (begin, take, look):
-        mark, head = look(), take(_HEAD, begin)
-    size = max(0, mark[0] - begin)
+        mark, head = look(), checked(take(_HEAD, begin), label)
+    size = mark[0] - begin
+    if size <= 0 < mark[0]:  # it was written just now, or read
+        raise InputError(
+            f"{label} stands at its end: seek(0) before you pass it, to send it from its beginning"
+        )
+    if size < len(head):
+        raise InputError(f"{label} has more bytes than its size says: pass what it holds as bytes")
 
     def blocks(source: Source) -> Generator[bytes]:
         """Read it once. Before the last block comes, the file is let go."""
-        with told_of(source):
+        with told_of(f"{source.label} could not be read"):
             with opening() as (_, take, look):
                 block, left = b"", size
                 has_changed = look() != mark
                 while left and not has_changed:
                     if block:
                         yield block
-                    block = checked(take(min(BLOCK, left), begin + size - left), source)
+                    block = checked(take(min(BLOCK, left), begin + size - left), source.label)
                     left -= len(block)
                     has_changed = not block or left < 0
                 if has_changed or look() != mark:
-                    raise _changed(source)
+                    raise _changed(source.label)
             yield block
 
     return Source(label, lambda source: FileReader(blocks(source), size), size, head)
@@ -113,19 +122,19 @@ class StreamReader:
         self._data = data
         self._offset = 0
         self._items = items
-        with told_of(source):
+        with told_of(f"{source.label} could not be read"):
             self._iterator: Any = None if items is None else aiter(items)
 
     async def read(self) -> bytes:
         """Return the next block, at most 512 KiB, or b"" at the end."""
         if self._source.size not in (None, len(self._data)):
-            raise _changed(self._source)
+            raise _changed(self._source.label)
         while self._iterator is not None and self._offset == len(self._data):  # an item may be empty
-            with told_of(self._source):
+            with told_of(f"{self._source.label} could not be read"):
                 item = await anext(self._iterator, _END)
             if item is _END:
                 break
-            self._data, self._offset = checked(item, self._source), 0
+            self._data, self._offset = checked(item, self._source.label), 0
         block = bytes(self._data[self._offset : self._offset + BLOCK])
         self._offset += len(block)
         return block
@@ -250,12 +259,6 @@ _places: WeakValueDictionary[int, _Place] = WeakValueDictionary()
 _places_lock = threading.Lock()
 
 
-def shared(file: Any) -> Opening:
-    """Return what opens any other file with a position."""
-    with _places_lock:
-        return _places.setdefault(id(file), _Place(file)).opened
-
-
 def status_of(file: Any) -> os.stat_result | None:
     """Return the status of the file on disk under an open file; None where there is none."""
     if isinstance(file, SpooledTemporaryFile):
@@ -266,24 +269,56 @@ def status_of(file: Any) -> os.stat_result | None:
         return None
 
 
-class Pipe:
-    """The blocks of an open file without a position: a pipe, a socket's file, a terminal.
+def of_file(label: str, file: Any) -> Source:
+    """Return the source of a file that a user opened, from where it stands. Blocks.
 
-    It is read in threads of their own, which look every 0.1 s whether they are still wanted. A thread that
-    hung in the read itself would hold the file's lock, and abort the interpreter at its exit if the file is
-    standard input; it would also take bytes that the user may want after a cancellation.
+    One without a position is read once. Raises what the file raises, and InputError for one at its end.
+    """
+    raw = file.raw if type(file) is io.BufferedReader else file
+    if not _has_position(file):
+        return in_stream(label, Pipe(file, raw))
+    # A subclass may give other bytes than its descriptor, and what is written to may hold some back.
+    if type(raw) is io.FileIO and hasattr(os, "pread"):
+        return in_file(label, partial(on_disk, file, file.tell()))
+    with _places_lock:
+        return in_file(label, _places.setdefault(id(file), _Place(file)).opened)
+
+
+def _has_position(file: Any) -> bool:
+    """Tell whether a file can be read from where it stands, again and again."""
+    seen = status_of(file)
+    if seen is not None and not stat.S_ISREG(seen.st_mode):
+        return False
+    for layer in (file, getattr(file, "raw", None)):  # gzip and tarfile say yes, whatever they read from
+        below = getattr(layer, "fileobj", None)
+        if below is not None and not getattr(below, "seekable", bool)():
+            return False
+    try:
+        return getattr(file, "seekable", lambda: True)() and file.tell() is not None and callable(file.seek)
+    except (AttributeError, OSError):
+        return False
+
+
+class Pipe:
+    """The blocks of an open file without a position: a pipe, a socket's file, a response of HTTP, a terminal.
+
+    It is read in threads of their own. Where only the descriptor has bytes, they look every 0.1 s whether
+    they are still wanted: a thread that hung in the read itself would hold the file's lock, and abort the
+    interpreter at its exit if the file is standard input; it would also take bytes that the user may want
+    after a cancellation. Of any other file the descriptor says nothing: its bytes may have been read ahead.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, raw: Any) -> None:
+        self._file = file
         # One raw read a block: read() would hold back what came until a whole block is there.
-        self._read = getattr(file, "read1", file.read)
+        self._read = file.read1 if type(file) is io.BufferedReader else file.read
         self._is_wanted = True
         self._poll: Any = None
-        # Without a descriptor, or on Windows, there is nothing to wait with.
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            poll = select.poll()
-            poll.register(file.fileno(), select.POLLIN)
-            self._poll = poll
+        if type(raw) is io.FileIO:
+            with contextlib.suppress(AttributeError, ValueError):  # on Windows, or closed: it says so itself
+                poll = select.poll()
+                poll.register(raw.fileno(), select.POLLIN)
+                self._poll = poll
 
     async def __aiter__(self) -> AsyncGenerator[Any]:
         try:
@@ -293,31 +328,40 @@ class Pipe:
             self._is_wanted = False
 
     def _take(self) -> Any:
-        while self._is_wanted and self._poll is not None and not self._poll.poll(_LOOK_AGAIN):
-            pass
+        if self._poll is not None and not _read_ahead(self._file):
+            while self._is_wanted and not self._poll.poll(_LOOK_AGAIN):
+                pass
         return self._read(BLOCK) if self._is_wanted else b""
 
 
+def _read_ahead(file: Any) -> bytes:
+    """Return what a file has read and not given yet; where that is nothing, peek() alone waits for more."""
+    if type(file) is io.FileIO:
+        return b""
+    file.raw.readinto = lambda _: None  # it has nothing now, as a descriptor says that does not block
+    try:
+        return bytes(file.peek())
+    finally:
+        del file.raw.readinto
+
+
 @contextlib.contextmanager
-def told_of(source: Source) -> Iterator[None]:
-    """Raise whatever a source raises as InputError."""
+def told_of(what: str, advice: str = "correct the source, and run it again") -> Iterator[None]:
+    """Raise whatever a source raises as InputError: `what` says what could not be read."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error) or type(error).__name__).rstrip(".")
-        said = f"{source.label} could not be read: {reason}: correct the source, and run it again"
-        raise InputError(said) from error
+        raise InputError(f"{what}: {reason_of(error).rstrip('.')}: {advice}") from error
 
 
-def checked(block: Any, source: Source) -> bytes:
+def checked(block: Any, label: str) -> bytes:
     if not isinstance(block, bytes | bytearray | memoryview):
-        kind = "nothing yet" if block is None else type(block).__name__
-        raise InputError(f"{source.label} gave {kind} where bytes are needed: let it give bytes")
+        given = "gave nothing yet" if block is None else f"gives {type(block).__name__}"
+        raise InputError(f"{label} {given} where bytes are needed: {OPEN_BINARY}, or let it give bytes")
     return bytes(block)
 
 
-def _changed(source: Source) -> InputError:
-    what = f"{source.label} changed while it was sent"
-    return InputError(f"{what}: let nobody write to it, and run the job again")
+def _changed(label: str) -> InputError:
+    return InputError(f"{label} changed while it was sent: let nobody write to it, and run the job again")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from prodia_async._errors import InputError
+from prodia_async._errors import MOST_SHOWN, InputError, quoted
 from prodia_async._wire import media
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def accept_header(media_type: str | None) -> str:
     if media_type is None:
         return "multipart/form-data"
     if not media.is_type(media_type):
-        raise InputError(f"accept must be a media type such as 'image/png', not {media_type!r}")
+        raise InputError(f"accept must be a media type such as 'image/png', not {quoted(media_type)}")
     return f"multipart/form-data; {media_type}"
 
 
@@ -65,7 +65,7 @@ def job_json(job: Job) -> bytes:
     kind: object = job.type  # what a caller without a type checker gave
     config: object = job.config
     if not isinstance(kind, str) or not kind:
-        raise InputError(f"a job's type must be a text such as 'inference.ping.v1', not {kind!r}")
+        raise InputError(f"a job's type must be a text such as 'inference.ping.v1', not {quoted(kind)}")
     if type(config) is not dict and not isinstance(config, Mapping):
         raise InputError(f"config must be a mapping, not {type(config).__name__}")
     body = {"type": kind if kind.isascii() and type(kind) is str else _text(kind, "type")}
@@ -84,14 +84,14 @@ def _plain(value: Any, path: str, depth: int) -> Any:
     over here, for each call costs as much as all of that.
     """
     if depth > _MAX_DEPTH:
-        raise InputError(f"{path[:80]}... is nested too deeply for JSON, or contains itself")
+        raise InputError(f"{_place(path)} is nested too deeply for JSON, or contains itself")
     is_mapping = not isinstance(value, list | tuple)
     copy: dict[Any, Any] = {}
     for key, item in value.items() if is_mapping else enumerate(value):
         kind, name, own = type(item), key, item
         if is_mapping and not (type(key) is str and key.isascii()):
             if not isinstance(key, str):
-                raise InputError(f"{path} has the key {key!r}: JSON's keys are text")
+                raise InputError(f"{_place(path)} has the key {quoted(key)}: JSON's keys are text")
             name = _text(key, f"a key of {path}")
         if kind is str:
             is_plain = item.isascii()
@@ -110,19 +110,27 @@ def _value(value: Any, path: str, depth: int) -> Any:
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InputError(f"{path} is {float(value)}, which JSON cannot say")
+            raise InputError(f"{_place(path)} is {float(value)}, which JSON cannot say")
         return float(value)
     if isinstance(value, Mapping | list | tuple):
         return _plain(value, path, depth + 1)
     hint = ": send files as inputs" if isinstance(value, bytes | bytearray | memoryview) else ""
-    raise InputError(f"{path} is of type {type(value).__name__}, which JSON cannot say{hint}")
+    kind = type(value)
+    if kind.__module__ == "numpy":
+        hint = ": pass its item(), or tolist()"
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    raise InputError(f"{_place(path)} is of type {name}, which JSON cannot say{hint}")
+
+
+def _place(path: str) -> str:
+    return path if len(path) <= MOST_SHOWN else f"{path[:MOST_SHOWN]}…"
 
 
 def _text(value: str, path: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{path} holds a lone surrogate, which is not Unicode text") from None
+        raise InputError(f"{_place(path)} holds a lone surrogate, which is not Unicode text") from None
     return str.__str__(value)
 
 
@@ -137,7 +145,9 @@ def plan(job: bytes, parts: Sequence[PartHead], boundary: str) -> Plan:
     preludes: list[bytes] = []
     for part in parts:
         if part.filename in seen:
-            raise InputError(f"two inputs are called {part.filename!r}: each needs a file name of its own")
+            raise InputError(
+                f"two inputs are called {quoted(part.filename)}: each needs a file name of its own"
+            )
         seen.add(part.filename)
         preludes.append(pending + separator + _head("input", part.filename, part.content_type))
         pending = b""
@@ -150,7 +160,7 @@ def plan(job: bytes, parts: Sequence[PartHead], boundary: str) -> Plan:
 
 def _head(name: str, filename: str, content_type: str) -> bytes:
     if not media.is_sound(content_type):
-        raise InputError(f"the media type of {filename!r} cannot be {content_type!r}")
+        raise InputError(f"the media type of {quoted(filename)} cannot be {quoted(content_type)}")
     value = form_data(name, filename)
     kind = content_type.encode("ascii")
     return b"\r\nContent-Disposition: " + value + b"\r\nContent-Type: " + kind + b"\r\n\r\n"
@@ -165,14 +175,15 @@ def form_data(name: str, filename: str) -> bytes:
     if not filename:
         raise InputError("a file name cannot be empty")
     if _CONTROL.search(filename):
-        raise InputError(f"the file name {filename!r} holds a control character: rename it")
+        raise InputError(f"the file name {quoted(filename)} holds a control character: rename it")
     if "/" in filename:
         raise InputError(
-            f"the file name {filename!r} holds a directory, which the service strips: give the base name"
+            f"the file name {quoted(filename)} holds a directory, "
+            "which the service strips: give the base name"
         )
     try:
         raw = filename.encode()
     except UnicodeEncodeError:
-        raise InputError(f"the file name {filename!r} is not Unicode text: rename it") from None
+        raise InputError(f"the file name {quoted(filename)} is not Unicode text: rename it") from None
     escaped = raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     return b'form-data; name="' + name.encode() + b'"; filename="' + escaped + b'"'

@@ -59,6 +59,7 @@ _ALIASES = {
 }
 _TYPE_BY_SUFFIX = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
 
+_KINDS = ("image", "video", "audio")
 _MAGIC = (  # what a file of a type begins with; the first that fits counts
     (rb"\x89PNG\r\n\x1a\n", "image/png"),
     (rb"\xff\xd8\xff", "image/jpeg"),
@@ -74,10 +75,10 @@ _MAGIC = (  # what a file of a type begins with; the first that fits counts
     (rb"%PDF-", "application/pdf"),
     (rb"PK(?:\x03\x04|\x05\x06)", "application/zip"),
     (rb"glTF", "model/gltf-binary"),
-    (rb"\x1aE\xdf\xa3.{0,56}webm", "video/webm"),
+    (rb"\x1aE\xdf\xa3.{0,500}?webm", "video/webm"),
     (rb"\x1aE\xdf\xa3", "video/x-matroska"),
-    (rb".{4}ftypavi[fs]", "image/avif"),
-    (rb".{4}ftyp(?:hei[cx]|mif1)", "image/heic"),
+    (rb".{4}ftyp(?:avi[fs]|mif1.{4}(?:.{4}){0,8}?avif)", "image/avif"),
+    (rb".{4}ftyp(?:hei[cmsx]|hev[cx]|mif1)", "image/heic"),
     (rb".{4}ftypqt  ", "video/quicktime"),
     (rb".{4}ftypM4A ", "audio/mp4"),
     (rb".{4}ftyp", "video/mp4"),
@@ -125,8 +126,22 @@ def type_for_name(filename: str) -> str | None:
     return _TYPE_BY_SUFFIX.get(dot + suffix.lower())
 
 
+def type_of(filename: str, head: bytes) -> str:
+    """Return the media type of a file: what its name says, else what its first bytes tell.
+
+    Those are believed before the name where they tell another type of the same kind: many a picture from the
+    web is called .jpg and is none. A tag at the front says nothing of the sound behind it.
+    """
+    named, told = type_for_name(filename), sniff(head)
+    if named is None:
+        return told
+    kind = told.partition("/")[0]
+    is_better = kind in _KINDS and named.startswith(kind + "/") and not head.startswith(b"ID3")
+    return told if is_better else named
+
+
 def sniff(head: bytes) -> str:
-    """Return the media type that a file's first 64 bytes tell; application/octet-stream if they tell none."""
+    """Return the media type that a file's first bytes, some 512, tell; application/octet-stream if none."""
     for magic, kind in _MAGIC:
         if re.match(magic, head, re.DOTALL):
             return kind

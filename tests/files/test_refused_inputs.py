@@ -117,6 +117,90 @@ async def test_bad_inputs_are_told_before_anything_is_sent(what, photo):
         given.close()
 
 
+ADDRESSES = [
+    "data:image/png;base64," + "QUJD" * 100_000,
+    "data:,x",
+    "DATA:text/plain,x",
+    "http://pictures.invalid/cat.jpg",
+    "https://pictures.invalid/cat.jpg?size=2#top",
+    " https://pictures.invalid/cat.jpg",
+    "HTTPS://PICTURES.INVALID/cat.jpg",
+    "s3://bucket/cat.jpg",
+    "gs://bucket/cat.jpg",
+    "az://container/cat.jpg",
+    "abfss://container@account/cat.jpg",
+    "ftp://host/cat.jpg",
+    "file:///tmp/cat.jpg",
+    "memory://cat.jpg",
+    "hf+x-1.0://datasets/cat.jpg",
+    Path("https://pictures.invalid/cat.jpg"),
+    Path("s3://bucket/cat.jpg"),
+    ("a.png", Path("data:image/png;base64,QUJD")),
+]
+
+
+@pytest.mark.parametrize("given", ADDRESSES)
+def test_an_address_is_no_path(given):
+    with pytest.raises(InputError, match="is an address, not a path: fetch or decode it") as caught:
+        listed([given])
+    assert len(str(caught.value)) < 400
+    shown = str(given[1] if isinstance(given, tuple) else given)
+    assert shown[:100] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["database.png", "http.png", "a:b.png", "c:", "data", "x/data:y.png", "1://x.png"]
+)
+async def test_what_looks_like_an_address_and_is_none(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_bytes(b"x")
+    assert await read_all([name]) == await read_all([Path(name)]) == [b"x"]
+
+
+LONG = "x" * 100_000
+TOO_LONG = {
+    "path": lambda: LONG,
+    "path with slashes": lambda: f"{LONG}/{LONG}.png",
+    "pathlike": lambda: Path(LONG),
+    "path with a control character": lambda: f"{LONG}\n",
+    "media type": lambda: ("a.png", b"", LONG),
+    "name with a slash": lambda: (f"{LONG}/a", b""),
+    "name with NUL": lambda: (f"{LONG}\0", b""),
+    "name of bytes": lambda: (LONG.encode(), b""),
+    "no text": lambda: (LONG + "\ud800", b""),
+    "name of a list": lambda: ([LONG], b""),
+    "name of a released view": lambda: (LONG, released(None)[1]),
+    "name of a file at its end": lambda: (LONG, at_its_end()),
+    "failing": lambda: (LONG, Failing()),
+}
+
+
+def at_its_end():
+    file = io.BytesIO(b"x")
+    file.seek(1)
+    return file
+
+
+class Failing(io.BytesIO):
+    def tell(self):
+        raise RuntimeError(LONG)
+
+
+@pytest.mark.parametrize("what", TOO_LONG)
+async def test_at_most_200_characters_of_a_text_are_repeated(what):
+    with pytest.raises(InputError) as caught:
+        await read_all([TOO_LONG[what]()])
+    assert str(caught.value).count("x") <= 420  # a name, and a reason
+    assert len(str(caught.value)) < 600
+
+
+async def test_two_long_names_that_are_the_same():
+    with pytest.raises(InputError, match="are both named 'xxx") as caught:
+        await prepare([(LONG, b""), (LONG, b"")])
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
 async def test_a_file_without_permission(photo):
     photo.chmod(0)

@@ -1,6 +1,8 @@
 """Every form of input, the checks before sending, and reading it again and again."""
 
+import array
 import asyncio
+import ctypes
 import io
 import mmap
 import tempfile
@@ -85,6 +87,49 @@ async def test_each_form_is_sent_three_times_the_same(form, photo):
         content.close()
 
 
+class Point(ctypes.Structure):
+    _fields_ = (("x", ctypes.c_int32), ("y", ctypes.c_float))
+
+
+VIEWS = {
+    "of bytes": lambda: memoryview(b"abcdef"),
+    "of a bytearray": lambda: memoryview(bytearray(b"abcdef")),
+    "of an array": lambda: memoryview(array.array("d", [0.5, 2])),
+    "of BytesIO": lambda: io.BytesIO(b"abcdef").getbuffer(),
+    "of two dimensions": lambda: memoryview(b"abcdef").cast("B", (2, 3)),
+    "of ints": lambda: memoryview(b"abcdefgh").cast("i"),
+    "of chars": lambda: memoryview(b"abcdef").cast("c"),
+    "of bools": lambda: memoryview(b"\0\1").cast("?"),
+    "with steps": lambda: memoryview(b"abcdef")[::2],
+    "backwards": lambda: memoryview(b"abcdef")[::-1],
+    "of every second int": lambda: memoryview(b"abcdefgh").cast("h")[::2],
+    "of nothing": lambda: memoryview(b""),
+    "of an empty slice": lambda: memoryview(b"abcdef")[3:3],
+    "of shape (0, 3)": lambda: memoryview(((ctypes.c_ubyte * 3) * 0)()),
+    "of shape (3, 0)": lambda: memoryview(((ctypes.c_ubyte * 0) * 3)()),
+    "of C ints": lambda: memoryview((ctypes.c_int * 3)(1, 2, 3)),
+    "of a C structure": lambda: memoryview((Point * 2)(Point(1, 2), Point(3, 4))),
+    "of one C double": lambda: memoryview(ctypes.c_double(0.5)),
+    "read only": lambda: memoryview(bytearray(b"abcdef")).toreadonly(),
+}
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+async def test_any_memoryview_is_its_bytes(kind):
+    view = VIEWS[kind]()
+    (source,) = await prepare([("a.bin", view)])
+    assert source.size == len(view.tobytes())
+    assert b"".join(await read(source)) == view.tobytes()
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+async def test_a_memoryview_that_was_released_is_refused(kind):
+    view = VIEWS[kind]()
+    view.release()
+    with pytest.raises(InputError, match="released"):
+        await prepare([("a.bin", view)])
+
+
 @pytest.mark.parametrize("given", [b"", ("x", bytearray()), io.BytesIO(), ("x", Iterable())])
 async def test_nothing_is_an_input_too(given):
     (source,) = await prepare([given], spool=True)
@@ -106,9 +151,10 @@ async def test_an_open_file_is_read_from_its_present_position(photo):
         assert source.size == len(PNG) - 1000
         for _ in range(2):
             assert b"".join(await read(source)) == PNG[1000:]
-        file.seek(len(PNG) + 5)
-        (source,) = await prepare([("beyond", file)])
-        assert (source.size, await read(source)) == (0, [])
+        for beyond in (0, 5):
+            file.seek(len(PNG) + beyond)
+            with pytest.raises(InputError, match=r"'beyond' stands at its end: seek\(0\)"):
+                await prepare([("beyond", file)])
 
 
 async def test_two_attempts_at_once_read_one_open_file(photo):
@@ -118,7 +164,7 @@ async def test_two_attempts_at_once_read_one_open_file(photo):
             assert b"".join(blocks) == PNG
 
 
-async def test_types_come_from_the_name_then_from_the_first_bytes(tmp_path):
+async def test_types_come_from_the_first_bytes_of_the_kind_that_the_name_tells(tmp_path):
     (tmp_path / "a.jpg").write_bytes(PNG)
     (tmp_path / "plain").write_bytes(JPEG)
     given = [
@@ -129,15 +175,21 @@ async def test_types_come_from_the_name_then_from_the_first_bytes(tmp_path):
         ("d", b"?"),
         ("e.png", b"", "text/plain; charset=utf-8"),
         ("f", items()),
+        ("g.jpg", items(PNG)),
+        ("h.png", JPEG, "image/png"),
+        ("i.txt", PNG),
     ]
     assert [source.content_type for source in await prepare(given)] == [
-        "image/jpeg",
+        "image/png",
         "image/jpeg",
         "image/png",
         "image/webp",
         "application/octet-stream",
         "text/plain; charset=utf-8",
         "application/octet-stream",
+        "image/jpeg",
+        "image/png",
+        "text/plain",
     ]
 
 

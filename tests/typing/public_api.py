@@ -5,16 +5,30 @@ Each `# type: ignore` states that its line must be refused: one that is not need
 
 from __future__ import annotations
 
+import gzip
+import http.client
+import io
+import mmap
 import os
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, assert_type
+from typing import IO, Any, BinaryIO, assert_type
+
+from starlette.datastructures import UploadFile
 
 import prodia_async
 from prodia_async import (
     Attempt,
     CapacityError,
+    Content,
     Event,
     File,
     FileSink,
@@ -120,6 +134,51 @@ async def run(prodia: Prodia, opened: BinaryIO, job: Job) -> None:
     await prodia.run("t", to=make_sink)
     await prodia.run("t", to=lambda _: MemorySink(1000))
     await prodia.run("t", to=None)
+
+
+async def files(prodia: Prodia, opened: IO[bytes], content: Content, uploaded: UploadFile) -> None:
+    """Open files of every kind, with and without a name."""
+    with (
+        tempfile.NamedTemporaryFile() as named,
+        tempfile.TemporaryFile() as temporary,
+        tempfile.SpooledTemporaryFile(1000) as spooled,
+        zipfile.ZipFile("a.zip") as zipped,
+        zipped.open("a.png") as member,
+        tarfile.open("a.tar") as archive,
+        gzip.open("a.gz") as packed,
+        mmap.mmap(-1, 1) as mapped,
+        socket.create_connection(("localhost", 1)) as connection,
+        connection.makefile("rb") as received,
+        urllib.request.urlopen("https://localhost") as answer,
+        Path("a.png").open("rb") as buffered,
+        Path("a.png").open("rb", buffering=0) as raw,
+        Path("a.png").open("r+b") as updated,
+    ):
+        response = http.client.HTTPConnection("localhost").getresponse()
+        extracted = archive.extractfile("a.png")
+        assert extracted is not None
+        await prodia.run("t", inputs=[named, temporary, spooled, member, extracted, packed, mapped, received])
+        await prodia.run(
+            "t", inputs=[answer, response, buffered, raw, updated, opened, content, uploaded.file]
+        )
+        await prodia.run("t", inputs=[io.BytesIO(), sys.stdin.buffer, subprocess.Popen("x").stdout or b""])
+        Job("t", inputs=[("a", named), ("b", temporary), ("c", spooled), ("d", member), ("e", extracted)])
+        Job("t", inputs=[("a", response, None), ("b", opened, "image/png"), ("c", content), ("d", Least())])
+        Job("t", inputs=[("a", uploaded.file, uploaded.content_type)])
+        kept: Content = received
+        del kept
+    await prodia.run("t", inputs=[io.StringIO()])  # type: ignore[list-item]
+    await prodia.run("t", inputs=[sys.stdin])  # type: ignore[list-item]
+    await prodia.run("t", inputs=[("a", uploaded)])  # type: ignore[list-item]
+    await prodia.run("t", inputs=[("a", Least)])  # type: ignore[list-item]
+
+
+class Least:
+    """The least that a file can be."""
+
+    def read(self, size: int) -> bytes:
+        """Give bytes."""
+        return b"x" * size
 
 
 async def run_refuses(prodia: Prodia, job: Job) -> None:
