@@ -38,12 +38,12 @@ _SPOOL_MEMORY = 1024 * 1024
 
 
 class Given(Struct, frozen=True):
-    """One input as the user gave it: `make` makes the source of that label, and may block if it `looks`."""
+    """One input as the user gave it: `make` makes its source, and may block if it `looks`."""
 
     label: str
     name: str | None
     media_type: str | None
-    make: Callable[[str], readers.Source]
+    make: Callable[[], readers.Source]
     looks: bool = True
 
 
@@ -76,9 +76,7 @@ async def examined(given: Sequence[Given], *, spool: bool = False) -> list[reade
     """
 
     def make() -> list[readers.Source]:
-        return [
-            each.make(each.label if each.name is None else f"input {quoted(each.name)}") for each in given
-        ]
+        return [each.make() for each in given]
 
     sources = await hop(make) if any(each.looks for each in given) else make()
     if spool:
@@ -122,16 +120,17 @@ def _of(label: str, content: Any, name: str | None = None, media_type: str | Non
         return _of_path(label, os.fspath(content), name, media_type)
     if isinstance(content, memoryview):
         content = _flat(label, content)
-    if isinstance(content, bytes | bytearray | memoryview):
-        return Given(label, name, media_type, partial(readers.in_memory, data=content), looks=False)
-    is_stream = isinstance(content, AsyncIterable)
-    if not is_stream:
-        _check_file(label, content)
-    own = getattr(content, "name", None)
-    if name is None and isinstance(own, str) and not own.startswith("<"):  # no descriptor, no "<stdin>"
-        name = Path(own).name or None
-    make = partial(readers.in_stream, items=content) if is_stream else partial(_of_file, label, content)
-    return Given(label, name, media_type, make, looks=not is_stream)
+    make: Callable[[str, Any], readers.Source] = readers.in_memory
+    if not isinstance(content, bytes | bytearray | memoryview):
+        make = readers.in_stream
+        if not isinstance(content, AsyncIterable):
+            make = readers.of_file
+            _check_file(label, content)
+        own = getattr(content, "name", None)
+        if name is None and isinstance(own, str) and not own.startswith("<"):  # no descriptor, no "<stdin>"
+            name = Path(own).name or None
+    called = label if name is None else f"input {quoted(name)}"
+    return Given(label, name, media_type, partial(make, called, content), looks=make is readers.of_file)
 
 
 def _of_path(label: str, given: Any, name: str | None = None, media_type: str | None = None) -> Given:
@@ -143,7 +142,9 @@ def _of_path(label: str, given: Any, name: str | None = None, media_type: str | 
             # The present folder may be another one when it is looked at. Not Path.cwd(): what watches
             # event loops takes os.getcwd for a call that blocks.
             path = Path(os.fsdecode(os.getcwdb()), path)  # noqa: PTH109
-    return Given(label, name or path.name or None, media_type, partial(_at_path, shown, path))
+    name = name or path.name or None
+    called = label if name is None else f"input {quoted(name)}"
+    return Given(label, name, media_type, partial(_at_path, shown, path, called))
 
 
 def _flat(label: str, view: memoryview) -> memoryview | bytes:
@@ -184,12 +185,6 @@ def _text(label: str, value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"{label}: {quoted(value)} is no {what}: pass text that is not empty")
     return value
-
-
-def _of_file(number: str, file: Any, label: str) -> readers.Source:
-    """Return the source of a file that a user opened, which may be any object. Blocks."""
-    with readers.told_of(f"{number} cannot be read", readers.OPEN_BINARY):
-        return readers.of_file(label, file)
 
 
 def _at_path(shown: str, path: Path, label: str) -> readers.Source:

@@ -88,9 +88,8 @@ class MemorySink:
         self._writers: list[MemoryWriter] = []
 
     async def open(self, output: OutputInfo) -> MemoryWriter:  # noqa: ARG002 - part of the interface Sink
-        writer = MemoryWriter(self)
-        self._writers.append(writer)
-        return writer
+        self._writers.append(MemoryWriter(self))
+        return self._writers[-1]
 
     async def commit(self, result: JobResult) -> None:  # noqa: ARG002 - part of the interface Sink
         """Let go of the writers: they hold the bytes."""
@@ -99,8 +98,7 @@ class MemorySink:
     async def discard(self) -> None:
         for writer in self._writers:
             writer.data, writer.buffer = None, bytearray()
-        self._writers = []
-        self.size = 0
+        self._writers, self.size = [], 0
 
 
 class NotKeptError(Exception):

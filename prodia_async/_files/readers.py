@@ -5,7 +5,6 @@ Several attempts may read one source at once. Files are read in worker threads, 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import os
@@ -26,16 +25,13 @@ from prodia_async._files.threads import hop, start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterator
-
-    from prodia_async._files.threads import Trip
+    from contextlib import AbstractContextManager
 
     Mark: TypeAlias = tuple[int, int | None]
     """What tells that a file has changed: its size and, on disk, the time of its last change."""
 
     Opened: TypeAlias = tuple[int, Callable[[int, int], Any], Callable[[], Mark]]
     """A file in one reading: where it begins, what takes (size, position) of it, and what looks at it."""
-
-    Opening: TypeAlias = Callable[[], contextlib.AbstractContextManager[Opened]]
 
 BLOCK = 512 * 1024
 OPEN_BINARY = "open it with mode 'rb'"
@@ -68,6 +64,10 @@ class Source(Struct, eq=False):
         self.was_opened = True
         return self.reading(self)
 
+    def told_of(self) -> AbstractContextManager[None]:
+        """Raise whatever the source raises as InputError."""
+        return told_of(f"{self.label} could not be read", "correct the source, and run it again")
+
     async def aclose(self) -> None:
         """Release what we made, such as a spooled file; never closes what the user opened."""
         if self.owned is not None:
@@ -76,28 +76,26 @@ class Source(Struct, eq=False):
 
 def in_memory(label: str, data: bytes | bytearray | memoryview) -> Source:
     """Return the source of bytes. They are copied block by block, as they are sent."""
-    return Source(label, partial(StreamReader, data=data), len(data), bytes(data[:_HEAD]))
+    return Source(label, partial(Reader, data=data), len(data), bytes(data[:_HEAD]))
 
 
-def in_stream(label: str, items: AsyncIterable[bytes]) -> Source:
-    return Source(label, partial(StreamReader, items=items), replayable=False)
+def in_stream(label: str, items: AsyncIterable[bytes], *, is_ours: bool = False) -> Source:
+    return Source(label, partial(Reader, items=items, is_ours=is_ours), replayable=False)
 
 
-def in_file(label: str, opening: Opening) -> Source:
+def in_file(label: str, opening: Callable[[], AbstractContextManager[Opened]]) -> Source:
     """Return the source of a file. Blocks, raises what the file raises, and InputError for one at its end."""
     with opening() as (begin, take, look):
         mark, head = look(), checked(take(_HEAD, begin), label)
     size = mark[0] - begin
     if size <= 0 < mark[0]:  # it was written just now, or read
-        raise InputError(
-            f"{label} stands at its end: seek(0) before you pass it, to send it from its beginning"
-        )
+        raise InputError(f"{label} stands at its end: seek(0) before you pass it")
     if size < len(head):
         raise InputError(f"{label} has more bytes than its size says: pass what it holds as bytes")
 
     def blocks(source: Source) -> Generator[bytes]:
         """Read it once. Before the last block comes, the file is let go."""
-        with told_of(f"{source.label} could not be read"):
+        with source.told_of():
             with opening() as (_, take, look):
                 block, left = b"", size
                 has_changed = look() != mark
@@ -111,26 +109,31 @@ def in_file(label: str, opening: Opening) -> Source:
                     raise _changed(source.label)
             yield block
 
-    return Source(label, lambda source: FileReader(blocks(source), size), size, head)
+    return Source(
+        label, lambda source: Reader(source, items=_ahead(blocks(source), size), is_ours=True), size, head
+    )
 
 
-class StreamReader:
-    """Reads what is in memory, or what an async iterable gives, in blocks."""
+class Reader:
+    """One attempt's reading of what is in memory, or of what an async iterable gives, in blocks.
 
-    def __init__(self, source: Source, data: Any = b"", items: AsyncIterable[bytes] | None = None) -> None:
+    `close` is called in any case, also after a cancelled `read`.
+    """
+
+    def __init__(self, source: Source, data: Any = b"", items: Any = None, *, is_ours: bool = False) -> None:
         self._source = source
         self._data = data
         self._offset = 0
-        self._items = items
-        with told_of(f"{source.label} could not be read"):
+        with source.told_of():
             self._iterator: Any = None if items is None else aiter(items)
+        self._is_ours = is_ours or self._iterator is not items
 
     async def read(self) -> bytes:
         """Return the next block, at most 512 KiB, or b"" at the end."""
-        if self._source.size not in (None, len(self._data)):
+        if self._iterator is None and self._source.size != len(self._data):
             raise _changed(self._source.label)
         while self._iterator is not None and self._offset == len(self._data):  # an item may be empty
-            with told_of(f"{self._source.label} could not be read"):
+            with self._source.told_of():
                 item = await anext(self._iterator, _END)
             if item is _END:
                 break
@@ -140,51 +143,30 @@ class StreamReader:
         return block
 
     async def close(self) -> None:
-        """Close the iterator, if it is one that `aiter` made for us."""
-        aclose = None if self._iterator is self._items else getattr(self._iterator, "aclose", None)
-        if aclose is not None:
+        """Close the iterator, if it was made for us."""
+        if self._is_ours and hasattr(self._iterator, "aclose"):
             with contextlib.suppress(Exception):  # the reading is over: its clean-up cannot change the job
-                await aclose()
+                await self._iterator.aclose()
 
 
-class FileReader:
-    """Reads a file's blocks in worker threads, one ahead."""
-
-    def __init__(self, blocks: Generator[bytes], size: int) -> None:
-        self._blocks = blocks
-        self._left = size
-        self._is_over = False
-        self._ahead: Trip[bytes] | None = None
-
-    async def read(self) -> bytes:
-        """Return the next block, at most 512 KiB, or b"" at the end."""
-        if self._is_over:
-            return b""
-        self._ahead = self._ahead or start(next, self._blocks)
+async def _ahead(blocks: Generator[bytes], size: int) -> AsyncGenerator[bytes]:
+    """Give a file's blocks, `size` bytes in all, which worker threads read, one ahead."""
+    trip = start(next, blocks)
+    try:
+        while block := await trip.result():
+            size -= len(block)
+            if not size:
+                yield block
+                return
+            trip = start(next, blocks)
+            yield block
+    except BaseException:  # also where nobody comes back for more
         try:
-            block = await self._ahead.result()
-        except (asyncio.CancelledError, InputError):
-            await self.close()  # nobody comes back for this block
-            raise
-        self._left -= len(block)
-        self._is_over = not self._left
-        self._ahead = None if self._is_over else start(next, self._blocks)
-        return block
-
-    async def close(self) -> None:
-        """Wait for a block under way, and read no further; may be called again."""
-        self._is_over = True
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            try:
-                if not ahead.cancel():
-                    await ahead.settled()
-            finally:
-                await start(self._blocks.close).settled()
-
-
-Reader: TypeAlias = StreamReader | FileReader
-"""One attempt's reading of a source. `close` is called in any case, also after a cancelled `read`."""
+            if not trip.cancel():
+                await trip.settled()
+        finally:
+            await start(blocks.close).settled()
+        raise
 
 
 @contextlib.contextmanager
@@ -270,18 +252,19 @@ def status_of(file: Any) -> os.stat_result | None:
 
 
 def of_file(label: str, file: Any) -> Source:
-    """Return the source of a file that a user opened, from where it stands. Blocks.
+    """Return the source of a file that a user opened, which may be any object, from where it stands. Blocks.
 
-    One without a position is read once. Raises what the file raises, and InputError for one at its end.
+    One without a position is read once. Raises InputError for one at its end, and for what the file raises.
     """
-    raw = file.raw if type(file) is io.BufferedReader else file
-    if not _has_position(file):
-        return in_stream(label, Pipe(file, raw))
-    # A subclass may give other bytes than its descriptor, and what is written to may hold some back.
-    if type(raw) is io.FileIO and hasattr(os, "pread"):
-        return in_file(label, partial(on_disk, file, file.tell()))
-    with _places_lock:
-        return in_file(label, _places.setdefault(id(file), _Place(file)).opened)
+    with told_of(f"{label} cannot be read", OPEN_BINARY):
+        raw = file.raw if type(file) is io.BufferedReader else file
+        if not _has_position(file):
+            return in_stream(label, _piped(file, raw), is_ours=True)
+        # A subclass may give other bytes than its descriptor, and what is written to may hold some back.
+        if type(raw) is io.FileIO and hasattr(os, "pread"):
+            return in_file(label, partial(on_disk, file, file.tell()))
+        with _places_lock:
+            return in_file(label, _places.setdefault(id(file), _Place(file)).opened)
 
 
 def _has_position(file: Any) -> bool:
@@ -299,39 +282,33 @@ def _has_position(file: Any) -> bool:
         return False
 
 
-class Pipe:
-    """The blocks of an open file without a position: a pipe, a socket's file, a response of HTTP, a terminal.
+async def _piped(file: Any, raw: Any) -> AsyncGenerator[Any]:
+    """Give the blocks of an open file without a position: a pipe, a socket's, a response of HTTP, a terminal.
 
     It is read in threads of their own. Where only the descriptor has bytes, they look every 0.1 s whether
     they are still wanted: a thread that hung in the read itself would hold the file's lock, and abort the
     interpreter at its exit if the file is standard input; it would also take bytes that the user may want
     after a cancellation. Of any other file the descriptor says nothing: its bytes may have been read ahead.
     """
+    # One raw read a block: read() would hold back what came until a whole block is there.
+    read = file.read1 if type(file) is io.BufferedReader else file.read
+    is_wanted, poll = True, None
+    if type(raw) is io.FileIO:
+        with contextlib.suppress(AttributeError, ValueError):  # on Windows, or closed: it says so itself
+            poll = select.poll()
+            poll.register(raw.fileno(), select.POLLIN)
 
-    def __init__(self, file: Any, raw: Any) -> None:
-        self._file = file
-        # One raw read a block: read() would hold back what came until a whole block is there.
-        self._read = file.read1 if type(file) is io.BufferedReader else file.read
-        self._is_wanted = True
-        self._poll: Any = None
-        if type(raw) is io.FileIO:
-            with contextlib.suppress(AttributeError, ValueError):  # on Windows, or closed: it says so itself
-                poll = select.poll()
-                poll.register(raw.fileno(), select.POLLIN)
-                self._poll = poll
-
-    async def __aiter__(self) -> AsyncGenerator[Any]:
-        try:
-            while (block := await hop(self._take, abandon=True)) != b"":
-                yield block
-        finally:
-            self._is_wanted = False
-
-    def _take(self) -> Any:
-        if self._poll is not None and not _read_ahead(self._file):
-            while self._is_wanted and not self._poll.poll(_LOOK_AGAIN):
+    def take() -> Any:
+        if poll is not None and not _read_ahead(file):
+            while is_wanted and not poll.poll(_LOOK_AGAIN):
                 pass
-        return self._read(BLOCK) if self._is_wanted else b""
+        return read(BLOCK) if is_wanted else b""
+
+    try:
+        while (block := await hop(take, abandon=True)) != b"":
+            yield block
+    finally:
+        is_wanted = False
 
 
 def _read_ahead(file: Any) -> bytes:
@@ -346,7 +323,7 @@ def _read_ahead(file: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def told_of(what: str, advice: str = "correct the source, and run it again") -> Iterator[None]:
+def told_of(what: str, advice: str) -> Iterator[None]:
     """Raise whatever a source raises as InputError: `what` says what could not be read."""
     try:
         yield
