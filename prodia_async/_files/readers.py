@@ -267,6 +267,14 @@ def of_file(label: str, file: Any) -> Source:
             return in_file(label, _places.setdefault(id(file), _Place(file)).opened)
 
 
+def stands_at_end(file: Any) -> bool:
+    """Tell whether an open file is not empty and stands at its end: it was just written, or read. Blocks."""
+    if not _has_position(file):
+        return False
+    with _Place(file).opened() as (begin, _, look):
+        return 0 < look()[0] <= begin
+
+
 def _has_position(file: Any) -> bool:
     """Tell whether a file can be read from where it stands, again and again."""
     seen = status_of(file)

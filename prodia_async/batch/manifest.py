@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from msgspec import Struct
 
 from prodia_async._errors import InputError
+from prodia_async._files.readers import stands_at_end
 from prodia_async._files.threads import hop, start
 from prodia_async.batch.csv_drafts import CsvDrafts
 from prodia_async.batch.csv_records import RecordReader
@@ -195,6 +196,8 @@ def _drafts(stream: BinaryIO, path: str | os.PathLike[str] | None) -> Drafts:
     """Begin to read a manifest, from a path or not."""
     lines = LineReader(stream)
     try:
+        if path is None and stands_at_end(stream):
+            raise InputError("the manifest stands at its end: seek(0) before you pass it")
         if _is_csv(path) if path is not None else _begins_as_csv(lines):
             return CsvDrafts(lines)
     except OSError as error:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import tempfile
 import threading
 
 import anyio
@@ -324,3 +325,16 @@ def test_rows_are_counted_without_the_header(tmp_path):
     assert count_jobs(path) == 3
     path.write_bytes(b"")
     assert count_jobs(path) == 0
+
+
+@pytest.mark.parametrize(
+    "make", [io.BytesIO, tempfile.TemporaryFile, tempfile.NamedTemporaryFile, tempfile.SpooledTemporaryFile]
+)
+async def test_a_stream_that_was_just_written_is_refused_until_it_goes_back(make):
+    with make() as stream:
+        assert await read_manifest(stream) == ([], [])
+        stream.write(b'{"type":"t"}\n')
+        with pytest.raises(InputError, match=r"the manifest stands at its end: seek\(0\)"):
+            await read_manifest(stream)
+        stream.seek(0)
+        assert len((await read_manifest(stream))[0]) == 1
