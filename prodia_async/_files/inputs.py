@@ -166,7 +166,8 @@ def _check_file(label: str, content: Any) -> None:
             f"{label} is an async file: pass its path, the file under it (an UploadFile's `.file`), "
             "or an async iterator of its bytes"
         )
-    if getattr(content, "closed", False):
+    # A response of http.client that was read is not `closed`, and would go out empty.
+    if getattr(content, "closed", False) or getattr(content, "isclosed", bool)():
         raise InputError(f"{label} is a closed file: open it, or pass its path")
     with readers.told_of(
         f"{label} cannot be read", readers.OPEN_BINARY

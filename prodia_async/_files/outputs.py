@@ -192,7 +192,7 @@ def _not_kept(error: BaseException) -> NotKeptError:
     if isinstance(error, NotKeptError):
         return error
     if isinstance(error, Exception):
-        what = str(error) if isinstance(error, ProdiaError) else f"the sink failed: {error!r}"
+        what = str(error) if isinstance(error, ProdiaError) else f"the sink failed: {quoted(error)}"
         return NotKeptError(error, what)
     task = asyncio.current_task()
     if task is None or task.cancelling():
@@ -260,10 +260,9 @@ class Targets:
             if folder not in self._folders or (is_file and not _is_file(path)):
                 folder = await hop(_prepare, path, is_file)
         except (OSError, RecursionError) as error:  # os.makedirs goes down one call a folder
-            said = f"to={quoted(path)} cannot be written: {reason_of(error)}"
-            if isinstance(error, FileExistsError):
-                said += ", and it is no folder: File(...) would replace it, as would a name that ends in .png"
-            raise InputError(f"{said}: choose another place") from error
+            is_taken = isinstance(error, FileExistsError)
+            why = "it is a file, and File(...) would replace it" if is_taken else reason_of(error)
+            raise InputError(f"to={quoted(path)} cannot be written: {why}: choose another place") from error
         if folder not in self._folders:
             if len(self._folders) >= _MOST_FOLDERS:
                 self._folders.clear()
@@ -271,10 +270,8 @@ class Targets:
         if folder == path:
             return self._folders[folder]
         asked = media.type_for_name(path)
-        return Target(
-            lambda job: FileSink(path, budget, custom_id=job.custom_id),
-            None if asked == media.OCTETS else asked,
-        )
+        asked = None if asked == media.OCTETS else asked
+        return Target(lambda job: FileSink(path, budget, custom_id=job.custom_id), asked)
 
 
 def fixed(to: To, *, many: bool = False) -> To:

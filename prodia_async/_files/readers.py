@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 BLOCK = 512 * 1024
 OPEN_BINARY = "open it with mode 'rb'"
 _HEAD = 512  # bytes that are looked at to tell a media type
-_END: Any = object()
 _LOOK_AGAIN = 100  # milliseconds
 
 
@@ -97,8 +96,7 @@ def in_file(label: str, opening: Callable[[], AbstractContextManager[Opened]]) -
         """Read it once. Before the last block comes, the file is let go."""
         with source.told_of():
             with opening() as (_, take, look):
-                block, left = b"", size
-                has_changed = look() != mark
+                block, left, has_changed = b"", size, look() != mark
                 while left and not has_changed:
                     if block:
                         yield block
@@ -115,10 +113,7 @@ def in_file(label: str, opening: Callable[[], AbstractContextManager[Opened]]) -
 
 
 class Reader:
-    """One attempt's reading of what is in memory, or of what an async iterable gives, in blocks.
-
-    `close` is called in any case, also after a cancelled `read`.
-    """
+    """One attempt's reading, in blocks. `close` is called in any case, also after a cancelled `read`."""
 
     def __init__(self, source: Source, data: Any = b"", items: Any = None, *, is_ours: bool = False) -> None:
         self._source = source
@@ -134,8 +129,8 @@ class Reader:
             raise _changed(self._source.label)
         while self._iterator is not None and self._offset == len(self._data):  # an item may be empty
             with self._source.told_of():
-                item = await anext(self._iterator, _END)
-            if item is _END:
+                item = await anext(self._iterator, self)
+            if item is self:  # the end
                 break
             self._data, self._offset = checked(item, self._source.label), 0
         block = bytes(self._data[self._offset : self._offset + BLOCK])
@@ -235,10 +230,9 @@ class _Place:
             return self._file.tell(), None if seen is None else seen.st_mtime_ns
 
 
+_places_lock = threading.Lock()
 _places: WeakValueDictionary[int, _Place] = WeakValueDictionary()
 """By the file's id, which its place keeps alive: not all files take weak references."""
-
-_places_lock = threading.Lock()
 
 
 def status_of(file: Any) -> os.stat_result | None:
@@ -264,7 +258,8 @@ def of_file(label: str, file: Any) -> Source:
         if type(raw) is io.FileIO and hasattr(os, "pread"):
             return in_file(label, partial(on_disk, file, file.tell()))
         with _places_lock:
-            return in_file(label, _places.setdefault(id(file), _Place(file)).opened)
+            place = _places.setdefault(id(file), _Place(file))
+        return in_file(label, place.opened)
 
 
 def stands_at_end(file: Any) -> bool:

@@ -146,6 +146,16 @@ async def test_what_is_read_once_and_gives_no_bytes_is_told_of(give):
         await read(source)
 
 
+@pytest.mark.parametrize(
+    "kind", ["response", "response of urllib", "response of requests", "response of urllib3"]
+)
+async def test_a_response_that_was_read_is_refused(kind, opener):
+    file = ONCE[kind](opener)
+    file.read()
+    with pytest.raises(InputError, match="is a closed file"):
+        await prepare([("a.png", file)])
+
+
 NEVER = "object", "gives", "gzip of an object", "response", "chunked"  # they cannot be closed, or read on
 CLOSED = [kind for kind in (*AGAIN, *ONCE) if not kind.startswith(NEVER)]
 

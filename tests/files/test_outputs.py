@@ -157,6 +157,15 @@ async def test_whatever_a_sink_raises_means_that_nothing_is_kept(fails, how, tol
     await outputs.discard()
 
 
+async def test_what_a_sink_raises_is_told_short():
+    async def fail():
+        raise ValueError("x" * 10**6)
+
+    with pytest.raises(NotKeptError, match="the sink failed: ValueError") as caught:
+        await store(Outputs(UsersSink("write", fail), Limits()), *one(b"1"))
+    assert len(str(caught.value)) < 250
+
+
 @pytest.mark.parametrize("how", [fail, meet_a_cancelled_future])
 async def test_a_discard_that_fails_is_told_in_the_log_only(how, caplog):
     await Outputs(UsersSink("discard", how), Limits()).discard()
