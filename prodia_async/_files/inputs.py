@@ -142,9 +142,7 @@ def _of_path(label: str, given: Any, name: str | None = None, media_type: str | 
             # The present folder may be another one when it is looked at. Not Path.cwd(): what watches
             # event loops takes os.getcwd for a call that blocks.
             path = Path(os.fsdecode(os.getcwdb()), path)  # noqa: PTH109
-    name = name or path.name or None
-    called = label if name is None else f"input {quoted(name)}"
-    return Given(label, name, media_type, partial(_at_path, shown, path, called))
+    return Given(label, name or path.name or None, media_type, partial(_at_path, shown, path))
 
 
 def _flat(label: str, view: memoryview) -> memoryview | bytes:
@@ -166,12 +164,10 @@ def _check_file(label: str, content: Any) -> None:
             f"{label} is an async file: pass its path, the file under it (an UploadFile's `.file`), "
             "or an async iterator of its bytes"
         )
-    # A response of http.client that was read is not `closed`, and would go out empty.
-    if getattr(content, "closed", False) or getattr(content, "isclosed", bool)():
-        raise InputError(f"{label} is a closed file: open it, or pass its path")
-    with readers.told_of(
-        f"{label} cannot be read", readers.OPEN_BINARY
-    ):  # it may be any object of the user's
+    with readers.told_of(f"{label} cannot be read", readers.OPEN_BINARY):  # any object may raise anything
+        # A response of http.client that was read is not `closed`, and would go out empty.
+        if getattr(content, "closed", False) or getattr(content, "isclosed", bool)():
+            raise InputError(f"{label} is a closed file: open it, or pass its path")
         if not getattr(content, "readable", lambda: True)():
             raise InputError(f"{label} is open for writing only: {readers.OPEN_BINARY}")
     try:
@@ -188,12 +184,12 @@ def _text(label: str, value: Any, what: str) -> str:
     return value
 
 
-def _at_path(shown: str, path: Path, label: str) -> readers.Source:
+def _at_path(shown: str, path: Path) -> readers.Source:
     """Return the source of what is at a path. Blocks."""
     with readers.told_of(f"{shown} cannot be read", "check the path"):
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
-            return readers.in_file(label, partial(readers.on_disk, path))
+            return readers.in_file(shown, partial(readers.on_disk, path))
     kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"  # whose opening may wait for ever
     raise InputError(f"{shown} is {kind}: pass a file, or open it and pass that")
 
