@@ -118,6 +118,8 @@ def _of(label: str, content: Any, name: str | None = None, media_type: str | Non
     """Check the content, and give it the name that a path or an open file brings along."""
     if isinstance(content, os.PathLike):
         return _of_path(label, os.fspath(content), name, media_type)
+    if isinstance(content, bytes | bytearray) and type(content) not in (bytes, bytearray):
+        content = memoryview(content)  # its bytes, whatever else a class of the user's does
     if isinstance(content, memoryview):
         content = _flat(label, content)
     make: Callable[[str, Any], readers.Source] = readers.in_memory

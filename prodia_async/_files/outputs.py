@@ -259,7 +259,7 @@ class Targets:
             # One stat in a folder that was good just now takes a microsecond; a thread would take thirty.
             if folder not in self._folders or (is_file and not _is_file(path)):
                 folder = await hop(_prepare, path, is_file)
-        except (OSError, RecursionError) as error:  # os.makedirs goes down one call a folder
+        except (OSError, ValueError, RecursionError) as error:  # os.makedirs goes down one call a folder
             is_taken = isinstance(error, FileExistsError)
             why = "it is a file, and File(...) would replace it" if is_taken else reason_of(error)
             raise InputError(f"to={quoted(path)} cannot be written: {why}: choose another place") from error

@@ -87,6 +87,25 @@ async def test_each_form_is_sent_three_times_the_same(form, photo):
         content.close()
 
 
+class Odd(bytes):
+    """Bytes that say something else when they are asked."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, key):
+        return "?"
+
+
+class OddArray(bytearray):
+    __len__, __getitem__ = Odd.__len__, Odd.__getitem__
+
+
+@pytest.mark.parametrize("kind", [Odd, OddArray])
+async def test_a_class_of_bytes_is_its_bytes(kind):
+    assert await read_all([("a.bin", kind(b"abc"))]) == [b"abc"]
+
+
 class Point(ctypes.Structure):
     _fields_ = (("x", ctypes.c_int32), ("y", ctypes.c_float))
 
