@@ -27,4 +27,4 @@ async def main(manifest: str, out: str) -> Exit:
 
 
 if __name__ == "__main__":
-    sys.exit(loop.run(lambda _: main(*sys.argv[1:]), debug=False))
+    sys.exit(loop.run(lambda _: main(*sys.argv[1:])))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from prodia_async.cli import loop, options
-from prodia_async.cli.config import read_config
-from prodia_async.cli.options import section
+from prodia_async.cli import config as configs
+from prodia_async.cli import door, loop, options
+from prodia_async.cli.door import section
+from prodia_async.cli.options import LocalPath
 
 if TYPE_CHECKING:
     from prodia_async.cli.summary import Bench
+    from prodia_async.cli.terminal import Exit
 
 _jobs = section("The jobs")
 _running = section("Running them")
@@ -21,8 +22,8 @@ _money = section("Money")
 _shown = section("What is shown")
 _trying = section("Trying it without the service")
 
-_EPILOG = """Exit codes: 0 all done, 1 some failed, 2 usage or bad lines, 3 token refused, 4 money spent,
-5 gave up, 130 interrupted.
+_EPILOG = """Exit codes: 0 all done, 1 some jobs failed or lines were bad, 2 nothing ran: bad usage or no good
+line, 3 token refused, 4 money spent, 5 gave up, 130 interrupted, 141 standard output has no reader.
 
 \b
 Example: prodia-async batch jobs.jsonl --out results
@@ -31,9 +32,13 @@ Example: prodia-async batch jobs.jsonl --out results
 """
 
 
-@click.command(cls=options.SectionedCommand, epilog=_EPILOG)
-@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@_jobs("--out", type=click.Path(file_okay=False), help="The folder for the results; needed but for --check.")
+@click.command(cls=door.Command, epilog=_EPILOG)
+@click.argument("manifest", type=LocalPath(exists=True, dir_okay=False, allow_dash=True))
+@_jobs(
+    "--out",
+    type=LocalPath(is_read=False, file_okay=False),
+    help="The folder for the results; needed but for --check.",
+)
 @_jobs("--check", is_flag=True, help="Only read all of MANIFEST, and tell what is in it. Sends nothing.")
 @_jobs("--type", metavar="TYPE", help="The type of jobs whose line has none.")
 @options.config_option("A value of every job's config where its line says nothing else, as in `run`.", _jobs)
@@ -68,9 +73,9 @@ Example: prodia-async batch jobs.jsonl --out results
     help="What a job of a type costs, so that --max-spend need not find out; repeatable.",
 )
 @_money("--ask-price", "price", is_flag=True, help="Ask what each job costs, and sum it up.")
-@_shown("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@_shown("--json", "as_json", is_flag=True, help="Print the summary, or the error, as one JSON object.")
 @_shown("--no-report", is_flag=True, help="Write no contact sheet, report.html.")
-@_shown("--debug", is_flag=True, help="Show the whole log, and tracebacks.")
+@_shown("--debug", is_flag=True, expose_value=False, help="Show the whole log, and tracebacks.")
 @_trying("--emulator", is_flag=True, help="Run on a local emulator.")
 @_trying(
     "--capacity", type=click.IntRange(min=1), metavar="N", help="How many jobs it runs at once; default: 8."
@@ -85,10 +90,9 @@ def command(
     out: str | None,
     check: bool,
     as_json: bool,
-    debug: bool,
     emulator: bool,
     **given: Any,
-) -> None:
+) -> Exit:
     """Run all jobs of MANIFEST: JSON lines, or CSV if its name ends so; - is standard input.
 
     A line is {"custom_id": "a1", "type": "...", "config": {...}, "inputs": ["a.jpg"], "accept": "image/png"};
@@ -105,15 +109,16 @@ def command(
 
     if given["retry_failed"] and given["only_failed"]:
         raise click.UsageError("--retry-failed and --only-failed exclude each other")
-    given["config"] = read_config(given["config"])
+    configs.use_stdin_once(manifest, *configs.files_of(given["config"]))
+    given["config"] = configs.read_config(given["config"])
     bench = _bench(given, emulator=emulator)
     if check:
         jobs = {name: given[name] for name in ("type", "config", "accept", "shard", "allow_outside")}
-        sys.exit(loop.run(lambda _: check_jobs(manifest, jobs, as_json=as_json), debug=debug))
+        return loop.run(lambda _: check_jobs(manifest, jobs, as_json=as_json))
     if out is None:
         raise click.UsageError("Missing option '--out': the folder for the results.")
-    run = BatchRun(manifest, out, given, bench=bench, as_json=as_json, debug=debug)
-    sys.exit(loop.run(run.main, debug=debug, on_stop=run.stop, on_cut=run.cut))
+    run = BatchRun(manifest, out, given, bench=bench, as_json=as_json)
+    return loop.run(run.main, on_stop=run.stop, on_cut=run.cut)
 
 
 def _bench(given: dict[str, Any], *, emulator: bool) -> Bench | None:

@@ -7,8 +7,6 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import click
-
 from prodia_async import batch as batches
 from prodia_async._files.threads import hop
 from prodia_async.batch.manifest import Shard, count_jobs
@@ -16,7 +14,7 @@ from prodia_async.cli import progress
 from prodia_async.cli.client import connected
 from prodia_async.cli.page import try_page
 from prodia_async.cli.summary import as_object, as_text, check_as_object, check_as_text, exit_code
-from prodia_async.cli.terminal import Exit, say
+from prodia_async.cli.terminal import Exit, say, short, tell
 from prodia_async.cli.words import count
 
 if TYPE_CHECKING:
@@ -43,7 +41,6 @@ class BatchRun:
         *,
         bench: Bench | None,
         as_json: bool,
-        debug: bool,
     ) -> None:
         self._manifest = manifest
         self._out = out
@@ -53,7 +50,6 @@ class BatchRun:
         self._bench = bench
         self._server = None if bench is None else bench.emulator()
         self._as_json = as_json
-        self._debug = debug
         self._state = progress.State()
         self._writing: asyncio.Task[Path | None] | None = None
 
@@ -63,7 +59,7 @@ class BatchRun:
             report = await self._run(prodia, stop)
         page = await self._write_page(report)
         account = None if self._server is None else self._server.stats()
-        click.echo((as_object if self._as_json else as_text)(report, page, self._bench, account))
+        tell((as_object if self._as_json else as_text)(report, page, self._bench, account))
         if report.reason is not None:
             say(f"prodia-async: {report.reason}")
         return exit_code(report)
@@ -74,6 +70,7 @@ class BatchRun:
             self._writing.cancel()
             return
         jobs = count(self._state.in_flight, "job")
+        self._state.stop()
         say(f"stopping: no more jobs begin, {jobs} in flight may finish; again: stop now")
 
     def cut(self) -> None:
@@ -107,7 +104,7 @@ class BatchRun:
     async def _write_page(self, report: BatchReport) -> Path | None:
         if not self._page or not (report.done or report.failed):
             return None
-        self._writing = asyncio.create_task(try_page(report.out, debug=self._debug))
+        self._writing = asyncio.create_task(try_page(report.out))
         return await self._writing  # which ends by itself when it is cancelled: the summary is still printed
 
     async def _count(self, parts: int) -> None:
@@ -124,7 +121,7 @@ class Complaints:
     """Shows the first bad lines of a manifest."""
 
     def __init__(self, manifest: str) -> None:
-        self._name = "standard input" if manifest == "-" else manifest
+        self._name = "standard input" if manifest == "-" else short(manifest)
         self._count = 0
 
     def add(self, problem: Problem) -> None:
@@ -139,7 +136,7 @@ class Complaints:
 async def check_jobs(manifest: str, jobs: dict[str, Any], *, as_json: bool) -> Exit:
     """Read a manifest, and print what is in it; `jobs` are options of `check_manifest`."""
     check = await batches.check_manifest(_source(manifest), on_problem=Complaints(manifest).add, **jobs)
-    click.echo(check_as_object(check) if as_json else check_as_text(check))
+    tell(check_as_object(check) if as_json else check_as_text(check))
     return Exit.USAGE if check.problem_count else Exit.DONE
 
 

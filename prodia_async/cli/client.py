@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import prodia_async
 
@@ -15,15 +16,14 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def connected(
-    emulator: Emulator | None, *, max_concurrency: int | None = None
-) -> AsyncIterator[Prodia]:
+async def connected(emulator: Emulator | None, **options: Any) -> AsyncIterator[Prodia]:
     """Yield a client of the emulator, which is started, or of the service that the environment names."""
     async with contextlib.AsyncExitStack() as stack:
-        base_url = token = None
         if emulator is not None:
             await stack.enter_async_context(emulator)
-            base_url, token = emulator.base_url, emulator.token
-        yield await stack.enter_async_context(
-            prodia_async.Prodia(base_url=base_url, token=token, max_concurrency=max_concurrency)
-        )
+            options |= {"base_url": emulator.base_url, "token": emulator.token}
+        elif not os.environ.get("PRODIA_TOKEN", "").strip():
+            raise prodia_async.InputError(
+                "no token: set PRODIA_TOKEN (`run` and `batch` do without one with --emulator)"
+            )
+        yield await stack.enter_async_context(prodia_async.Prodia(**options))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from prodia_async import emulator as emulators
-from prodia_async.cli import loop, terminal
+from prodia_async.cli import door, loop
 from prodia_async.cli.options import debug_option
-from prodia_async.cli.terminal import Exit, say
+from prodia_async.cli.terminal import Exit, plain, say, tell
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +28,9 @@ def _fault(text: str) -> tuple[str, float]:
         raise click.BadParameter(f"{text!r} is not NAME=RATE: --fault reset=0.01") from None
 
 
-@click.command(epilog="Example: prodia-async emulator --port 8000 --capacity 8 --latency 0.5")
+@click.command(
+    cls=door.Command, epilog="Example: prodia-async emulator --port 8000 --capacity 8 --latency 0.5"
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
 @click.option(
     "--capacity", type=click.IntRange(min=0), default=8, show_default=True, help="How many jobs run at once."
@@ -74,8 +75,7 @@ def command(
     free_at: Literal["headers", "end"],
     token: str,
     faults: tuple[tuple[str, float], ...],
-    debug: bool,
-) -> None:
+) -> Exit:
     """Serve jobs on this computer until Ctrl-C, then print an account.
 
     A job that finds no idle slot is answered 429, as the service does. Pictures are real, but drawn here.
@@ -109,21 +109,20 @@ def command(
         _account(server.stats())
         return Exit.DONE
 
-    sys.exit(loop.run(main, debug=debug, on_stop=lambda: None))
+    return loop.run(main, on_stop=lambda: None)
 
 
 def _greet(base_url: str, token: str) -> None:
-    click.echo(f"The emulator listens on {base_url}; its token is {terminal.plain(token)}. Ctrl-C stops it.")
-    click.echo(f"export PRODIA_BASE_URL={base_url}")
-    click.echo(f"export PRODIA_TOKEN={shlex.quote(token)}")
-    sys.stdout.flush()
+    tell(f"The emulator listens on {base_url}; its token is {plain(token)}. Ctrl-C stops it.")
+    tell(f"export PRODIA_BASE_URL={base_url}")
+    tell(f"export PRODIA_TOKEN={shlex.quote(token)}")
 
 
 def _account(stats: EmulatorStats) -> None:
-    click.echo(
+    tell(
         f"{stats.requests} requests: {stats.completed} completed, {stats.shed} shed, "
         f"{stats.refused} refused, {stats.failed} failed; ${stats.dollars:.4g} billed; "
         f"at most {stats.peak_busy} of {stats.capacity} slots busy"
     )
     if stats.faults:
-        click.echo("faults: " + ", ".join(f"{count} {name}" for name, count in sorted(stats.faults.items())))
+        tell("faults: " + ", ".join(f"{count} {name}" for name, count in sorted(stats.faults.items())))

@@ -7,6 +7,7 @@ import importlib
 import click
 
 import prodia_async
+from prodia_async.cli import door
 
 _COMMANDS = {
     "run": "Run one job and store its outputs.",
@@ -17,18 +18,24 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(door.Command, click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"prodia_async.cli.{cmd_name}").command
+        module = importlib.import_module(f"prodia_async.cli.{'run' if cmd_name == 'collect' else cmd_name}")
+        command: click.Command = module.collect if cmd_name == "collect" else module.command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """List the commands without loading them."""
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take no arguments for a wish for help."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, and list the commands without loading them."""
+        super().format_options(ctx, formatter)
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
@@ -38,11 +45,11 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog='Example: prodia-async run inference.flux-fast.schnell.txt2img.v2 -c prompt="a cat" -o cat.jpg',
 )
-@click.version_option(prodia_async.__version__, prog_name="prodia-async")
+@door.version_option(prodia_async.__version__)
 def command() -> None:
     """Run jobs on the Prodia Inference API.
 
     The token comes from PRODIA_TOKEN, the base URL from PRODIA_BASE_URL. PRODIA_LOG=debug shows what
-    happens. Exit codes: 0 all done, 1 some failed, 2 bad usage or manifest, 3 token refused,
-    4 money spent, 5 gave up, 130 interrupted.
+    happens. Exit codes: 0 all done, 1 some failed, 2 nothing ran: bad usage or manifest, 3 token refused,
+    4 money spent, 5 gave up, 130 interrupted, 141 all done, but the reader of standard output has left.
     """

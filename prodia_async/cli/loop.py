@@ -1,4 +1,4 @@
-"""A command's event loop: signals, errors and the exit code."""
+"""A command's event loop, and what signals mean to it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
-from prodia_async._errors import AuthenticationError, InputError, PermissionDeniedError, ProdiaError
-from prodia_async.cli import terminal
-from prodia_async.cli.terminal import Exit, say
+from prodia_async.cli.terminal import Exit
 
 Main: TypeAlias = Callable[[asyncio.Event], Awaitable[Exit]]
 
@@ -19,45 +17,22 @@ Main: TypeAlias = Callable[[asyncio.Event], Awaitable[Exit]]
 def run(
     main: Main,
     *,
-    debug: bool,
     on_stop: Callable[[], None] | None = None,
     on_cut: Callable[[], None] | None = None,
 ) -> Exit:
-    """Run a command's coroutine and return the exit code; errors of ours become one line on stderr.
+    """Run a command's coroutine and return its exit code.
 
-    Ctrl-C and SIGTERM cancel `main`. With `on_stop` the first of them calls that and sets the event which
-    `main` is given, and only the next one calls `on_cut` and cancels.
+    Ctrl-C, SIGTERM and SIGHUP cancel `main`. With `on_stop` the first of them calls that and sets the event
+    which `main` is given, and only the next one calls `on_cut` and cancels; a SIGHUP never is that next one.
     """
-    return guard(lambda: _runner()(_with_signals(main, on_stop, on_cut)), debug=debug)
-
-
-def guard(work: Callable[[], Exit], *, debug: bool) -> Exit:
-    """Do a command's work and return the exit code; errors of ours become one line on stderr."""
-    debug = terminal.wants_debug(debug)
-    terminal.set_up_logging(debug)
     _collect_seldom()
-    try:
-        return work()
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return Exit.INTERRUPTED
-    except ProdiaError as error:
-        if debug:
-            terminal.say_traceback()
-        else:
-            say(f"prodia-async: {error.message}")
-        return _code(error)
-
-
-def _code(error: ProdiaError) -> Exit:
-    if isinstance(error, AuthenticationError | PermissionDeniedError):
-        return Exit.REFUSED
-    return Exit.USAGE if isinstance(error, InputError) else Exit.FAILED
+    return _runner()(_with_signals(main, on_stop, on_cut))
 
 
 async def _with_signals(
     main: Main, on_stop: Callable[[], None] | None, on_cut: Callable[[], None] | None
 ) -> Exit:
-    stop = asyncio.Event()
+    stop, cut = asyncio.Event(), asyncio.Event()
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def on_signal() -> None:
@@ -65,14 +40,22 @@ async def _with_signals(
             stop.set()
             on_stop()
         elif task is not None:
+            cut.set()
             if on_cut is not None:
                 on_cut()
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Windows has no such handlers: there Ctrl-C is a KeyboardInterrupt.
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, on_signal)
+    def on_hangup() -> None:
+        # A terminal that is closed sends two, the shell's and the kernel's, and systemd one after SIGTERM.
+        if not stop.is_set() and not cut.is_set():
+            on_signal()
+
+    # Windows has no such handlers: there Ctrl-C is a KeyboardInterrupt.
+    with contextlib.suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGINT, on_signal)
+        loop.add_signal_handler(signal.SIGTERM, on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(signal.SIGHUP, on_hangup)
     return await main(stop)
 
 

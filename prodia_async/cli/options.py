@@ -1,10 +1,9 @@
-"""Options that several commands share, their values, and headings for long lists of them."""
+"""What several commands take: options, and the forms of their values."""
 
 from __future__ import annotations
 
 import math
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -15,34 +14,36 @@ if TYPE_CHECKING:
 Decorate: TypeAlias = "Callable[[Any], Any]"
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_ADDRESS = re.compile(r"(data):|([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
-class _SectionOption(click.Option):
-    """An option that stands under a heading of its command's help."""
-
-    def __init__(self, *declarations: Any, section: str, **attributes: Any) -> None:
-        super().__init__(*declarations, **attributes)
-        self.section = section
-
-
-class SectionedCommand(click.Command):
-    """A command whose help has its options in sections, in the order in which they are declared."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their headings."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
-            if isinstance(option, _SectionOption) and record is not None:
-                sections.setdefault(option.section, []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+def refuse_address(text: str, *, is_read: bool = True) -> str:
+    """Return the path; raises BadParameter for an address, which would be taken for a folder's name."""
+    if found := _ADDRESS.match(text):
+        kind = (found[1] or found[2]).lower()
+        advice = {
+            "data": "save its content to a file, and give that file's path",
+            "file": "give the path alone, without file://",
+        }.get(kind)
+        if advice is None:
+            advice = (
+                "download it, and give that file's path" if is_read else "give a path, and upload from there"
+            )
+        what = "a data: URI" if kind == "data" else f"a {kind}:// address"
+        raise click.BadParameter(f"{text!r} is {what}, not a path: {advice}")
+    return text
 
 
-def section(title: str) -> Callable[..., Decorate]:
-    """Return what `click.option` is, for options under a heading."""
-    return partial(click.option, cls=_SectionOption, section=title)
+class LocalPath(click.Path):
+    """A path on this computer; `-` is standard input or output where `allow_dash` says so."""
+
+    def __init__(self, *, is_read: bool = True, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._is_read = is_read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises BadParameter for an address."""
+        return super().convert(refuse_address(value, is_read=self._is_read), param, ctx)
 
 
 def seconds(text: str) -> float:
@@ -50,7 +51,7 @@ def seconds(text: str) -> float:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)([smh]?)", text.strip())
     value = float(found[1]) * _UNITS[found[2]] if found else 0.0
     if not 0 < value < math.inf:
-        raise click.BadParameter(f"{text!r} is no time: 90, 30m or 3h")
+        raise click.BadParameter(f"invalid time {text!r}: use 90, 30m or 3h")
     return value
 
 
@@ -61,7 +62,7 @@ def dollars(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < math.inf:
-        raise click.BadParameter(f"{text!r} is no amount of dollars: 5.00")
+        raise click.BadParameter(f"invalid amount of dollars {text!r}: use 5.00")
     return value
 
 
@@ -69,7 +70,7 @@ def type_price(text: str) -> tuple[str, float]:
     """Return the job type and the dollars of `TYPE=0.04`. Raises BadParameter."""
     job_type, _, amount = text.rpartition("=")
     if not job_type:
-        raise click.BadParameter(f"{text!r} is not TYPE=DOLLARS: --price TYPE=0.04")
+        raise click.BadParameter(f"{text!r} is not TYPE=DOLLARS: use TYPE=0.04")
     return job_type, dollars(amount)
 
 
@@ -90,4 +91,20 @@ def mode(text: str, option: Callable[..., Decorate] = click.option) -> Decorate:
     return option("--mode", type=click.Choice(["sync", "async"]), default="sync", help=text)
 
 
-debug_option = click.option("--debug", is_flag=True, help="Show the whole log, and tracebacks.")
+def output(option: Callable[..., Decorate] = click.option) -> Decorate:
+    """Return the option `-o` of the commands for one job."""
+    text = (
+        "A file, whose suffix also asks for the type, or a folder; - is standard output. "
+        "Default: the current folder."
+    )
+    return option(
+        "-o", "--output", "out", type=LocalPath(is_read=False, allow_dash=True), metavar="PATH", help=text
+    )
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result, or the error, as one JSON object."
+)
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show the whole log, and tracebacks."
+)

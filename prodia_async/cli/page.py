@@ -35,7 +35,7 @@ async def write_page(folder: Path) -> Path:
         return path
 
 
-async def try_page(folder: Path, *, debug: bool) -> Path | None:
+async def try_page(folder: Path) -> Path | None:
     """Write FOLDER/report.html; None, and a line that says why, where that fails or is cancelled."""
     reason = "it was interrupted"
     try:
@@ -43,7 +43,7 @@ async def try_page(folder: Path, *, debug: bool) -> Path | None:
     except asyncio.CancelledError:
         pass
     except Exception as error:  # noqa: BLE001 - a fault of the page never hides how the batch ended
-        if terminal.wants_debug(debug):
+        if terminal.debug():
             terminal.say_traceback()
         reason = error.message if isinstance(error, ProdiaError) else f"{type(error).__name__}: {error}"
     say(f"no report.html: {reason.rstrip('.')}; to write it: prodia-async results {folder} --report")

@@ -1,24 +1,30 @@
-"""How far a batch is, on stderr: a bar on a terminal, otherwise a line every few seconds."""
+"""How far a command is, on stderr: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
+import unicodedata
 from typing import TYPE_CHECKING
 
+from prodia_async.cli import terminal
 from prodia_async.cli.terminal import plain, say
-from prodia_async.cli.words import dollars, duration
+from prodia_async.cli.words import count, dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
     from prodia_async.batch import Progress
 
 _EVERY = 5.0
 """Seconds between two lines."""
+_REDRAW = 0.2
+"""Seconds between two states of a terminal's line."""
+_BAR = 24
+_LEAST_TEXT = 50
+"""Columns that the text keeps: on a narrower terminal there is no bar."""
+_SEPARATOR = " · "
 
 
 class Shown:
@@ -28,7 +34,7 @@ class Shown:
     total: int | None = None
 
     def text(self) -> str:
-        """Describe the progress in a line."""
+        """Describe the progress in a line; of its parts, the first two and the last fit a narrow terminal."""
         raise AssertionError("each has its own text")
 
 
@@ -40,6 +46,7 @@ class State(Shown):
         self._clock = clock
         self._started: float | None = None
         self._is_rough = False
+        self._is_stopping = False
 
     def expect(self, lines: int, parts: int = 1) -> None:
         """Take note of how many lines the manifest has; of so many `parts`, one is run."""
@@ -56,6 +63,10 @@ class State(Shown):
         if before is not None and progress.paused is None:
             say("the batch goes on")  # its pause was told by a warning in the log
 
+    def stop(self) -> None:
+        """Promise no end any more: only the jobs in flight still finish."""
+        self._is_stopping, self.total = True, None
+
     @property
     def in_flight(self) -> int:
         """How many jobs are in flight."""
@@ -63,6 +74,8 @@ class State(Shown):
 
     def text(self) -> str:
         """Describe the progress in a line."""
+        if self._is_stopping:
+            return f"stopping: {count(self.in_flight, 'job')} in flight"
         of = "" if self.total is None else f"/{'~' if self._is_rough else ''}{self.total:,}"
         seconds = 0.0 if self._started is None else self._clock() - self._started
         left = None if self.total is None else max(0, self.total - self.finished)
@@ -88,42 +101,50 @@ def describe(progress: Progress | None, of: str, left: int | None, seconds: floa
         parts.append(dollars(progress.dollars))
     if progress.paused is not None:
         parts.insert(0, f"paused: {progress.paused}")
-    return " · ".join(parts)
-
-
-def display(shown: Shown) -> AbstractContextManager[object]:
-    """Return what suits stderr: a bar on a terminal, lines elsewhere."""
-    return _bar(shown) if sys.stderr.isatty() else lines(shown, every=_EVERY)
+    return _SEPARATOR.join(parts)
 
 
 @contextlib.contextmanager
-def lines(shown: Shown, *, every: float) -> Iterator[None]:
-    """Write a line to stderr every so many seconds."""
+def display(shown: Shown, *, every: float | None = _EVERY) -> Iterator[None]:
+    """Show it on stderr in a task: a bar on a terminal, elsewhere a line `every` so many seconds, if ever."""
 
     async def tell() -> None:
         while True:
-            await asyncio.sleep(every)
-            say(shown.text())
+            if width := terminal.columns():
+                terminal.status(bar(shown, width))
+            elif every is None:
+                return
+            await asyncio.sleep(_REDRAW if width else every or 0)
+            if not width:
+                say(shown.text())
 
     teller = asyncio.create_task(tell())
     try:
         yield
     finally:
         teller.cancel()
+        terminal.status("")
 
 
-def _bar(shown: Shown) -> AbstractContextManager[object]:
-    # Loaded here: `--help` and lines in a log need no rich.
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.live import Live  # noqa: PLC0415 - as above
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
+def bar(shown: Shown, width: int) -> str:
+    """Return one line of less than `width` columns: a bar, where there is room for it, and the text."""
+    width -= 1  # a full line would wrap
+    parts = plain(shown.text()).split(_SEPARATOR)
+    drawn = ""
+    if shown.total is not None and width > _BAR + _LEAST_TEXT:
+        filled = round(_BAR * min(1.0, shown.finished / max(1, shown.total)))
+        drawn = f"{'━' * filled:<{_BAR}} "
+    while _width(drawn + _SEPARATOR.join(parts)) > width and len(parts) > 3:  # noqa: PLR2004 - see Shown.text
+        del parts[2]
+    line = drawn + _SEPARATOR.join(parts)
+    if _width(line) > width:
+        while _width(line) >= width:
+            line = line[:-1]
+        line += "…"
+    return line
 
-    def render() -> Table:
-        row = Table.grid(padding=(0, 1))
-        total = None if shown.total is None else max(1, shown.total)
-        row.add_row(ProgressBar(total=total, completed=shown.finished, width=24), Text(plain(shown.text())))
-        return row
 
-    return Live(get_renderable=render, console=Console(stderr=True), transient=True, refresh_per_second=5)
+def _width(text: str) -> int:
+    """Return the columns that a text takes on a terminal."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)

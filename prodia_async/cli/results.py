@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import sys
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias, cast
 
 import click
 
-from prodia_async.cli import loop
-from prodia_async.cli.options import debug_option
-from prodia_async.cli.terminal import Exit, plain, say
+from prodia_async.cli import door, loop
+from prodia_async.cli.options import LocalPath, debug_option
+from prodia_async.cli.terminal import Blocks, Exit, Untold, plain, put, reader_has_left, say, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prodia_async.batch.results import Record
 
+Form: TypeAlias = Literal["jsonl", "csv", "excel"]
 
-@click.command(epilog="Example: prodia-async results results --failed --format csv > failed.csv")
-@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False))
+_MOST_OF_AN_ID = 30
+"""Columns of a custom_id in the table."""
+
+
+@click.command(
+    cls=door.Command, epilog="Example: prodia-async results results --failed --format csv > failed.csv"
+)
+@click.argument("folders", nargs=-1, required=True, type=LocalPath(exists=True, file_okay=False))
 @click.option(
-    "--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", help="Default: jsonl."
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv", "excel"]),
+    help="excel: CSV that Excel opens rightly, with a byte order mark. "
+    "Default: a table on a terminal, jsonl elsewhere.",
 )
 @click.option("--failed", is_flag=True, help="Only the jobs that failed.")
 @click.option("--report", is_flag=True, help="Write FOLDER/report.html anew instead of printing.")
@@ -32,16 +42,15 @@ if TYPE_CHECKING:
 def command(
     *,
     folders: tuple[str, ...],
-    form: Literal["jsonl", "csv"],
+    form: Form | None,
     failed: bool,
     report: bool,
-    debug: bool,
-) -> None:
+) -> Exit:
     """Print what became of each job of the batches in FOLDER..., in the order of their custom_ids.
 
     It is read from the journals, so it is complete after a crash, and while a batch runs, and brings each
     FOLDER/results.jsonl up to date. A line is as there, with paths relative to the folder; of several
-    folders, the paths begin with the folder. CSV has a row for each output.
+    folders, the paths begin with the folder. CSV has a row for each output. On a terminal it is a table.
 
     With --report nothing is printed but the path of each page that was written.
 
@@ -49,17 +58,17 @@ def command(
     """
     paths = [Path(folder) for folder in folders]
     if report:
-        if failed or form == "csv":
+        if failed or form is not None:
             raise click.UsageError("--failed and --format are for printing: not with --report")
-        sys.exit(loop.run(lambda _: _write_pages(paths), debug=debug))
-    sys.exit(loop.guard(lambda: _print(paths, form, failed=failed), debug=debug))
+        return loop.run(lambda _: _write_pages(paths))
+    return _print(paths, form, failed=failed)
 
 
 async def _write_pages(folders: list[Path]) -> Exit:
     from prodia_async.cli.page import write_page  # noqa: PLC0415 - `--help` needs none of it
 
     for folder in folders:
-        click.echo(os.fsencode(await write_page(folder)))
+        put(os.fsencode(await write_page(folder)) + b"\n")
     return Exit.DONE
 
 
@@ -74,7 +83,7 @@ def _bring_up_to_date(folder: Path) -> None:
         say(error.message)
 
 
-def _print(folders: list[Path], form: Literal["jsonl", "csv"], *, failed: bool) -> Exit:
+def _print(folders: list[Path], form: Form | None, *, failed: bool) -> Exit:
     # Loaded here: `--help` needs none of it.
     import msgspec  # noqa: PLC0415 - as above
 
@@ -85,24 +94,32 @@ def _print(folders: list[Path], form: Literal["jsonl", "csv"], *, failed: bool) 
         _bring_up_to_date(folder)
     if len(folders) > 1:
         records = _from_here(folders, failed=failed)
-    stdout = sys.stdout.buffer
-    on_terminal = stdout.isatty()
-    kind: type[io.TextIOWrapper] = _Plain if on_terminal else io.TextIOWrapper
-    text = kind(stdout, encoding="utf-8", errors="backslashreplace", newline="")
+    blocks = Blocks()
     try:
-        if form == "csv":
-            write_csv(records, text)
+        if form in ("csv", "excel"):
+            if form == "excel" and not blocks.is_plain:
+                blocks.write("\ufeff")
+            write_csv(records, cast("IO[str]", blocks))
+        elif form is None and blocks.is_plain:
+            width = shutil.get_terminal_size().columns
+            for record in records:
+                blocks.write(f"{_row(record)[: width - 1]}\n")
         else:
             for record in records:
-                line = json.dumps(record) if on_terminal else msgspec.json.encode(record).decode()
-                text.write(f"{line}\n")
-        text.flush()
-    except BrokenPipeError:
-        _forget(stdout)
-        return Exit.PIPE_CLOSED
-    finally:
-        text.detach()
+                line = json.dumps(record) if blocks.is_plain else msgspec.json.encode(record).decode()
+                blocks.write(f"{line}\n")
+        blocks.flush()
+    except Untold:
+        return Exit.DONE if reader_has_left() else Exit.FAILED
     return Exit.DONE
+
+
+def _row(record: Record) -> str:
+    """Return a line of the table: a job, and where its outputs are or why it failed."""
+    paths = ", ".join(output["path"] or "" for output in record["outputs"])
+    reason = paths if record["error"] is None else record["error"]["message"]
+    name = short(plain(record["custom_id"]), _MOST_OF_AN_ID)
+    return f"{name:<{_MOST_OF_AN_ID}}  {record['status']:<6}  {plain(reason)}"
 
 
 def _from_here(folders: list[Path], *, failed: bool) -> Iterator[Record]:
@@ -114,18 +131,3 @@ def _from_here(folders: list[Path], *, failed: bool) -> Iterator[Record]:
             for output in record["outputs"]:
                 output["path"] = output["path"] and (folder / output["path"]).as_posix()
             yield record
-
-
-class _Plain(io.TextIOWrapper):
-    """Writes text without what a terminal would act upon."""
-
-    def write(self, text: str, /) -> int:
-        """Write text; line breaks stay."""
-        return super().write("\n".join(plain(line.rstrip("\r")) for line in text.split("\n")))
-
-
-def _forget(stdout: BinaryIO) -> None:
-    """Send what is still buffered nowhere, so that nothing fails when Python flushes it at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stdout.fileno())
-    os.close(nowhere)

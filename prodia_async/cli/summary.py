@@ -71,9 +71,9 @@ def exit_code(report: BatchReport) -> Exit:
     """Return the exit code that a batch's end means."""
     if report.ending != "complete":
         return _CODES[report.ending]
-    if report.problem_count:
+    if report.problem_count and not report.done and not report.failed:
         return Exit.USAGE
-    return Exit.FAILED if report.failed else Exit.DONE
+    return Exit.FAILED if report.failed or report.problem_count else Exit.DONE
 
 
 def as_text(

@@ -50,12 +50,14 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def start(environment) -> Iterator:
-    """Start the real command in a process of its own."""
+    """Start the real command, a program or a line of shell in a process of its own."""
     processes = []
 
-    def start(*arguments: object, **options) -> subprocess.Popen[str]:
+    def start(*arguments: object, code: str = "", shell_code: str = "", **options) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        words = [sys.executable, "-m", "prodia_async", *map(str, arguments)]
+        words = [sys.executable, *(["-c", code] if code else ["-m", "prodia_async"]), *map(str, arguments)]
+        if shell_code:
+            words = ["sh", "-c", shell_code, "sh", *map(str, arguments)]
         process = subprocess.Popen(words, env=environment, text=True, **(pipes | options))
         processes.append(process)
         return process

@@ -44,10 +44,12 @@ def test_failed_jobs_end_with_1(invoke, write_manifest):
     assert result.stdout.startswith("1 done, 1 failed\n")
 
 
-def test_bad_lines_end_with_2_and_are_shown_without_control_characters(invoke, write_manifest):
+def test_bad_lines_among_good_ones_end_with_1_and_are_shown_without_control_characters(
+    invoke, write_manifest
+):
     lines = [echo("a"), '{"type":"\x1b[31m"}', json.dumps({"type": "t", "inputs": ["\x9b2Jx"]}), *["{"] * 30]
     result = invoke("batch", write_manifest(*lines), "--out", "out", *FAST)
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert result.stdout.startswith("1 done, 0 failed, 32 bad lines in the manifest\n")
     shown = result.stderr.splitlines()
     assert r"line 3: input '\x9b2Jx' is missing" in shown[1]
@@ -113,7 +115,13 @@ def test_a_manifest_from_standard_input_runs_before_it_ends(start, tmp_path):
     stdout, stderr = process.communicate(timeout=20)
     assert stdout.startswith("1 done, 0 failed, 1 bad line in the manifest")
     assert stderr.startswith("standard input line 2: not JSON")
-    assert process.returncode == 2
+    assert process.returncode == 1
+
+
+def test_where_no_line_is_good_nothing_runs_and_it_ends_with_2(invoke, write_manifest):
+    result = invoke("batch", write_manifest("{", "["), "--out", "out", *FAST)
+    assert result.exit_code == 2
+    assert result.stdout.startswith("0 done, 0 failed, 2 bad lines in the manifest\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

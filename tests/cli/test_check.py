@@ -76,9 +76,9 @@ def test_standard_input_is_checked_too(start):
         (["--check", "--shard", "3"], "'3/10'"),
         (["--check", "--shard", "4/3"], "4/3"),
         (["--check", "-c", "steps"], "'steps' is not KEY=VALUE"),
-        (["--out", "out", "--max-spend", "five"], "'five' is no amount of dollars"),
+        (["--out", "out", "--max-spend", "five"], "invalid amount of dollars 'five': use 5.00"),
         (["--out", "out", "--price", "0.04"], "'0.04' is not TYPE=DOLLARS"),
-        (["--out", "out", "--give-up-after", "soon"], "'soon' is no time: 90, 30m or 3h"),
+        (["--out", "out", "--give-up-after", "soon"], "invalid time 'soon': use 90, 30m or 3h"),
     ],
 )
 def test_senseless_options_end_with_2(invoke, write_manifest, arguments, said):

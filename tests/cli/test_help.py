@@ -36,7 +36,7 @@ def test_help_loads_no_http_client(environment, command, light):
     assert ended.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize(("name", "extra"), [("click", "cli"), ("rich", "cli"), ("PIL", "emulator")])
+@pytest.mark.parametrize(("name", "extra"), [("click", "cli"), ("PIL", "emulator")])
 def test_a_missing_extra_is_named(environment, name, extra):
     ended = run_code(batch_without(name), environment)
     assert (ended.returncode, ended.stderr) == (

@@ -57,7 +57,7 @@ def test_how_far_the_page_is_is_told():
 
 
 async def test_a_page_that_is_interrupted_is_told(capsys):
-    page = asyncio.create_task(try_page(Path("out"), debug=False))
+    page = asyncio.create_task(try_page(Path("out")))
     await asyncio.sleep(0)
     page.cancel()
     assert await page is None
@@ -69,7 +69,7 @@ async def test_a_page_that_is_interrupted_is_told(capsys):
 @pytest.mark.parametrize("signal", ["first", "second"])
 async def test_a_signal_while_the_page_is_written_leaves_it_and_the_summary_follows(capsys, signal):
     given = {"no_report": False, "max_concurrency": None}
-    run = BatchRun("jobs.jsonl", "out", given, bench=None, as_json=False, debug=False)
+    run = BatchRun("jobs.jsonl", "out", given, bench=None, as_json=False)
     rest = asyncio.create_task(run._write_page(PLAIN))
     for _ in range(3):
         await asyncio.sleep(0)

@@ -80,7 +80,7 @@ def test_of_a_shard_only_about_its_size_is_known():
 
 async def test_away_from_a_terminal_a_line_comes_every_few_seconds(capsys):
     state = State()
-    with progress.lines(state, every=0.01):
+    with progress.display(state, every=0.01):
         await asyncio.sleep(0.05)
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["starting", "starting"]
@@ -111,15 +111,18 @@ def test_texts_of_others_are_shown_without_what_a_terminal_acts_upon(text, shown
 
 
 _BAR = """
-import time
+import asyncio
 from prodia_async.cli.progress import Shown, display
 
 class Hostile(Shown):
     def text(self):
         return "\\x1b[31mred\\x07 [bold]x[/bold]\\r\\nsecond line"
 
-with display(Hostile()):
-    time.sleep(0.3)
+async def main():
+    with display(Hostile()):
+        await asyncio.sleep(0.3)
+
+asyncio.run(main())
 """
 
 

@@ -120,7 +120,7 @@ def test_without_a_token_it_says_what_to_do(invoke):
     result = invoke("run", "inference.ping.v1")
     assert (result.exit_code, result.stderr) == (
         2,
-        "prodia-async: no token: set PRODIA_TOKEN or pass Prodia(token=...)\n",
+        "prodia-async: no token: set PRODIA_TOKEN (`run` and `batch` do without one with --emulator)\n",
     )
 
 

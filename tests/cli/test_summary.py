@@ -35,7 +35,9 @@ def test_names_of_others_are_shown_without_what_a_terminal_acts_upon():
     [
         ({}, 0),
         ({"failed": 1}, 1),
-        ({"failed": 1, "problem_count": 1}, 2),
+        ({"failed": 1, "problem_count": 1}, 1),
+        ({"problem_count": 1}, 1),
+        ({"done": 0, "problem_count": 1}, 2),
         ({"ending": "refused", "problem_count": 1}, 3),
         ({"ending": "spent", "failed": 1}, 4),
         ({"ending": "gave_up", "failed": 1}, 5),
@@ -133,7 +135,7 @@ def test_one_object_has_every_field():
     assert {name: summary[name] for name in ("seconds", "jobs_per_second", "exit_code", "dollars")} == {
         "seconds": 2.0,
         "jobs_per_second": 2.0,
-        "exit_code": Exit.USAGE,
+        "exit_code": Exit.FAILED,
         "dollars": None,
     }
     places = {name: summary[name] for name in ("out", "outputs", "results", "report")}

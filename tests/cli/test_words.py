@@ -32,7 +32,7 @@ def test_times_are_read(text, value):
 
 @pytest.mark.parametrize("text", ["", "0", "0h", "-1", "nan", "inf", "h", "3d", "1e3", "1 2", "9" * 400])
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(click.BadParameter, match="is no time: 90, 30m or 3h"):
+    with pytest.raises(click.BadParameter, match="invalid time "):
         seconds(text)
 
 
@@ -44,9 +44,9 @@ def test_amounts_are_read(text, value):
 
 @pytest.mark.parametrize("text", ["", "-0.01", "nan", "inf", "$5", "1,000"])
 def test_what_is_no_amount_is_refused(text):
-    with pytest.raises(click.BadParameter, match="is no amount of dollars"):
+    with pytest.raises(click.BadParameter, match="invalid amount of dollars"):
         dollars(text)
-    with pytest.raises(click.BadParameter, match="is no amount of dollars"):
+    with pytest.raises(click.BadParameter, match="invalid amount of dollars"):
         type_price(f"type={text}")
 
 
