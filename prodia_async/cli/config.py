@@ -24,6 +24,8 @@ from prodia_async.cli.options import refuse_address
 _MOST_TEXT = 1024 * 1024
 """Bytes of a text that is read from a file."""
 _IN_MEMORY = 1024 * 1024
+_LOOK = 4096
+"""Bytes that tell whether a file is text."""
 _OF_A_TEXT = "text/", "application/json"
 
 
@@ -32,6 +34,7 @@ class Inputs:
 
     def __init__(self, given: tuple[str, ...] = ()) -> None:
         self._names: dict[str, str] = {}
+        self._kept = contextlib.ExitStack()
         self.items: list[Any] = []
         for path in given:
             if path == "-":
@@ -39,6 +42,10 @@ class Inputs:
             else:
                 self._names[str(Path(path).resolve())] = Path(path).name
                 self.items.append(path)
+
+    def close(self) -> None:
+        """Forget what was kept of standard input."""
+        self._kept.close()
 
     def add(self, path: str) -> str:
         """Add a file unless it is there already, and return the name that it has as an input."""
@@ -62,16 +69,17 @@ class Inputs:
         """Keep standard input, so that it can be sent again; its first bytes tell its name's suffix."""
         from prodia_async._wire import media  # noqa: PLC0415 - `--help` needs none of it
 
-        file: Any = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - the job reads it
         try:
+            head = sys.stdin.buffer.read(64)
+            if not head:
+                raise click.BadParameter("standard input is empty")
+            file: Any = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - see `close`
+            self._kept.callback(file.close)
+            file.write(head)
             shutil.copyfileobj(sys.stdin.buffer, file)
             file.seek(0)
         except OSError as error:
             raise click.BadParameter(f"standard input cannot be read: {error.strerror or error}") from None
-        head = file.read(64)
-        if not head:
-            raise click.BadParameter("standard input is empty")
-        file.seek(0)
         name = self._free(f"input{media.suffix_for(media.sniff(head))}")
         self._names[f"-{name}"] = name
         self.items.append((name, file))
@@ -79,7 +87,7 @@ class Inputs:
 
 
 def read_config(
-    pairs: tuple[str, ...], file: BinaryIO | None = None, inputs: Inputs | None = None
+    pairs: tuple[str, ...], file: str | None = None, inputs: Inputs | None = None
 ) -> dict[str, Any]:
     """Return the config of a JSON file and of KEY=VALUE pairs, which go over it. Raises BadParameter.
 
@@ -110,9 +118,10 @@ def files_of(pairs: tuple[str, ...]) -> list[str]:
     return [value[1:] for value in values if value.startswith("@") and not value.startswith("@@")]
 
 
-def _file_config(file: BinaryIO) -> dict[str, Any]:
+def _file_config(path: str) -> dict[str, Any]:
     try:
-        config = json.load(file)
+        with _opened(path) as file:
+            config = json.load(file)
     except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"not JSON: {error}", param_hint="--config") from None
     if not isinstance(config, dict):
@@ -170,17 +179,17 @@ def _is_text(path: str) -> bool:
     if kind and kind != media.OCTETS:
         return kind.startswith(_OF_A_TEXT)
     with _opened(path) as file:
-        head = file.read(4096)
+        head = file.read(_LOOK)
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        return error.start >= len(head) - 3  # a character that is cut
+        return len(head) == _LOOK and error.start >= _LOOK - 3  # a character that is cut
     return b"\0" not in head
 
 
 def _read(path: str) -> str:
-    with contextlib.nullcontext(sys.stdin.buffer) if path == "-" else _opened(path) as file:
-        data: bytes = file.read(_MOST_TEXT + 1)
+    with _opened(path, f"; a text that begins with @ is written @@{path}") as file:
+        data = file.read(_MOST_TEXT + 1)
     if len(data) > _MOST_TEXT:
         raise click.BadParameter(f"{path!r} has more than 1 MiB: too much for a text")
     try:
@@ -189,10 +198,11 @@ def _read(path: str) -> str:
         raise click.BadParameter(f"{path!r} is not text in UTF-8") from None
 
 
-def _opened(path: str) -> BinaryIO:
+def _opened(path: str, hint: str = "") -> contextlib.AbstractContextManager[BinaryIO]:
+    if path == "-":
+        return contextlib.nullcontext(sys.stdin.buffer)
     try:
         return Path(path).open("rb")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        hint = f"; a text that begins with @ is written @@{path}"
         raise click.BadParameter(f"{path!r} cannot be read: {reason}{hint}") from None

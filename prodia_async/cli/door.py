@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -34,7 +35,7 @@ class Command(click.Command):
         except (SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - what is no error of ours goes on
-            code = _told(error, as_json="--json" in words)
+            code = _told(error, words)
         sys.exit(terminal.end(code))
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -93,7 +94,7 @@ def version_option(version: str) -> Callable[[Any], Any]:
     )
 
 
-def _told(error: BaseException, *, as_json: bool) -> Exit:
+def _told(error: BaseException, words: list[str]) -> Exit:
     """Tell what ended a command, and return the exit code. Raises what is a fault of the command's own."""
     # Loaded here: `--help` needs none of it.
     from asyncio import CancelledError  # noqa: PLC0415 - as above
@@ -110,7 +111,7 @@ def _told(error: BaseException, *, as_json: bool) -> Exit:
     elif isinstance(error, errors.ProdiaError):
         refused = errors.AuthenticationError, errors.PermissionDeniedError
         code = Exit.USAGE if isinstance(error, errors.InputError) else Exit.FAILED
-        code, message = Exit.REFUSED if isinstance(error, refused) else code, error.message
+        code, message = Exit.REFUSED if isinstance(error, refused) else code, _quoted(error.message, words)
         if terminal.debug():
             terminal.say_traceback()
         else:
@@ -119,9 +120,17 @@ def _told(error: BaseException, *, as_json: bool) -> Exit:
         code, message = Exit.INTERRUPTED, "interrupted"
     else:
         raise error
-    if as_json:
+    if "--json" in words:
         terminal.tell(json.dumps(_as_object(error, message) | {"exit_code": code.value}))
     return code
+
+
+def _quoted(message: str, words: list[str]) -> str:
+    """Return a message with each of the words, their values, and what the service repeats of them, short."""
+    for text in [part for word in words for part in (word, *word.split("=", 1))]:
+        if len(text) > terminal.MOST_QUOTED:
+            message = message.replace(text, terminal.short(text))
+    return re.sub(rf"\S{{{terminal.MOST_QUOTED},}}", lambda found: terminal.short(found[0]), message)
 
 
 def _as_object(error: BaseException, message: str) -> dict[str, Any]:
@@ -133,6 +142,7 @@ def _as_object(error: BaseException, message: str) -> dict[str, Any]:
 
     ours = error if isinstance(error, ProdiaError) else ProdiaError(message)
     record: dict[str, Any] = to_builtins(results.failed(None, ours))
+    record["error"]["message"] = message
     if ours is not error:
         record["error"]["type"] = type(error).__name__
         record["error"]["may_have_run"] = not isinstance(error, click.ClickException)

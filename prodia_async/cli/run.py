@@ -12,7 +12,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -48,7 +48,11 @@ _BLOCK = 1024 * 1024
     "is JSON; KEY=@@TEXT is text that begins with @."
 )
 @click.option(
-    "--config", "config_file", type=click.File("rb"), help="A JSON file with the config; -c goes over it."
+    "--config",
+    "config_file",
+    type=LocalPath(allow_dash=True),
+    metavar="FILE",
+    help="A JSON file with the config; -c goes over it.",
 )
 @click.option(
     "-i",
@@ -71,7 +75,7 @@ def command(
     *,
     job_type: str,
     config: tuple[str, ...],
-    config_file: BinaryIO | None,
+    config_file: str | None,
     inputs: tuple[str, ...],
     out: str | None,
     accept: str | None,
@@ -86,12 +90,8 @@ def command(
     -c image=@photos/in.jpg adds that file as an input, and names it in the config; so do
     -i photos/in.jpg -c image=in.jpg.
     """
-    given_file = "-" if config_file is not None and config_file.name == "<stdin>" else None
-    configs.use_stdin_once(*inputs, *configs.files_of(config), given_file)
+    configs.use_stdin_once(*inputs, *configs.files_of(config), config_file)
     _check_out(out, as_json=as_json)
-    files = configs.Inputs(inputs)
-    values = configs.read_config(config, config_file, files)
-    job = prodia_async.Job(job_type, config=values, inputs=files.items, accept=accept, mode=mode)
     waiting = _Waiting(job_type)
 
     async def main(_: asyncio.Event) -> Exit:
@@ -104,7 +104,10 @@ def command(
 
             return await _deliver(run, out, as_json=as_json)
 
-    return loop.run(main, on_cut=waiting.cut)
+    with contextlib.closing(configs.Inputs(inputs)) as files:
+        values = configs.read_config(config, config_file, files)
+        job = prodia_async.Job(job_type, config=values, inputs=files.items, accept=accept, mode=mode)
+        return loop.run(main, on_cut=waiting.cut)
 
 
 @click.command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from msgspec import to_builtins
 
 from prodia_async import emulator as emulators
-from prodia_async.cli.terminal import Exit, plain
+from prodia_async.cli.terminal import Exit, plain, short
 from prodia_async.cli.words import count, dollars
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def check_as_text(check: ManifestCheck) -> str:
     """Return what is in a manifest, for people: the jobs by type, the most first."""
     types = sorted(check.by_type.items(), key=lambda item: (-item[1], item[0]))
     lines = [f"{count(check.jobs, 'job')}{_bad_lines(check.problem_count)}"]
-    return "\n".join([*lines, *(f"{number:>12,}  {job_type}" for job_type, number in types)])
+    return "\n".join([*lines, *(f"{number:>12,}  {plain(short(job_type))}" for job_type, number in types)])
 
 
 def check_as_object(check: ManifestCheck) -> str:
@@ -153,7 +153,7 @@ def _again(report: BatchReport) -> Iterator[str]:
         yield f"{jobs} at the service when the last run was cut, and asked for by id"
     if report.lost_count:
         jobs = count(report.lost_count, "job was", "jobs were")
-        names = ", ".join(plain(name) for name in report.lost[:_NAMES])
+        names = ", ".join(plain(short(name)) for name in report.lost[:_NAMES])
         more = ", ..." if report.lost_count > _NAMES else ""
         yield f"{jobs} no longer known to the service, and may have been billed: {names}{more}"
     if report.missing:

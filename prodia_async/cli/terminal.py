@@ -23,7 +23,7 @@ _MOST_AT_ONCE = 4096
 """Bytes that a pipe takes without blocking once it is ready."""
 _IN_ASCII = {ord("·"): "-", ord("━"): "#", ord("…"): "~"}
 _BLOCK = 64 * 1024
-_MOST_QUOTED = 200
+MOST_QUOTED = 200
 """Characters of a user's text in a message."""
 
 
@@ -208,7 +208,7 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-def short(text: str, most: int = _MOST_QUOTED) -> str:
+def short(text: str, most: int = MOST_QUOTED) -> str:
     """Return `text`, or its beginning and its end where it is longer than `most` characters."""
     if len(text) <= most:
         return text
