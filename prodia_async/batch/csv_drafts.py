@@ -106,9 +106,14 @@ class _Columns:
             for key in path[:-1]:
                 place = place.setdefault(key, {})
             place[path[-1]] = (
-                cells[index] if path == ("prompt",) else _value(cells[index], self._names[index])
+                cells[index] if is_prompt(path[-1]) else _value(cells[index], self._names[index])
             )
         return config
+
+
+def is_prompt(key: str) -> bool:
+    """Tell whether a value of the config is text whatever it looks like, here and on the command line."""
+    return key == "prompt" or key.endswith("_prompt")
 
 
 def _priority(cell: str) -> int:

@@ -130,7 +130,9 @@ def _file_config(path: str) -> dict[str, Any]:
 
 
 def _value(key: str, text: str, inputs: Inputs | None, *, is_json: bool) -> Any:
-    is_prompt = key == "prompt" or key.endswith("_prompt")
+    from prodia_async.batch.csv_drafts import is_prompt as is_always_text  # noqa: PLC0415 - `--help` needs it not
+
+    is_prompt = is_always_text(key)
     if text.startswith("@@"):
         text, is_prompt = text[1:], True
     elif text.startswith("@"):

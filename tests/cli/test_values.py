@@ -124,6 +124,19 @@ def test_a_batch_takes_the_text_of_a_file_and_no_input(invoke, write_manifest, t
     assert "each line names its own" in result.stderr
 
 
+def test_csv_has_the_same_rule(invoke, tmp_path):
+    (tmp_path / "jobs.csv").write_text(
+        "prompt,config.negative_prompt,config.steps,config.ratio\n1984,null,4,16:9\n"
+    )
+    assert (
+        invoke("batch", "jobs.csv", "--out", "o", "--type", "emulator.echo.v1", "--emulator").exit_code == 0
+    )
+    told = json.loads((tmp_path / "o" / "results.jsonl").read_text())["job"]["config"]
+    assert told == {"prompt": "1984", "negative_prompt": "null", "steps": 4, "ratio": "16:9"}
+    pairs = [f"{key}={value}" for key, value in {**told, "ratio": "16:9"}.items()]
+    assert config(*pairs) == told
+
+
 ADDRESSES = [
     "data:image/png;base64," + "QUJD" * 100_000,
     "DATA:,x",
