@@ -13,7 +13,7 @@ from prodia_async.batch.manifest import Shard, count_jobs
 from prodia_async.cli import progress
 from prodia_async.cli.client import connected
 from prodia_async.cli.page import try_page
-from prodia_async.cli.summary import as_object, as_text, check_as_object, check_as_text, exit_code
+from prodia_async.cli.summary import as_object, as_text, check_as_object, check_as_text, exit_code, reasons_of
 from prodia_async.cli.terminal import Exit, say, short, tell
 from prodia_async.cli.words import count
 
@@ -59,7 +59,8 @@ class BatchRun:
             report = await self._run(prodia, stop)
         page = await self._write_page(report)
         account = None if self._server is None else self._server.stats()
-        tell((as_object if self._as_json else as_text)(report, page, self._bench, account))
+        reasons = await hop(reasons_of, report.results) if report.failed else []
+        tell((as_object if self._as_json else as_text)(report, page, self._bench, account, reasons))
         if report.reason is not None:
             say(f"prodia-async: {report.reason}")
         return exit_code(report)

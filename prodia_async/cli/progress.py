@@ -22,8 +22,9 @@ _EVERY = 5.0
 _REDRAW = 0.2
 """Seconds between two states of a terminal's line."""
 _BAR = 24
-_LEAST_TEXT = 50
-"""Columns that the text keeps: on a narrower terminal there is no bar."""
+_LEAST_BAR = 8
+_KEPT = 4
+"""Parts of a text that a narrow terminal keeps, such as done, failed, time left, dollars; then the first."""
 _SEPARATOR = " · "
 
 
@@ -34,7 +35,7 @@ class Shown:
     total: int | None = None
 
     def text(self) -> str:
-        """Describe the progress in a line; of its parts, the first two and the last fit a narrow terminal."""
+        """Describe the progress in a line."""
         raise AssertionError("each has its own text")
 
 
@@ -127,21 +128,20 @@ def display(shown: Shown, *, every: float | None = _EVERY) -> Iterator[None]:
 
 
 def bar(shown: Shown, width: int) -> str:
-    """Return one line of less than `width` columns: a bar, where there is room for it, and the text."""
+    """Return one line of less than `width` columns: the text, less of it where it is long, after a bar."""
     width -= 1  # a full line would wrap
     parts = plain(shown.text()).split(_SEPARATOR)
-    drawn = ""
-    if shown.total is not None and width > _BAR + _LEAST_TEXT:
-        filled = round(_BAR * min(1.0, shown.finished / max(1, shown.total)))
-        drawn = f"{'━' * filled:<{_BAR}} "
-    while _width(drawn + _SEPARATOR.join(parts)) > width and len(parts) > 3:  # noqa: PLR2004 - see Shown.text
-        del parts[2]
-    line = drawn + _SEPARATOR.join(parts)
+    while _width(line := _SEPARATOR.join(parts)) > width and len(parts) > 1:
+        del parts[2 if len(parts) > _KEPT else 1]
     if _width(line) > width:
         while _width(line) >= width:
             line = line[:-1]
         line += "…"
-    return line
+    room = min(_BAR, width - _width(line) - 1)
+    if shown.total is None or room < _LEAST_BAR:
+        return line
+    filled = round(room * min(1.0, shown.finished / max(1, shown.total)))
+    return f"{'━' * filled:<{room}} {line}"
 
 
 def _width(text: str) -> int:

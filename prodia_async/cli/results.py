@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 Form: TypeAlias = Literal["jsonl", "csv", "excel"]
 
-_MOST_OF_AN_ID = 30
-"""Columns of a custom_id in the table."""
-
 
 @click.command(
     cls=door.Command, epilog="Example: prodia-async results results --failed --format csv > failed.csv"
@@ -103,7 +100,7 @@ def _print(folders: list[Path], form: Form | None, *, failed: bool) -> Exit:
         elif form is None and blocks.is_plain:
             width = shutil.get_terminal_size().columns
             for record in records:
-                blocks.write(f"{_row(record)[: width - 1]}\n")
+                blocks.write(f"{_row(record, width)}\n")
         else:
             for record in records:
                 line = json.dumps(record) if blocks.is_plain else msgspec.json.encode(record).decode()
@@ -114,12 +111,14 @@ def _print(folders: list[Path], form: Form | None, *, failed: bool) -> Exit:
     return Exit.DONE
 
 
-def _row(record: Record) -> str:
+def _row(record: Record, width: int) -> str:
     """Return a line of the table: a job, and where its outputs are or why it failed."""
+    from prodia_async.cli.summary import reason_of  # noqa: PLC0415 - `--help` needs none of it
+
     paths = ", ".join(output["path"] or "" for output in record["outputs"])
-    reason = paths if record["error"] is None else record["error"]["message"]
-    name = short(plain(record["custom_id"]), _MOST_OF_AN_ID)
-    return f"{name:<{_MOST_OF_AN_ID}}  {record['status']:<6}  {plain(reason)}"
+    of_id = min(30, width // 4)
+    name = short(plain(record["custom_id"]), of_id)
+    return f"{name:<{of_id}}  {record['status']:<6}  {plain(reason_of(record) or paths)}"[: width - 1]
 
 
 def _from_here(folders: list[Path], *, failed: bool) -> Iterator[Record]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from msgspec import to_builtins
+from msgspec.json import decode
 
 from prodia_async import emulator as emulators
 from prodia_async.cli.terminal import Exit, plain, short
@@ -18,12 +23,18 @@ if TYPE_CHECKING:
 
     from prodia_async.batch import BatchReport
     from prodia_async.batch.report import ManifestCheck
+    from prodia_async.batch.results import Record
     from prodia_async.emulator import Emulator, EmulatorStats
 
 FreeAt = Literal["headers", "end"]
 
 _NAMES = 5
 """How many custom_ids are named."""
+_REASONS = 3
+_OF_A_REASON = 160
+"""Characters of a reason."""
+_MOST_READ = 100_000
+"""Failed jobs whose reasons are counted: half a second."""
 
 _CODES = {
     "stopped": Exit.INTERRUPTED,
@@ -76,18 +87,49 @@ def exit_code(report: BatchReport) -> Exit:
     return Exit.FAILED if report.failed or report.problem_count else Exit.DONE
 
 
+Reasons: TypeAlias = "list[tuple[str, int]]"
+
+
+def reason_of(record: Record) -> str:
+    """Return why a job failed, without what names the job and its request."""
+    error = record["error"]
+    if error is None:
+        return ""
+    message = error["message"].replace(f", request id {error['request_id']}", "")
+    return message.partition(f"(custom_id {record['custom_id']!r}): ")[2] or message
+
+
+def reasons_of(results: Path) -> Reasons:
+    """Return the most frequent reasons of failed jobs in results.jsonl, with their counts. Blocks."""
+    found: Counter[str] = Counter()
+    with contextlib.suppress(OSError, ValueError), results.open("rb") as lines:
+        failed = (record for line in lines if b'"failed"' in line if (record := decode(line))["error"])
+        for record in itertools.islice(failed, _MOST_READ):
+            found[short(reason_of(record), _OF_A_REASON)] += 1
+    return found.most_common(_REASONS)
+
+
 def as_text(
-    report: BatchReport, page: Path | None, bench: Bench | None, account: EmulatorStats | None
+    report: BatchReport,
+    page: Path | None,
+    bench: Bench | None,
+    account: EmulatorStats | None,
+    reasons: Reasons = [],  # noqa: B006 - it is only read
 ) -> str:
     """Return the summary for people; `page` is the contact sheet, where it was written."""
-    lines = [_jobs(report), *_again(report)]
+    lines = [_jobs(report), *(f"{number:>8,} x {plain(reason)}" for reason, number in reasons)]
+    if reasons:
+        lines.append(f"to see all that failed: prodia-async results {shlex.quote(str(report.out))} --failed")
+    lines += _again(report)
     sheds = f"{report.shed:,} of {count(report.requests, 'request')} were shed (429) and tried again"
     speed = f"{_speed(report):,.1f} jobs/s in {report.seconds:,.1f} s"
     if bench is not None and account is not None:
         sheds += f"; the emulator counts {account.shed:,} of {account.requests:,}"
-        speed += f" against the emulator's ideal {bench.ideal:,.1f}"
+        speed += "" if math.isinf(bench.ideal) else f" against the emulator's ideal {bench.ideal:,.1f}"
+    if report.shed:
+        lines.append(sheds)
     if report.requests:
-        lines += [sheds, speed]
+        lines.append(speed)
     lines += _money(report)
     if report.done:
         lines.append(f"outputs: {report.out / 'outputs'}")
@@ -99,7 +141,11 @@ def as_text(
 
 
 def as_object(
-    report: BatchReport, page: Path | None, bench: Bench | None, account: EmulatorStats | None
+    report: BatchReport,
+    page: Path | None,
+    bench: Bench | None,
+    account: EmulatorStats | None,
+    reasons: Reasons = [],  # noqa: B006 - it is only read
 ) -> str:
     """Return the summary for programs: one JSON object."""
     summary: dict[str, Any] = to_builtins(report, enc_hook=str)
@@ -107,6 +153,7 @@ def as_object(
     summary["jobs_per_second"] = round(_speed(report), 3)
     summary["outputs"] = str(report.out / "outputs")
     summary["report"] = None if page is None else str(page)
+    summary["reasons"] = [{"reason": reason, "jobs": number} for reason, number in reasons]
     summary["exit_code"] = exit_code(report).value
     if bench is not None and account is not None:
         summary["emulator"] = {

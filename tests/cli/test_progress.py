@@ -110,6 +110,33 @@ def test_texts_of_others_are_shown_without_what_a_terminal_acts_upon(text, shown
     assert plain(text) == shown
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 79, 80, 100, 120, 200])
+@pytest.mark.parametrize("paused", [None, "no answer", "猫" * 100])
+@pytest.mark.parametrize("counts", [HALF, replace(HALF, done=1_234_567, failed=98_765, dollars=1234.5)])
+def test_the_bar_is_one_line_on_any_terminal(width, paused, counts):
+    now = 100.0
+    state = State(lambda: now)
+    state.update(replace(counts, paused=paused))
+    state.expect(2_000_000)
+    now += 10
+    line = progress.bar(state, width)
+    assert progress._width(line) < width
+    if width >= 60 and paused is None:
+        assert "done · " in line
+        assert " left" in line
+    if width == 200 and paused is None:
+        assert line.endswith(state.text())
+        assert line.startswith("━" * 16 if counts is not HALF else " " * 24)
+
+
+def test_after_ctrl_c_no_end_is_promised():
+    state = State()
+    state.expect(2000)
+    state.update(HALF)
+    state.stop()
+    assert progress.bar(state, 100) == "stopping: 8 jobs in flight"
+
+
 _BAR = """
 import asyncio
 from prodia_async.cli.progress import Shown, display

@@ -86,6 +86,35 @@ def test_on_a_terminal_nothing_is_acted_upon(start, batch, form):
     assert all(char.isprintable() or char in "\r\n" for char in shown)
 
 
+@pytest.mark.parametrize("width", [60, 100])
+def test_on_a_terminal_it_is_a_table(start, batch, environment, width):
+    batch("out", echo("猫"), echo("x" * 100), echo("b", fail="no room"))
+    ours, theirs = pty.openpty()
+    environment["COLUMNS"] = str(width)
+    process = start("results", "out", stdout=theirs)
+    os.close(theirs)
+    assert process.wait(60) == 0
+    table = os.read(ours, 65536).decode().splitlines()
+    os.close(ours)
+    assert [line.split()[-2 if "no room" not in line else -3] for line in table][1:] != []
+    rows = {line.split()[0][:3]: line for line in table}
+    assert set(rows) == {"猫", "xxx", "b"}
+    assert " failed  no room" in rows["b"]
+    assert "{" not in "".join(table)
+    assert " done    outputs/" in rows["猫"]
+    assert all(len(line) < width for line in table)
+
+
+def test_excel_gets_its_mark(start, batch, invoke):
+    job = echo("a")
+    job["config"]["prompt"] = "café 猫"
+    batch("out", job)
+    marked = invoke("results", "out", "--format", "excel").stdout_bytes
+    plain = invoke("results", "out", "--format", "csv").stdout_bytes
+    assert marked == b"\xef\xbb\xbf" + plain
+    assert "café 猫".encode() in plain
+
+
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_a_reader_that_leaves_ends_it_quietly(start, batch, form):
     jobs = [echo(str(number)) for number in range(20)]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
 
 import pytest
@@ -154,3 +157,49 @@ def test_debug_shows_the_log_and_the_traceback(invoke):
     for result in (invoke(*job, "--debug"), invoke(*job, env={"PRODIA_LOG": "debug"})):
         assert "Traceback" in result.stderr
         assert "sent: inference.ping.v1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        (["run", "t"], 2, "InputError"),
+        (["run", "t", "-i", "none.png", "--emulator"], 2, "InputError"),
+        (["run", "t", "-c", "novalue"], 2, "BadParameter"),
+        (["run", "t", "--timeout", "soon"], 2, "BadParameter"),
+        (["run", "t", "--colour"], 2, "NoSuchOption"),
+        (["run"], 2, "MissingParameter"),
+        (["run", "t", "--emulator", "-c", 'emulator={"status": 401}'], 3, "AuthenticationError"),
+        (["collect", "id"], 2, "InputError"),
+        (["batch", "none.jsonl", "--out", "o"], 2, "BadParameter"),
+        (["batch", "jobs.jsonl"], 2, "UsageError"),
+        (["batch", "jobs.jsonl", "--out", "o"], 2, "InputError"),
+        (["batch", "jobs.jsonl", "--out", "o", "--emulator", "--shard", "0/3"], 2, "InputError"),
+        (["batch", "jobs.jsonl", "--check", "--shard", "x"], 2, "InputError"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_every_error_is_json_where_that_is_asked_for(invoke, write_manifest, words, code, kind):
+    write_manifest({"type": "inference.ping.v1"})
+    result = invoke(*words, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["exit_code"], told["status"]) == (code, code, "failed")
+    assert told["error"]["type"] == kind
+    assert told["error"]["message"]
+    assert told["error"]["may_have_run"] is False
+    assert result.stderr
+
+
+def test_on_a_terminal_it_tells_what_it_waits_for(start, environment):
+    ours, theirs = pty.openpty()
+    orders = json.dumps({"shed": 1, "retry_after": 2})
+    process = start("run", "inference.ping.v1", "-c", f"emulator={orders}", "--emulator", stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other side has ended
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"the service is full: trying again in 2 s" in shown
+    assert shown.rpartition(b"\r\x1b[K")[2] == b"inference.ping.v1: done, 0 outputs, 2 attempts\r\n"

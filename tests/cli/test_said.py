@@ -251,6 +251,7 @@ def test_all_text_leaves_through_one_function():
     writes = [place for place in found if not place.startswith("terminal.py: sys.")]
     assert sorted(set(writes)) == [
         "__init__.py: sys.stderr",  # opened anew
+        "config.py: file.write",  # a temporary file
         "results.py: blocks.write",  # Blocks, whose pieces go to `put`
         "run.py: sys.stdout",  # is it a terminal, is it closed?
         "terminal.py: stream.buffer.write",

@@ -107,6 +107,28 @@ def test_a_terminal_that_is_closed_lets_what_is_paid_finish(environment, service
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 4
 
 
+def test_on_a_terminal_the_bar_is_taken_back(batch, environment):
+    environment |= {"TERM": "xterm", "COLUMNS": "60"}
+    ours, theirs = pty.openpty()
+    process = batch(stderr=theirs)
+    os.close(theirs)
+    process.send_signal(INT)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other side has ended
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    before, said, after = shown.decode().partition(
+        "\r\x1b[Kstopping: no more jobs begin, 4 jobs in flight may"
+    )
+    assert said
+    assert "/12 done" in before
+    assert " left" not in after
+    assert shown.endswith(b"\r\x1b[K")
+
+
 @pytest.mark.parametrize("number", [INT, TERM, HUP])
 def test_one_job_is_cut_and_it_is_told_that_it_may_be_billed(start, service, number):
     process = start("run", "emulator.bytes.v1", "-c", "size=3", "--json")

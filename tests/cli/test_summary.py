@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.helpers import PLAIN
+from cli.helpers import PLAIN, echo
 from msgspec.structs import replace
 
 from prodia_async.batch import BatchReport, Problem
@@ -163,6 +163,27 @@ def test_what_is_in_a_manifest():
         "problem_count": 2,
         "problems": [{"line": 4, "reason": "not JSON"}],
     }
+
+
+def test_why_jobs_failed_is_told_in_three_lines(invoke, write_manifest):
+    kinds = [("no room", 4), ("too dark", 3), ("too bright", 2), ("rare", 1)]
+    jobs = [echo(f"{kind} {number}", fail=kind) for kind, times in kinds for number in range(times)]
+    options = ["--out", "out", "--no-report", "--emulator", "--latency", "0"]
+    lines = invoke("batch", write_manifest(echo("good"), *jobs), *options).stdout.splitlines()
+    assert lines[0] == "1 done, 10 failed"
+    assert [line[:22].split(" (")[0].strip() for line in lines[1:4]] == [
+        "4 x no room",
+        "3 x too dark",
+        "2 x too bright",
+    ]
+    assert lines[4] == "to see all that failed: prodia-async results out --failed"
+    told = json.loads(invoke("batch", "jobs.jsonl", *options, "--json", "--retry-failed").stdout)
+    assert [reason["jobs"] for reason in told["reasons"]] == [4, 3, 2]
+
+
+def test_sheds_are_told_where_there_were_some():
+    assert "shed" not in " ".join(text(shed=0))
+    assert "2 of 5 requests were shed (429) and tried again" in text(shed=2)
 
 
 def test_the_emulators_ideal():
