@@ -1,4 +1,4 @@
-"""One run of `prodia-async batch`, and `--check`."""
+"""One run of `prodia-async batch`, its contact sheet, and `--check`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from prodia_async import batch as batches
+from prodia_async._errors import ProdiaError
 from prodia_async._files.threads import hop
 from prodia_async.batch.manifest import Shard, count_jobs
-from prodia_async.cli import progress
-from prodia_async.cli.client import connected
-from prodia_async.cli.page import try_page
+from prodia_async.cli import progress, terminal
+from prodia_async.cli.loop import connected
 from prodia_async.cli.summary import as_object, as_text, check_as_object, check_as_text, exit_code, reasons_of
 from prodia_async.cli.terminal import Exit, say, short, tell
 from prodia_async.cli.words import count
@@ -116,6 +116,42 @@ class BatchRun:
         with contextlib.suppress(OSError):
             if await hop(path.is_file):
                 self._state.expect(await hop(count_jobs, path, abandon=True), parts)
+
+
+class Seen(progress.Shown):
+    """How many outputs were looked at for the page."""
+
+    def update(self, seen: int, of: int) -> None:
+        """Take note of how many were seen."""
+        self.finished, self.total = seen, of
+
+    def text(self) -> str:
+        """Describe the progress in a line."""
+        of = "" if self.total is None else f" of {self.total:,}"
+        return f"report.html: {self.finished:,}{of} outputs seen"
+
+
+async def write_page(folder: Path) -> Path:
+    """Write FOLDER/report.html and return its path. Raises what `write_report` raises."""
+    seen = Seen()
+    with progress.display(seen):
+        path: Path = await batches.write_report(folder, on_progress=seen.update)
+        return path
+
+
+async def try_page(folder: Path) -> Path | None:
+    """Write FOLDER/report.html; None, and a line that says why, where that fails or is cancelled."""
+    reason = "it was interrupted"
+    try:
+        return await write_page(folder)
+    except asyncio.CancelledError:
+        pass
+    except Exception as error:  # noqa: BLE001 - a fault of the page never hides how the batch ended
+        if terminal.debug():
+            terminal.say_traceback()
+        reason = error.message if isinstance(error, ProdiaError) else f"{type(error).__name__}: {error}"
+    say(f"no report.html: {reason.rstrip('.')}; to write it: prodia-async results {folder} --report")
+    return None
 
 
 class Complaints:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from prodia_async import InputError
 from prodia_async import emulator as emulators
 from prodia_async.cli import door, loop
 from prodia_async.cli.options import debug_option
-from prodia_async.cli.terminal import Exit, plain, say, tell
+from prodia_async.cli.terminal import Exit, plain, tell
 
 if TYPE_CHECKING:
     import asyncio
-    from typing import Literal
 
     from prodia_async.emulator import EmulatorStats
 
@@ -65,17 +65,7 @@ def _fault(text: str) -> tuple[str, float]:
     help="A fault, and with what chance from 0 to 1 a request meets it: reset=0.01. Can be repeated.",
 )
 @debug_option
-def command(
-    *,
-    port: int,
-    capacity: int,
-    latency: float,
-    latency_sigma: float,
-    retry_after: float,
-    free_at: Literal["headers", "end"],
-    token: str,
-    faults: tuple[tuple[str, float], ...],
-) -> Exit:
+def command(*, port: int, faults: tuple[tuple[str, float], ...], **given: Any) -> Exit:
     """Serve jobs on this computer until Ctrl-C, then print an account.
 
     A job that finds no idle slot is answered 429, as the service does. Pictures are real, but drawn here.
@@ -83,26 +73,15 @@ def command(
 
     async def main(stop: asyncio.Event) -> Exit:
         try:
-            server = emulators.Emulator(
-                port=port,
-                capacity=capacity,
-                latency=latency,
-                latency_sigma=latency_sigma,
-                retry_after=retry_after,
-                free_at=free_at,
-                token=token,
-                faults=dict(faults),
-            )
-        except ValueError as error:
-            say(f"prodia-async: {error}")
-            return Exit.USAGE
-        try:
+            server = emulators.Emulator(port=port, faults=dict(faults), **given)
             await server.start()
+        except ValueError as error:
+            raise InputError(str(error)) from error
         except OSError as error:
-            say(f"prodia-async: port {port} cannot be used: {error.strerror or error}; choose another --port")
-            return Exit.USAGE
+            reason = error.strerror or error
+            raise InputError(f"port {port} cannot be used: {reason}; choose another --port") from error
         try:
-            _greet(server.base_url, token)
+            _greet(server.base_url, server.token)
             await stop.wait()
         finally:
             await server.aclose()

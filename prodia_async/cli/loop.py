@@ -1,15 +1,21 @@
-"""A command's event loop, and what signals mean to it."""
+"""A command's event loop, its client, and what signals mean to it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import prodia_async
 from prodia_async.cli.terminal import Exit
+
+if TYPE_CHECKING:
+    from prodia_async import Prodia
+    from prodia_async.emulator import Emulator
 
 Main: TypeAlias = Callable[[asyncio.Event], Awaitable[Exit]]
 
@@ -27,6 +33,20 @@ def run(
     """
     _collect_seldom()
     return _runner()(_with_signals(main, on_stop, on_cut))
+
+
+@contextlib.asynccontextmanager
+async def connected(emulator: Emulator | None, **options: Any) -> AsyncIterator[Prodia]:
+    """Yield a client of the emulator, which is started, or of the service that the environment names."""
+    async with contextlib.AsyncExitStack() as stack:
+        if emulator is not None:
+            await stack.enter_async_context(emulator)
+            options |= {"base_url": emulator.base_url, "token": emulator.token}
+        elif not os.environ.get("PRODIA_TOKEN", "").strip():
+            raise prodia_async.InputError(
+                "no token: set PRODIA_TOKEN (`run` and `batch` do without one with --emulator)"
+            )
+        yield await stack.enter_async_context(prodia_async.Prodia(**options))
 
 
 async def _with_signals(

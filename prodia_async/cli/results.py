@@ -62,7 +62,7 @@ def command(
 
 
 async def _write_pages(folders: list[Path]) -> Exit:
-    from prodia_async.cli.page import write_page  # noqa: PLC0415 - `--help` needs none of it
+    from prodia_async.cli.batch_run import write_page  # noqa: PLC0415 - `--help` needs none of it
 
     for folder in folders:
         put(os.fsencode(await write_page(folder)) + b"\n")

@@ -20,7 +20,7 @@ import prodia_async
 from prodia_async import emulator as emulators
 from prodia_async.cli import config as configs
 from prodia_async.cli import door, loop, options, progress, terminal
-from prodia_async.cli.client import connected
+from prodia_async.cli.loop import connected
 from prodia_async.cli.options import LocalPath, debug_option, json_option
 from prodia_async.cli.terminal import Exit, put, say, short, tell
 from prodia_async.cli.words import count, dollars, duration

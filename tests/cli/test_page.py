@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from cli.helpers import PLAIN, echo
 
-from prodia_async.cli.batch_run import BatchRun
-from prodia_async.cli.page import Seen, try_page
+from prodia_async.cli.batch_run import BatchRun, Seen, try_page
 
 FAST = ["--emulator", "--latency", "0"]
 

@@ -112,8 +112,10 @@ def test_on_a_terminal_the_bar_is_taken_back(batch, environment):
     ours, theirs = pty.openpty()
     process = batch(stderr=theirs)
     os.close(theirs)
-    process.send_signal(INT)
     shown = b""
+    while b"/12 done" not in shown:
+        shown += os.read(ours, 65536)
+    process.send_signal(INT)
     with contextlib.suppress(OSError):  # the other side has ended
         while piece := os.read(ours, 65536):
             shown += piece
