@@ -11,7 +11,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final
 
-from prodia_async._errors import BudgetExceededError
+from prodia_async._errors import BudgetExceededError, quoted
 from prodia_async._settings import require
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Ledger:
         if max_spend is not None:
             _check("max_spend", max_spend)
         for job_type, price in prices.items():
-            _check(f"the price of {job_type}", price)
+            _check(f"the price of {quoted(job_type, str)}", price)
         self.limit = None if max_spend is None else _exact(max_spend)
         self.reserved = 0
         self.uncertain_attempts = totals.uncertain_attempts
@@ -96,7 +96,7 @@ class Ledger:
     def refusal(self, job_type: str) -> str | None:
         """Say why no attempt of the type may be sent whatever becomes of others; None if one may."""
         if job_type in self._unpriced:
-            return f"{job_type} reports no price, so max_spend cannot be kept: {_give(job_type)}"
+            return f"{quoted(job_type, str)} reports no price, so max_spend cannot be kept: {_give(job_type)}"
         if self._blind >= _MOST_BLIND and not self._dearest:
             return (
                 f"{self._blind} attempts had an unknown outcome before any told a price, so max_spend cannot "
@@ -114,8 +114,8 @@ class Ledger:
         cost = "has no price yet" if need is None else f"may cost up to {_money(need)}"
         return (
             f"the money is spent: {_money(self.spent)} of max_spend {_money(limit)} is gone{reckoned}, "
-            f"{_money(max(0, limit - self.spent))} is left, and the next job, {job_type}, {cost}. Run the "
-            "batch again with a higher max_spend: what is done is not paid again."
+            f"{_money(max(0, limit - self.spent))} is left, and the next job, {quoted(job_type, str)}, "
+            f"{cost}. Run the batch again with a higher max_spend: what is done is not paid again."
         )
 
     def adopt(self, reserved: float) -> None:
@@ -286,4 +286,5 @@ def _money(exact: int) -> str:
 
 
 def _give(job_type: str) -> str:
-    return f"give one, prices={{{job_type!r}: ...}} (--price {job_type}=...), or run without the limit."
+    name = quoted(job_type, str)
+    return f"give one, prices={{{name!r}: ...}} (--price {name}=...), or run without the limit."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async._models import Mode
 from prodia_async.batch.csv_records import Record, RecordReader
 from prodia_async.batch.drafts import Draft
@@ -65,11 +65,11 @@ class _Columns:
             self._add_key(index, name, path)
         elif name not in _PLAIN:
             raise InputError(
-                f"the manifest has a column {name!r}, which is unknown: columns are {_KNOWN}, separated by "
-                "commas (and each of JSON lines begins with '{')"
+                f"the manifest has a column {quoted(name)}, which is unknown: columns are {_KNOWN}, "
+                "separated by commas (and each of JSON lines begins with '{')"
             )
         elif name in self._places:
-            raise InputError(f"the manifest has two columns {name!r}")
+            raise InputError(f"the manifest has two columns {quoted(name)}")
         else:
             self._places[name] = index
 
@@ -77,7 +77,9 @@ class _Columns:
         for place, other in self._keys:
             shorter = min(len(path), len(other))
             if path[:shorter] == other[:shorter]:
-                raise InputError(f"the manifest's columns {self._names[place]!r} and {name!r} say the same")
+                raise InputError(
+                    f"the manifest's columns {quoted(self._names[place])} and {quoted(name)} say the same"
+                )
         self._keys.append((index, path))
 
     def draft(self, cells: Sequence[str]) -> Draft:
@@ -120,14 +122,14 @@ def _priority(cell: str) -> int:
     try:
         return int(cell)
     except ValueError:
-        raise InputError(f"`priority` is {cell!r}, not a whole number") from None
+        raise InputError(f"`priority` is {quoted(cell)}, not a whole number") from None
 
 
 def _mode(cell: str) -> Mode:
     try:
         mode: Mode = msgspec.convert(cell, Mode)
     except msgspec.ValidationError:
-        raise InputError(f"`mode` is {cell!r}, not sync or async") from None
+        raise InputError(f"`mode` is {quoted(cell)}, not sync or async") from None
     return mode
 
 
@@ -138,4 +140,4 @@ def _value(cell: str, column: str) -> Any:
     except msgspec.DecodeError:
         return cell
     except RecursionError:
-        raise InputError(f"column {column!r} is nested too deeply for JSON") from None
+        raise InputError(f"column {quoted(column)} is nested too deeply for JSON") from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async.batch import schema
 from prodia_async.batch.schema import Row, Sample
 
@@ -61,7 +61,7 @@ class Database:
             for statement, values in operations:
                 if execute(statement, values).rowcount != 1:
                     name = values["custom_id"] if isinstance(values, Mapping) else values[0]
-                    raise LookupError(f"no row for custom_id {name!r}")
+                    raise LookupError(f"no row for custom_id {quoted(name)}")
                 sampled |= statement is schema.SAMPLE
             if sampled:
                 self._thin()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async._models import Mode
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Draft(Struct, forbid_unknown_fields=True):
     config: dict[str, Any] = {}
     inputs: list[str] = []
     accept: str | None = None
-    custom_id: str | None = None
+    custom_id: str | int | float | None = None
     priority: int = 0
     mode: Mode | None = None
 
@@ -59,6 +59,6 @@ class JsonDrafts:
         try:
             return self._decoder.decode(text)
         except msgspec.ValidationError as error:
-            return InputError(str(error))
+            return InputError(quoted(error, str))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return InputError(f"not JSON: {error}")
+            return InputError(f"not JSON: {quoted(error, str)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async._models import Job, Mode
 from prodia_async._wire.job import accept_header, job_json
 from prodia_async.batch.ids import Namer, SeenIds
@@ -35,11 +35,19 @@ class Submitted(Struct, frozen=True):
     reserved: float | None
 
 
+class Problem(Struct, frozen=True):
+    """A line of a manifest that is no job: its number, from 1, and why."""
+
+    line: int
+    reason: str
+
+
 class Entry(Struct, frozen=True):
     """A job of a manifest: its line, from 1, and the job, with a custom_id and absolute paths of inputs.
 
     `fingerprint` is 16 bytes of the SHA-256 of what is sent: type, config, accept and the names of the
     inputs. `inputs_mark` is 8 bytes that change with the size or mtime of any input; b"" without inputs.
+    `problem`: why it cannot be sent now, for want of an input; a job that is done needs none any more.
     """
 
     line: int
@@ -47,6 +55,7 @@ class Entry(Struct, frozen=True):
     fingerprint: bytes
     inputs_mark: bytes
     submitted: Submitted | None = None
+    problem: Problem | None = None
 
 
 class Defaults(Struct, frozen=True):
@@ -97,7 +106,7 @@ class Parser:
         if self._shard is not None and not self._shard.takes(custom_id):
             return None
         accept_header(sent.accept)
-        paths, mark = self._inputs.find(sent.inputs)
+        paths, mark, lacking = self._inputs.find(sent.inputs)
         job = Job(
             sent.type,
             config=sent.config,
@@ -109,7 +118,8 @@ class Parser:
         )
         if text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW:
             job_json(job)
-        return Entry(line, job, digest[:16], mark)
+        problem = None if lacking is None else Problem(line, lacking)
+        return Entry(line, job, digest[:16], mark, problem=problem)
 
     def _sent(self, draft: Draft) -> _Sent:
         """Return what a draft says, the defaults filled in."""
@@ -125,11 +135,12 @@ class Parser:
             self._defaults.accept if draft.accept is None else draft.accept,
         )
 
-    def _custom_id(self, given: str | None, digest: bytes) -> str:
+    def _custom_id(self, given: str | float | None, digest: bytes) -> str:
         if given is None:
             return self._namer.name(digest[:8].hex())
-        if not given:
+        custom_id = str(given)
+        if not custom_id:
             raise InputError("`custom_id` is empty")
-        if not self._seen.add(given):
-            raise InputError(f"custom_id {given!r} was used before")
-        return given
+        if not self._seen.add(custom_id):
+            raise InputError(f"custom_id {quoted(custom_id)} was used before")
+        return custom_id

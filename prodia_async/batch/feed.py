@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec.structs import replace
 
+from prodia_async._errors import quoted
 from prodia_async._files.threads import hop
-from prodia_async.batch.entries import Submitted
-from prodia_async.batch.manifest import Problem
+from prodia_async.batch.entries import Entry, Problem, Submitted
+from prodia_async.batch.inputs import content_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from prodia_async._models import Job
     from prodia_async.batch.journal import Journal, Row
-    from prodia_async.batch.manifest import Entry, Manifest
+    from prodia_async.batch.manifest import Manifest
 
 Retrying: TypeAlias = Literal["no", "too", "only"]
 """Whether jobs that failed in an earlier run are run again: not, with the others, or alone."""
@@ -26,7 +27,7 @@ Retrying: TypeAlias = Literal["no", "too", "only"]
 Choice: TypeAlias = Literal["run", "interrupted", "submitted", "missing", "done", "failed", "leave"]
 """The first four are run; `leave` is for a run that retries failed jobs only."""
 
-_AGAIN: Mapping[str, Choice] = {"sent": "interrupted", "submitted": "submitted", "done": "missing"}
+_AGAIN: Mapping[str, Choice] = {"sent": "interrupted", "done": "missing"}
 
 
 class Counts:
@@ -67,11 +68,11 @@ class Feed:
             block = None if self._ended else await self._manifest.read()
             if block is None:
                 raise StopAsyncIteration
-            rows = await self._journal.find([entry.job.custom_id or "" for entry in block])
-            choices = await hop(self._choose_all, block, rows)
-            for entry, choice in zip(block, choices, strict=True):
-                if self._take(choice):
-                    self._ready.append(_standing(entry, rows.get(entry.job.custom_id or "")))
+            entries = [item for item in block if isinstance(item, Entry)]
+            rows = await self._journal.find([entry.job.custom_id or "" for entry in entries])
+            for item, choice in zip(block, await hop(self._choose_all, block, rows), strict=True):
+                if self._take(choice) and isinstance(item, Entry):
+                    self._ready.append(_standing(item, rows.get(item.job.custom_id or "")))
         entry = self._ready.popleft()
         self._out[entry.job.custom_id or ""] = entry
         return entry.job
@@ -86,22 +87,28 @@ class Feed:
         self._ready.clear()
         self._manifest.end()
 
-    def _choose_all(self, block: Sequence[Entry], rows: Mapping[str, Row]) -> list[Choice | Problem]:
+    def _choose_all(
+        self, block: Sequence[Entry | Problem], rows: Mapping[str, Row]
+    ) -> list[Choice | Problem]:
         """Decide on each entry. Blocks: it looks whether outputs stand."""
-        return [self._choose(entry, rows.get(entry.job.custom_id or "")) for entry in block]
+        return [
+            item if isinstance(item, Problem) else self._choose(item, rows.get(item.job.custom_id or ""))
+            for item in block
+        ]
 
     def _choose(self, entry: Entry, row: Row | None) -> Choice | Problem:
-        if row is None:
-            return "leave" if self._retrying == "only" else "run"
-        if row.state == "failed" and self._retrying != "no":
-            return "run"  # perhaps its line was corrected: nothing stands that the old one has made
+        if row is None or (row.state == "failed" and self._retrying != "no"):
+            # Perhaps its line was corrected since it failed: nothing stands that the old one has made.
+            return entry.problem or ("leave" if row is None and self._retrying == "only" else "run")
         if (reason := _difference(entry, row)) is not None:
             return Problem(entry.line, reason)
         if row.state == "failed" or (row.state == "done" and _stand(self._folder, row)):
             return row.state
         if row.state == "done" and self._retrying == "only":
             return "leave"
-        return _AGAIN.get(row.state, "run")  # a retry that was cut, too
+        if row.state == "submitted":
+            return "submitted"  # the service has its inputs
+        return entry.problem or _AGAIN.get(row.state, "run")  # a retry that was cut, too
 
     def _take(self, choice: Choice | Problem) -> bool:
         """Count a choice; return whether the entry is run."""
@@ -126,20 +133,30 @@ def _standing(entry: Entry, row: Row | None) -> Entry:
 
 def _difference(entry: Entry, row: Row) -> str | None:
     """Return why an entry is not the one that the journal has under its custom_id; None if it is."""
-    name = f"custom_id {entry.job.custom_id!r}"
+    name = f"custom_id {quoted(entry.job.custom_id)}"
     advice = "give it another custom_id, or put back what it was"
     if row.state == "failed":
         advice = "--retry-failed (retry_failed=True) runs it as it is now"
     if entry.fingerprint != row.fingerprint:
         return f"{name} was another job when it was sent: {advice}"
-    if entry.inputs_mark != row.inputs_mark:
-        return f"{name}: an input has changed since it was sent (its size or time of change): {advice}"
+    if entry.problem is None and not _same_inputs(entry, row):
+        return f"{name}: an input has changed since it was sent: {advice}"
     return None
+
+
+def _same_inputs(entry: Entry, row: Row) -> bool:
+    """Whether the inputs are those that were sent. A file that was only touched is: its content decides."""
+    if row.inputs_mark[:8] == entry.inputs_mark:
+        return True
+    try:
+        return row.inputs_mark[8:] == content_mark(entry.job.inputs)
+    except OSError:
+        return False
 
 
 def _stand(folder: Path, row: Row) -> bool:
     """Whether all outputs of a job are there with their sizes."""
     try:
         return all(os.stat(os.path.join(folder, path)).st_size == size for path, size in row.outputs)  # noqa: PTH116, PTH118 - a million of them
-    except OSError:
+    except (OSError, ValueError):
         return False

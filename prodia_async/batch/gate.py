@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from prodia_async._errors import ProdiaError
 from prodia_async.batch.health import AGAINST, RAN, Backoff, Health
+from prodia_async.batch.telling import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from prodia_async._models import Attempt
     from prodia_async._pacing.clock import Clock, Timer
-
-log = logging.getLogger("prodia_async")
 
 _Cause: TypeAlias = Literal["journal", "disk", "service"]
 
@@ -168,14 +167,15 @@ class Gate:
     def _begin(self, cause: _Cause, reason: str) -> None:
         self.pauses += 1
         self._pauses[cause] = _Pause(reason, self._clock.monotonic(), Backoff(self._chance))
-        log.warning("the batch is paused: %s", self._why(cause))
+        say(logging.WARNING, "the batch is paused: %s", self._why(cause))
 
     def _end(self, cause: _Cause) -> None:
         if self.gave_up is not None or (pause := self._pauses.pop(cause, None)) is None:
             return
         if cause == "service":
             self._health.resume(self._clock.wall())
-        log.info("the batch goes on after %.0f s of pause", self._clock.monotonic() - pause.since)
+        seconds = self._clock.monotonic() - pause.since
+        say(logging.INFO, "the batch goes on after %.0f s of pause", seconds)
         self._look()
 
     def _why(self, cause: _Cause) -> str:

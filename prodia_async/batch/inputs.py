@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import struct
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async._wire import job, media
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from prodia_async._models import Input
+
+_ADDRESS = re.compile(r"\s*(data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)  # a drive, such as C:/, is one letter
+_NO_PATH = {
+    "data": "decode it, and give the path of a file",
+    "file": "give the path alone, without file://",
+    "http": "download it, and give the path of a file",
+    "https": "download it, and give the path of a file",
+}
+_COPY = "copy it with that store's own tool, and give a path on this computer"
 _ADVICE = "allow_outside (--allow-outside) permits it"
 _MOST_PARENTS = 1024
 
@@ -34,29 +45,34 @@ class InputFolder:
         self._really_inside = _prefix(os.path.realpath(folder))
         self._real_parent = lru_cache(_MOST_PARENTS)(os.path.realpath)
 
-    def find(self, names: Sequence[str]) -> tuple[tuple[Path, ...], bytes]:
-        """Return the paths of inputs, and 8 bytes that change with the size or mtime of any of them.
+    def find(self, names: Sequence[str]) -> tuple[tuple[Path, ...], bytes, str | None]:
+        """Return the paths of inputs, 8 bytes that change with the size or mtime of any, and what is amiss.
 
-        Raises InputError for an input that cannot be sent. Blocks: it looks at each file.
+        Raises InputError for a name that can never be sent; a file that is not there may come. Blocks: it
+        looks at each file.
         """
         if not names:
-            return (), b""
+            return (), b"", None
         paths = tuple(self._path(name) for name in names)
-        mark = hashlib.sha256()
-        for name, path in zip(names, paths, strict=True):
-            seen = self._look(name, path)
-            mark.update(struct.pack("<qq", seen.st_size, seen.st_mtime_ns))
         # Each request meets this check of the names: here it is met before any is sent.
         job.plan(b"", [job.PartHead(path.name, media.OCTETS, None) for path in paths], "")
-        return paths, mark.digest()[:8]
+        mark = hashlib.sha256()
+        for name, path in zip(names, paths, strict=True):
+            try:
+                seen = self._look(name, path)
+            except InputError as error:
+                return paths, b"", error.message
+            mark.update(struct.pack("<qq", seen.st_size, seen.st_mtime_ns))
+        return paths, mark.digest()[:8], None
 
     def _path(self, name: str) -> Path:
         """Return the path of an input; what is checked is what is opened, so `..` is resolved by name."""
         if not name or "\0" in name:
-            raise InputError(f"{name!r} in `inputs` is no path")
+            raise InputError(f"{quoted(name)} in `inputs` is no path")
+        refuse_address("input", name)
         path = os.path.normpath(self._folder / name)
         if not self._allow_outside and not path.startswith(self._inside):
-            raise InputError(f"input {name!r} lies outside the manifest's folder: {_ADVICE}")
+            raise InputError(f"input {quoted(name)} lies outside the manifest's folder: {_ADVICE}")
         return Path(path)
 
     def _look(self, name: str, path: Path) -> os.stat_result:
@@ -64,18 +80,35 @@ class InputFolder:
             seen = path.stat()
             outside = not self._allow_outside and self._leads_outside(path)
         except (FileNotFoundError, NotADirectoryError):
-            raise InputError(f"input {name!r} is missing: there is no {str(path)!r}") from None
+            raise InputError(f"input {quoted(name)} is missing: there is no {quoted(str(path))}") from None
         except OSError as error:  # such as a folder that may not be looked into
-            raise InputError(f"input {name!r} is not readable: {error.strerror or error}") from None
+            raise InputError(f"input {quoted(name)} is not readable: {error.strerror or error}") from None
         if not stat.S_ISREG(seen.st_mode):
-            raise InputError(f"input {name!r} is no file")
+            raise InputError(f"input {quoted(name)} is no file")
         if outside:
-            raise InputError(f"input {name!r} is linked from outside the manifest's folder: {_ADVICE}")
+            raise InputError(f"input {quoted(name)} is linked from outside the manifest's folder: {_ADVICE}")
         return seen
 
     def _leads_outside(self, path: Path) -> bool:
         real = os.path.realpath(path) if path.is_symlink() else self._real_parent(path.parent)
         return not _prefix(real).startswith(self._really_inside)
+
+
+def refuse_address(what: str, place: str | os.PathLike[str]) -> None:
+    """Raise InputError where a place, called `what`, is an address and no path: https://, s3://, data: ..."""
+    found = _ADDRESS.match(text := os.fsdecode(place))
+    if found is not None:
+        scheme = found[1].partition(":")[0].lower()
+        raise InputError(f"{what} {quoted(text)} is no path: {_NO_PATH.get(scheme, _COPY)}")
+
+
+def content_mark(paths: Sequence[Input]) -> bytes:
+    """Return 16 bytes that change with the content of any input. Blocks: it reads them. Raises OSError."""
+    mark = hashlib.sha256()
+    for path in paths:
+        with Path(cast("Path", path)).open("rb") as file:
+            mark.update(hashlib.file_digest(file, "sha256").digest())
+    return mark.digest()[:16]
 
 
 def _prefix(folder: str) -> str:

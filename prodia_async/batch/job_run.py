@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from prodia_async import _door
 from prodia_async._errors import JobFailedError, NotFoundError, ProdiaError, ProdiaTimeoutError
+from prodia_async._files.threads import hop
 from prodia_async._run import Run
 from prodia_async.batch.entries import Submitted
 from prodia_async.batch.health import AGAINST
+from prodia_async.batch.inputs import content_mark
 from prodia_async.batch.records import done_record, failed_record, relative
 
 if TYPE_CHECKING:
@@ -28,14 +31,18 @@ if TYPE_CHECKING:
     from prodia_async.batch.journal import Journal
     from prodia_async.batch.manifest import Entry
     from prodia_async.batch.outputs import Outputs
-    from prodia_async.batch.problems import Problems
     from prodia_async.batch.tally import Tally
+    from prodia_async.batch.telling import Problems
 
 _MOST_ATTEMPTS = 100
 """How many attempts of one job are kept in its record: an outage of hours may bring thousands."""
 
 _UNTOLD = frozenset({"unknown", "malformed", "timed_out", "cancelled", "not_kept", "lost"})
 """Verdicts after which nobody knows the price. A job that failed, or was answered 5xx, has none."""
+
+
+_QUICK_MARK = 8
+"""Bytes of an entry's mark that tells of sizes and times alone."""
 
 
 class StoppedError(ProdiaError):
@@ -112,6 +119,8 @@ class JobRun:
             while True:
                 pauses = gate.pauses
                 try:
+                    if self.job.inputs and self._submitted is None:
+                        await self._mark_inputs()
                     return await self._call()
                 except ProdiaError as error:
                     if not await self._again(error, pauses):
@@ -125,6 +134,14 @@ class JobRun:
         finally:
             gate.leave(self._id)
             self._batch.left(self._id)
+
+    async def _mark_inputs(self) -> None:
+        """Have the row know the inputs' content: a later run tells by it whether they have changed."""
+        if len(self._entry.inputs_mark) > _QUICK_MARK:
+            return
+        with contextlib.suppress(OSError):  # the run itself tells of an input that cannot be read
+            mark = self._entry.inputs_mark + await hop(content_mark, self.job.inputs)
+            self._entry = replace(self._entry, inputs_mark=mark)
 
     def _call(self) -> Coroutine[Any, Any, JobResult]:
         call = _door.call(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from prodia_async._errors import InputError, OutputError
+from prodia_async._errors import InputError, OutputError, quoted, reason_of
 from prodia_async._files.threads import hop, start
 from prodia_async.batch import schema
 from prodia_async.batch.database import Reader, explain
@@ -254,9 +254,9 @@ def _open(folder: Path, since: float) -> tuple[FolderLock, Database, Reader, Tot
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(folder, since=since)
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{str(folder)!r} cannot be written ({reason}): choose another place") from error
+        except (OSError, ValueError) as error:
+            said = f"{quoted(str(folder))} cannot be written ({reason_of(error)}): choose another place"
+            raise InputError(said) from error
         undo.callback(lock.release)
         for left in folder.glob("results.jsonl.*.part"):  # by a process that was killed
             left.unlink(missing_ok=True)

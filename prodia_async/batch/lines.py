@@ -6,6 +6,8 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from prodia_async._errors import InputError
+
 MAX_LINE = 4 * 1024 * 1024
 _BLOCK = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -29,7 +31,10 @@ class LineReader:
     def __init__(self, stream: BinaryIO) -> None:
         # read1 returns what a pipe holds; read would wait for a whole block.
         self._next_block = getattr(stream, "read1", stream.read)
-        self._ahead: list[Line] = []
+        self.head = b""
+        """How it begins, until the end of the first line at least, but for a very long one."""
+        self.ahead: list[Line] = []
+        """Lines that were looked at and not read: the first of them is not blank."""
         self._rest = bytearray()
         self._number = 0
         self._skipping = False
@@ -40,18 +45,25 @@ class LineReader:
         while (lines := self.read()) is not None:
             for index, line in enumerate(lines):
                 if not line.blank:
-                    self._ahead = lines[index:]
+                    self.ahead = lines[index:]
                     return line
         return None
 
     def read(self) -> list[Line] | None:
         """Return the lines of the next block, perhaps none; None at the end."""
-        if self._ahead:
-            lines, self._ahead = self._ahead, []
+        if self.ahead:
+            lines, self.ahead = self.ahead, []
             return lines
         if self._ended:
             return None
         block = self._next_block(_BLOCK)
+        if not isinstance(block, bytes | bytearray | memoryview):
+            raise InputError(
+                f"the manifest's stream gives {type(block).__name__}, not bytes: open it with mode 'rb'"
+            )
+        block = bytes(block)
+        if self._number == 0 and len(self.head) < _BLOCK:
+            self.head += block
         if not block:
             self._ended = True
             block = b"\n" if self._rest or self._skipping else b""

@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from msgspec import Struct
-
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted, reason_of
 from prodia_async._files.readers import stands_at_end
 from prodia_async._files.threads import hop, start
 from prodia_async.batch.csv_drafts import CsvDrafts
 from prodia_async.batch.csv_records import RecordReader
 from prodia_async.batch.drafts import JsonDrafts
-from prodia_async.batch.entries import Defaults, Entry, Parser
+from prodia_async.batch.entries import Defaults, Entry, Parser, Problem
+from prodia_async.batch.forms import refusal
+from prodia_async.batch.inputs import refuse_address
 from prodia_async.batch.lines import LineReader
 from prodia_async.batch.shard import Shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from prodia_async._files.threads import Trip
     from prodia_async.batch.drafts import Drafts, Numbered
 
 __all__ = ["Defaults", "Entry", "Manifest", "Problem", "Shard", "Source", "count_jobs"]
 
+_MOST_JUDGED = 20
+
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 """Where a manifest comes from: a path, or a binary stream such as standard input."""
 
 
-class Problem(Struct, frozen=True):
-    """A line of a manifest that is no job: its number, from 1, and why."""
-
-    line: int
-    reason: str
-
-
 class Manifest:
-    """The entries of a manifest, in order: `open`, `read` until it returns None, then `aclose`.
+    """What stands in a manifest, in order: `open`, `read` until it returns None, then `aclose`.
 
     A path that ends in .csv is CSV; a stream is, if its first line does not begin with `{`; all else is JSON
     lines. Lines take what they do not say from `defaults`; those of other shards than `shard` are left out.
     Input paths are relative to the manifest's folder (for a stream: to the current folder) and may not lead
     out of it unless `allow_outside`. A job without a custom_id gets one: 16 hex digits of the SHA-256 of its
-    type, config, inputs and accept, as JSON with sorted keys. `on_problem` hears of each bad line.
+    type, config, inputs and accept, as JSON with sorted keys.
 
     Memory grows only by 8 bytes for each custom_id.
     """
@@ -53,14 +49,12 @@ class Manifest:
     def __init__(
         self,
         source: Source,
-        on_problem: Callable[[Problem], object],
         *,
         defaults: Defaults = Defaults(),  # noqa: B008 - a frozen value
         shard: Shard | None = None,
         allow_outside: bool = False,
     ) -> None:
         self._source = source
-        self._on_problem = on_problem
         self._defaults = defaults
         self._shard = shard
         self._allow_outside = allow_outside
@@ -73,18 +67,19 @@ class Manifest:
     async def open(self) -> None:
         """Open the manifest. Raises InputError if it, or the defaults, cannot be read or sent.
 
-        Waits for whoever writes to a named pipe; for a stream's first line; and for the header of CSV.
+        Waits for whoever writes to a named pipe; for the first line; and for the header of CSV.
         """
         source = self._source
         self._parser = await hop(self._new_parser)
         if isinstance(source, str | os.PathLike):
+            refuse_address("the manifest", source)
             self._opened = await hop(_open, source, undo=lambda file: file.close(), abandon=True)
             self._drafts = await hop(_drafts, self._opened, source, abandon=True)
         else:
             self._drafts = await hop(_drafts, source, None, abandon=True)
 
-    async def read(self) -> list[Entry] | None:
-        """Return the entries of the next block, perhaps none; None at the end.
+    async def read(self) -> list[Entry | Problem] | None:
+        """Return the entries and the bad lines of the next block, perhaps none; None at the end.
 
         Raises InputError where the manifest cannot be read on. A reading that was cancelled goes on: the
         next one returns what it found.
@@ -99,10 +94,7 @@ class Manifest:
         if found is None or self._ended:
             self._ended = True
             return None
-        for item in found:
-            if isinstance(item, Problem):
-                self._on_problem(item)
-        return [item for item in found if isinstance(item, Entry)]
+        return found
 
     def end(self) -> None:
         """Read no further, and hand out no more entries."""
@@ -130,10 +122,8 @@ class Manifest:
         if self._drafts is None or self._parser is None:
             raise AssertionError("a manifest is opened before it is read")
         parser = self._parser
-        try:
+        with _readable():
             drafts = self._drafts.read()
-        except OSError as error:
-            raise _broken(error) from error
         if drafts is None:
             return None
         items = [_item(parser, numbered) for numbered in drafts]
@@ -161,12 +151,14 @@ def count_jobs(path: Path) -> int:
 
 def _item(parser: Parser, numbered: Numbered) -> Entry | Problem | None:
     line, draft = numbered
+    if isinstance(draft, InputError):
+        return Problem(line, draft.message)
     try:
-        if isinstance(draft, InputError):
-            raise draft
         return parser.entry(line, draft)
     except InputError as error:
         return Problem(line, error.message)
+    except Exception as error:  # noqa: BLE001 - whatever one line brings, it harms that line alone
+        return Problem(line, f"{type(error).__name__}: {quoted(error, str)}")
 
 
 def _checked(source: Any) -> Source:
@@ -184,8 +176,10 @@ def _open(manifest: str | os.PathLike[str]) -> BinaryIO:
         # Unbuffered: what stands in a pipe is read without waiting for more.
         return Path(manifest).open("rb", buffering=0)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"the manifest {os.fspath(manifest)!r} cannot be read: {reason}") from error
+        advice = ": name a file of JSON lines or CSV" if isinstance(error, IsADirectoryError) else ""
+        raise InputError(
+            f"the manifest {quoted(os.fspath(manifest))} cannot be read: {reason_of(error)}{advice}"
+        ) from error
 
 
 def _is_csv(path: str | os.PathLike[str]) -> bool:
@@ -195,20 +189,26 @@ def _is_csv(path: str | os.PathLike[str]) -> bool:
 def _drafts(stream: BinaryIO, path: str | os.PathLike[str] | None) -> Drafts:
     """Begin to read a manifest, from a path or not."""
     lines = LineReader(stream)
-    try:
+    with _readable():
         if path is None and stands_at_end(stream):
             raise InputError("the manifest stands at its end: seek(0) before you pass it")
-        if _is_csv(path) if path is not None else _begins_as_csv(lines):
-            return CsvDrafts(lines)
-    except OSError as error:
-        raise _broken(error) from error
-    return JsonDrafts(lines)
+        first = lines.peek()
+        begun = [] if first is None or first.text is None else lines.ahead[:_MOST_JUDGED]
+        texts = [line.text for line in begun if line.text and not line.blank]
+        csv = _is_csv(path) if path is not None else bool(texts) and not texts[0].lstrip().startswith(b"{")
+        if (reason := refusal(lines.head, texts, csv=csv)) is not None:
+            raise InputError(
+                f"the manifest{'' if path is None else f' {quoted(os.fspath(path))}'} is {reason}"
+            )
+        return CsvDrafts(lines) if csv else JsonDrafts(lines)
 
 
-def _begins_as_csv(lines: LineReader) -> bool:
-    first = lines.peek()
-    return first is not None and first.text is not None and not first.text.lstrip().startswith(b"{")
-
-
-def _broken(error: OSError) -> InputError:
-    return InputError(f"the manifest cannot be read on: {error.strerror or error}")
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Raise InputError for whatever else a stream of the caller's may raise."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"the manifest cannot be read on: {reason_of(error)}") from error

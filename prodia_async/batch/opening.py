@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from prodia_async.batch import schema
 from prodia_async.batch.database import Database, beside, damaged, explain, foreign, newer, transaction
 from prodia_async.batch.schema import Totals
+from prodia_async.batch.telling import say
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-log = logging.getLogger("prodia_async")
 
 _BUSY = 1.0
 """Seconds to wait, at opening, for another program that writes to the file."""
@@ -102,7 +101,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "full" in str(error):
             raise
-        log.warning(
+        say(
+            logging.WARNING,
             "%r: write-ahead logging does not hold here (%s): slower; a local disk would do better",
             str(path),
             error,

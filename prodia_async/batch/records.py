@@ -107,8 +107,12 @@ def _encode(record: dict[str, Any], job: Job) -> bytes:
         record["job"] = {"type": job.type, "config": job.config}
     try:
         return msgspec.json.encode(record)
-    except UnicodeEncodeError:  # a header of the service may hold any byte
+    except (UnicodeEncodeError, ValueError, TypeError, RecursionError):
+        pass
+    try:  # a header of the service may hold any byte
         return msgspec.json.encode(_legible(msgspec.to_builtins(record)))
+    except (ValueError, TypeError, RecursionError):  # what a job has brought must not undo that it is done
+        return _encode({**record, "job": {"type": job.type}}, job)
 
 
 def _legible(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from prodia_async._errors import InputError, OutputError
+from prodia_async._errors import InputError, OutputError, quoted
 from prodia_async._files.threads import hop
 from prodia_async._lifetime import rooms_of
 from prodia_async._loops import OnExit
@@ -18,14 +18,15 @@ from prodia_async._settings import require
 from prodia_async.batch.budget import Till
 from prodia_async.batch.feed import Feed
 from prodia_async.batch.gate import Gate
+from prodia_async.batch.inputs import refuse_address
 from prodia_async.batch.job_run import Rooms
 from prodia_async.batch.journal import Journal
-from prodia_async.batch.manifest import Defaults, Manifest, Shard
+from prodia_async.batch.manifest import Defaults, Entry, Manifest, Problem, Shard
 from prodia_async.batch.outputs import Outputs
-from prodia_async.batch.problems import Problems
 from prodia_async.batch.report import ManifestCheck
 from prodia_async.batch.results import write_results
 from prodia_async.batch.running import Running
+from prodia_async.batch.telling import Problems, say
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
     from prodia_async._client import Prodia
     from prodia_async._models import Mode
     from prodia_async.batch.feed import Retrying
-    from prodia_async.batch.manifest import Problem, Source
+    from prodia_async.batch.manifest import Source
     from prodia_async.batch.report import BatchReport, Progress
-
-log = logging.getLogger("prodia_async")
 
 _LONGEST_RETRY_AFTER = 3600.0
 """Seconds that a job of a batch waits as it is told to, even where a single call would rather fail."""
@@ -97,6 +96,7 @@ async def run_batch(
     require(give_up_after is None or give_up_after > 0, "give_up_after", give_up_after)
     require(timeout is None or timeout > 0, "timeout", timeout)
     require(resend_unknown >= 0, "resend_unknown", resend_unknown)
+    refuse_address("out", out)
     folder, problems = Path(out), Problems(on_problem)
     engines, client = rooms_of(prodia)
     engine = await engines.get()
@@ -107,9 +107,7 @@ async def run_batch(
     )
     client = replace(client, retry=retry)
     gate = Gate(engine.clock, engine.random, give_up_after=give_up_after)
-    lines = _lines(
-        manifest, problems, Defaults(type, config or {}, accept, mode), shard, allow_outside=allow_outside
-    )
+    lines = _lines(manifest, Defaults(type, config or {}, accept, mode), shard, allow_outside=allow_outside)
     async with OnExit(lines.aclose):
         await lines.open()
         await hop(_refuse_foreign, folder)
@@ -140,14 +138,14 @@ async def _finish(journal: Journal, folder: Path, gate: Gate) -> None:
     except OutputError as error:
         if gate.gave_up is None:
             raise
-        log.error("%s", error.message)  # noqa: TRY400 - the batch has ended for want of room, as it will tell
+        say(logging.ERROR, "%s", error.message)  # the batch has ended for want of room, as it will tell
 
 
 def _refuse_foreign(folder: Path) -> None:
     """Raise InputError where results would be replaced that no journal of ours has."""
     if (folder / "results.jsonl").exists() and not (folder / "journal.sqlite").exists():
         raise InputError(
-            f"{str(folder)!r} holds a results.jsonl, but no journal of a batch: choose another folder, "
+            f"{quoted(str(folder))} holds a results.jsonl, but no journal of a batch: choose another folder, "
             "or move that file away"
         )
 
@@ -168,24 +166,21 @@ async def check_manifest(
     """
     problems = Problems(on_problem)
     by_type: dict[str, int] = {}
-    lines = _lines(
-        manifest, problems, Defaults(type, config or {}, accept), shard, allow_outside=allow_outside
-    )
+    lines = _lines(manifest, Defaults(type, config or {}, accept), shard, allow_outside=allow_outside)
     async with OnExit(lines.aclose):
         await lines.open()
-        while (entries := await lines.read()) is not None:
-            for entry in entries:
-                by_type[entry.job.type] = by_type.get(entry.job.type, 0) + 1
+        while (items := await lines.read()) is not None:
+            for item in items:
+                problem = item if isinstance(item, Problem) else item.problem
+                if problem is not None:
+                    problems.add(problem)
+                elif isinstance(item, Entry):
+                    by_type[item.job.type] = by_type.get(item.job.type, 0) + 1
     return ManifestCheck(sum(by_type.values()), by_type, problems.count, tuple(problems.first))
 
 
 def _lines(
-    manifest: Source,
-    problems: Problems,
-    defaults: Defaults,
-    shard: str | Shard | None,
-    *,
-    allow_outside: bool,
+    manifest: Source, defaults: Defaults, shard: str | Shard | None, *, allow_outside: bool
 ) -> Manifest:
     part = Shard.parse(shard) if isinstance(shard, str) else shard
-    return Manifest(manifest, problems.add, defaults=defaults, shard=part, allow_outside=allow_outside)
+    return Manifest(manifest, defaults=defaults, shard=part, allow_outside=allow_outside)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +23,13 @@ from prodia_async.batch.job_run import JobRun, Rooms, StoppedError
 from prodia_async.batch.report import BatchReport, Ending, Progress
 from prodia_async.batch.sampling import Sampler
 from prodia_async.batch.tally import Tally
+from prodia_async.batch.telling import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prodia_async._models import Job
     from prodia_async.batch.journal import Sample
-
-log = logging.getLogger("prodia_async")
 
 _AHEAD = 4
 """Times the most jobs in flight: so many jobs of each type are started, for the limiter must see a line."""
@@ -166,10 +164,7 @@ class Running:
     def changed(self) -> None:
         """Tell whoever listens how far the batch is."""
         if self._on_progress is not None:
-            try:
-                self._on_progress(self.progress())
-            except Exception:
-                log.exception("on_progress raised")
+            tell("on_progress", self._on_progress, self.progress())
         if self.stopping:
             self._leave_if_idle()
 

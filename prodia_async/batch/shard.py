@@ -8,7 +8,7 @@ import struct
 
 from msgspec import Struct
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 
 _FIRST = struct.Struct(">Q")
 _FORM = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
@@ -38,7 +38,7 @@ class Shard(Struct, frozen=True):
         """Read a shard such as "3/10", the third of ten. Raises InputError."""
         found = _FORM.fullmatch(text.strip())
         if found is None:
-            raise InputError(f"a shard is written as '3/10', the third of ten, not {text!r}")
+            raise InputError(f"a shard is written as '3/10', the third of ten, not {quoted(text)}")
         return cls(int(found[1]), int(found[2]))
 
     def takes(self, custom_id: str) -> bool:

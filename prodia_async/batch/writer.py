@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prodia_async._errors import OutputError
 from prodia_async._loops import make_immortal
 from prodia_async.batch.database import ReplacedError
+from prodia_async.batch.telling import say
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
     from prodia_async.batch.database import Database, Values
-
-log = logging.getLogger("prodia_async")
 
 _MOST_IN_ONE = 500
 _LAST_TRIES = 5
@@ -147,7 +146,7 @@ class Writer:
                 self._write(writes)
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
                 self.failure = self._explain(error)
-                log.error("%s", self.failure.reason)  # noqa: TRY400 - the reason says it all
+                say(logging.ERROR, "%s", self.failure.reason)
         if self.failure is not None:
             self.unwritten += len(writes)
         self._written_bytes += sum(operation.size for operation in operations)

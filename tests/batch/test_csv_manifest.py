@@ -142,7 +142,7 @@ async def test_a_header_that_cannot_be_read_is_an_input_error(write_csv, header,
 
 async def test_text_that_is_no_utf_8_is_an_input_error(write_csv):
     with pytest.raises(InputError, match="header, line 1, is not UTF-8 text"):
-        await read_manifest(write_csv("\ufefftype,prompt\nt,p\n", "utf-16-le"))
+        await read_manifest(write_csv("type,prompt,config.é\nt,p,1\n", "latin-1"))
 
 
 async def test_a_stream_is_csv_unless_it_begins_as_json():

@@ -245,7 +245,7 @@ async def test_a_stream_that_fails_is_an_input_error():
 async def test_a_manifest_is_read_as_it_is_asked_for():
     reading, writing = os.pipe()
     with open(reading, "rb") as stream, open(writing, "wb", buffering=0) as pipe:
-        manifest = Manifest(stream, [].append)
+        manifest = Manifest(stream)
         pipe.write(b'{"type":"one"}\n{"ty')
         await manifest.open()
         assert [entry.job.type for entry in await manifest.read()] == ["one"]
@@ -261,7 +261,7 @@ async def test_a_manifest_is_read_as_it_is_asked_for():
 async def test_a_reading_that_is_under_way_at_the_end_finds_nothing():
     reading, writing = os.pipe()
     with open(reading, "rb") as stream, open(writing, "wb", buffering=0) as pipe:
-        manifest = Manifest(stream, [].append)
+        manifest = Manifest(stream)
         pipe.write(b"{}\n")
         await manifest.open()
         await manifest.read()
@@ -291,7 +291,7 @@ async def test_a_named_pipe_is_read_as_it_is_written(tmp_path):
 
     writer = threading.Thread(target=write)
     writer.start()
-    manifest = Manifest(path, [].append)
+    manifest = Manifest(path)
     try:
         await manifest.open()
         first = await manifest.read()

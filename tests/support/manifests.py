@@ -7,13 +7,18 @@ from prodia_async.batch.manifest import Entry, Manifest, Problem
 
 async def read_manifest(source, **options) -> tuple[list[Entry], list[Problem]]:
     """All entries and problems of a manifest."""
-    problems: list[Problem] = []
-    manifest = Manifest(source, problems.append, **options)
+    manifest = Manifest(source, **options)
     entries: list[Entry] = []
+    problems: list[Problem] = []
     try:
         await manifest.open()
         while (block := await manifest.read()) is not None:
-            entries += block
+            for item in block:
+                problem = item if isinstance(item, Problem) else item.problem
+                if problem is None:
+                    entries.append(item)
+                else:
+                    problems.append(problem)
     finally:
         await manifest.aclose()
     return entries, problems
