@@ -28,6 +28,7 @@ _MOST_SAMPLES = 4096
 _IDS_A_SELECT = 500
 _PROBE = 64 * 1024
 _outputs = msgspec.json.Decoder(tuple[tuple[str, int], ...])
+_parts = msgspec.json.Decoder(tuple[str, ...])
 
 
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -111,6 +112,17 @@ class Reader:
                 for custom_id, *row in self._connection.execute(statement, ids):
                     found[custom_id] = _row(*row)
         return found
+
+    def parts(self) -> list[tuple[tuple[str, ...], tuple[tuple[str, int], ...]]]:
+        """Return the temporary files and the outputs that they become, of each job that is done."""
+        with self._lock:
+            rows = self._connection.execute(schema.PARTS)
+            return [(_parts.decode(parts), _outputs.decode(outputs)) for parts, outputs in rows]
+
+    def tells_of(self, output: str) -> bool:
+        """Whether an output, its path relative to the folder, is some job's. It reads all rows."""
+        with self._lock:
+            return self._connection.execute(schema.TELLS, (f'"{output}"',)).fetchone() is not None
 
     def close(self) -> None:
         """Close it, once nobody reads."""

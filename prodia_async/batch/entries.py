@@ -47,7 +47,8 @@ class Entry(Struct, frozen=True):
 
     `fingerprint` is 16 bytes of the SHA-256 of what is sent: type, config, accept and the names of the
     inputs. `inputs_mark` is 8 bytes that change with the size or mtime of any input; b"" without inputs.
-    `problem`: why it cannot be sent now, for want of an input; a job that is done needs none any more.
+    `outputs` are the paths of files that an earlier run has made for it. `problem`: why it cannot be sent
+    now, for want of an input; a job that is done needs none any more.
     """
 
     line: int
@@ -55,6 +56,7 @@ class Entry(Struct, frozen=True):
     fingerprint: bytes
     inputs_mark: bytes
     submitted: Submitted | None = None
+    outputs: tuple[str, ...] = ()
     problem: Problem | None = None
 
 

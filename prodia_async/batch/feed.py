@@ -72,7 +72,8 @@ class Feed:
             rows = await self._journal.find([entry.job.custom_id or "" for entry in entries])
             for item, choice in zip(block, await hop(self._choose_all, block, rows), strict=True):
                 if self._take(choice) and isinstance(item, Entry):
-                    self._ready.append(_standing(item, rows.get(item.job.custom_id or "")))
+                    row = rows.get(item.job.custom_id or "")
+                    self._ready.append(item if row is None else _standing(item, row))
         entry = self._ready.popleft()
         self._out[entry.job.custom_id or ""] = entry
         return entry.job
@@ -124,11 +125,11 @@ class Feed:
         return choice in ("run", "interrupted", "submitted", "missing")
 
 
-def _standing(entry: Entry, row: Row | None) -> Entry:
-    """Return the entry with what the service has of it already."""
-    if row is None or row.job_id is None or row.fingerprint != entry.fingerprint:
-        return entry
-    return replace(entry, submitted=Submitted(row.job_id, row.reserved))
+def _standing(entry: Entry, row: Row) -> Entry:
+    """Return the entry with what an earlier run and the service have of it already."""
+    has_it = row.job_id is not None and row.fingerprint == entry.fingerprint
+    submitted = Submitted(row.job_id, row.reserved) if has_it and row.job_id else None
+    return replace(entry, submitted=submitted, outputs=tuple(path for path, _ in row.outputs))
 
 
 def _difference(entry: Entry, row: Row) -> str | None:

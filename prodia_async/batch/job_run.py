@@ -14,10 +14,10 @@ from prodia_async._run import Run
 from prodia_async.batch.entries import Submitted
 from prodia_async.batch.health import AGAINST
 from prodia_async.batch.inputs import content_mark
-from prodia_async.batch.records import done_record, failed_record, relative
+from prodia_async.batch.records import done_record, failed_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prodia_async.batch.gate import Gate
     from prodia_async.batch.journal import Journal
     from prodia_async.batch.manifest import Entry
-    from prodia_async.batch.outputs import Outputs
+    from prodia_async.batch.outputs import LandingSink, Outputs
     from prodia_async.batch.tally import Tally
     from prodia_async.batch.telling import Problems
 
@@ -82,7 +82,7 @@ class Batch(Protocol):
     def ends_with(self, error: ProdiaError) -> bool:
         """End the batch if it is the batch that has failed; return whether it is."""
 
-    def write(self, put: Callable[..., object], *values: Any, **options: Any) -> None:
+    def write(self, put: Callable[..., Any], *values: Any, **options: Any) -> Any:
         """Tell the journal."""
 
     async def submitted(self, custom_id: str, job_id: str, expires_at: float | None) -> None:
@@ -166,7 +166,7 @@ class JobRun:
         await self._batch.submitted(self._id, self._submitted.job_id, expires_at)
 
     def _sink(self, job: Job) -> Sink:
-        return self._rooms.outputs.sink(job, self._landed)
+        return self._rooms.outputs.sink(job, self._entry.outputs, self._whole)
 
     async def _before_send(self, _: int) -> None:
         """Wait until this attempt may be sent, and has its money and its row in the journal."""
@@ -258,27 +258,40 @@ class JobRun:
             self._was_lost = True
             self._batch.tally.add_lost(self._id)
 
-    def _landed(self, result: JobResult, paths: Sequence[str]) -> None:
-        """Write a job down as done: its outputs stand."""
+    def _whole(self, result: JobResult, sink: LandingSink) -> Awaitable[None]:
+        """Write a job down as done, and have its outputs, which are whole, get their names after that."""
         self._ended = True
         if self._earlier or len(result.attempts) > _MOST_ATTEMPTS:
             result = replace(result, attempts=self._all(result.attempts))
-        names = [relative(path, self._rooms.folder) for path in paths]
+        names, parts = ([*map(self._rooms.outputs.relative, paths)] for paths in (sink.targets, sink.parts))
         outputs = [(name, output.size) for name, output in zip(names, result.outputs, strict=True)]
         reported = None if result.price is None else result.price.dollars
         reserved = self._take_reserved()
         dollars = self._rooms.till.settle(self._entry.job.type, reserved, reported)
         uncertain = reserved if dollars is None and self._rooms.till.is_limited else None
         record = done_record(self._entry, result, names)
-        self._batch.write(self._rooms.journal.done, self._id, record, outputs, dollars, uncertain=uncertain)
+        row: Awaitable[None] | None = self._batch.write(
+            self._rooms.journal.done,
+            self._id,
+            record,
+            outputs,
+            dollars,
+            uncertain=uncertain,
+            parts=parts,
+            then=sink.name_files,
+        )
+        if row is None:
+            raise StoppedError("the batch's journal could not be written")
         self._rooms.gate.stored()
         self._batch.tally.add_done()
+        return row
 
     def _give_up(self, error: ProdiaError) -> None:
         """Write a job down as failed, unless it was the batch that ended."""
         error.attempts = self._all(error.attempts)
         error.may_have_run |= any(attempt.may_have_run for attempt in self._earlier)
-        if self._ended:
+        if self._ended:  # its row tells that it is done: what it lacks is made again by the next run
+            self._batch.ends_with(error)
             return
         last = error.attempts[-1] if error.attempts else None
         dollars, uncertain = self._settle(error, last)
@@ -292,7 +305,7 @@ class JobRun:
             write(journal.unsent, self._entry)
         record = failed_record(self._entry, error, self._rooms.folder)
         job_id = self._submitted.job_id if self._submitted and isinstance(error, ProdiaTimeoutError) else None
-        write(journal.failed, self._id, record, [], dollars, uncertain=uncertain, job_id=job_id)
+        write(journal.failed, self._id, record, dollars, uncertain=uncertain, job_id=job_id)
         self._batch.tally.add_failed()
 
     def _settle(self, error: ProdiaError, last: Attempt | None) -> tuple[float | None, float | None]:

@@ -21,7 +21,7 @@ from prodia_async.batch.schema import FILE_NAME, Row, Sample, Totals
 from prodia_async.batch.writer import Failure, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from prodia_async.batch.database import Database, Values
@@ -29,20 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal", "Row", "Sample", "Totals"]
 
-_MOST_WAITING = 8 * 1024 * 1024
-"""Bytes that may wait to be written before whoever adds to them is asked to wait."""
-
-_ROW = 500
-"""About how many bytes an operation takes beside its record."""
-
 
 class Journal:
     """The journal of one batch, `journal.sqlite` in its folder; made by `open`, ended by `aclose`.
 
     One thread writes, and each commit is on disk (`synchronous=FULL`) before anybody hears of it. `sent` is
     awaited: its row is committed before the request leaves. `waiting`, `done`, `failed` and `sample` are
-    taken at once, by the call itself, and committed soon after; awaiting what they return waits for room
-    where very much is queued. `totals` is what earlier runs came to, as found at `open`.
+    taken at once, by the call itself, and committed soon after. `totals` is what earlier runs came to, as
+    found at `open`.
 
     All raise OutputError, which says what to do, once the journal cannot be written any more: its file is
     gone or was replaced, or the disk fails. A full disk does not end it: `on_full` hears a reason, everything
@@ -98,6 +92,11 @@ class Journal:
             reason = f"the batch's journal could not be read: {error}. Check the disk."
             raise Failure(reason, errno.EIO).error() from error
 
+    @property
+    def reader(self) -> Reader:
+        """What is committed, for worker threads."""
+        return self._reader
+
     async def sent(self, entry: Entry, reserved: float) -> None:
         """Write down that an attempt goes out, with `reserved` dollars; returns once that is committed.
 
@@ -107,11 +106,11 @@ class Journal:
         custom_id = entry.job.custom_id
         values = (custom_id, entry.job.type, entry.fingerprint, entry.inputs_mark, reserved)
         waiter = self._loop.create_future()
-        self._writer.put(schema.SENT, values, waiter, _ROW)
+        self._writer.put(schema.SENT, values, waiter)
         try:
             await waiter
         except asyncio.CancelledError:
-            self._writer.put(schema.NOT_SENT, (custom_id,), None, _ROW)
+            self._writer.put(schema.NOT_SENT, (custom_id,))
             raise
         except OutputError:
             self._told = True
@@ -123,20 +122,20 @@ class Journal:
         `expires_at`: when it may forget the job, in seconds since 1970. Who runs the batch again collects it.
         """
         values = {"custom_id": custom_id, "job_id": job_id, "expires_at": expires_at}
-        self._put(schema.SUBMITTED, values, _ROW)
+        self._put(schema.SUBMITTED, values)
         await self.flush()
 
-    def unsent(self, entry: Entry) -> Awaitable[None]:
+    def unsent(self, entry: Entry) -> None:
         """Write down a job that could not be sent at all, so that `failed` may follow."""
         values = (entry.job.custom_id, entry.job.type, entry.fingerprint, entry.inputs_mark)
-        return self._put(schema.UNSENT, values, _ROW)
+        self._put(schema.UNSENT, values)
 
-    def waiting(self, custom_id: str, *, uncertain: float | None) -> Awaitable[None]:
+    def waiting(self, custom_id: str, *, uncertain: float | None) -> None:
         """Write down that a job waits: its attempt ended without a result.
 
         `uncertain`: None if it did not run (shed, not sent), else the dollars reckoned for it.
         """
-        return self._put(schema.WAITING, {"custom_id": custom_id, "uncertain": uncertain}, _ROW)
+        self._put(schema.WAITING, {"custom_id": custom_id, "uncertain": uncertain})
 
     def done(
         self,
@@ -146,40 +145,48 @@ class Journal:
         dollars: float | None,
         *,
         uncertain: float | None = None,
-    ) -> Awaitable[None]:
+        parts: Sequence[str] = (),
+        then: Callable[[], object] | None = None,
+    ) -> asyncio.Future[None]:
         """Write down a job that is done: its line of results.jsonl, outputs (path, bytes) and price.
 
-        `uncertain`: the dollars reckoned for it where it has no price.
+        `uncertain`: the dollars reckoned for it where it has no price. `parts`: the temporary files of the
+        outputs, in order, to which `then` gives their names as soon as the row is committed, in the journal's
+        thread. What is returned is awaited for both, and raises what `then` raises.
         """
-        return self._ended("done", custom_id, record, outputs, dollars=dollars, uncertain=uncertain)
+        self._check()
+        values = _ended("done", custom_id, record, dollars=dollars, uncertain=uncertain)
+        values["outputs"] = msgspec.json.encode(outputs).decode()
+        values["parts"] = msgspec.json.encode(parts).decode() if parts else None
+        waiter = self._loop.create_future()
+        self._writer.put(schema.ENDED, values, waiter, then)
+        return waiter
 
     def failed(
         self,
         custom_id: str,
         record: bytes,
-        outputs: Sequence[tuple[str, int]],
         dollars: float | None,
         *,
         uncertain: float | None,
         job_id: str | None = None,
-    ) -> Awaitable[None]:
+    ) -> None:
         """Write down a job that failed; `uncertain` as for `waiting`.
 
         `job_id`: the service has it still, and it is collected when failed jobs are retried.
         """
-        return self._ended(
-            "failed", custom_id, record, outputs, dollars=dollars, uncertain=uncertain, job_id=job_id
-        )
+        values = _ended("failed", custom_id, record, dollars=dollars, uncertain=uncertain)
+        self._put(schema.ENDED, {**values, "job_id": job_id})
 
-    def sample(self, sample: Sample) -> Awaitable[None]:
+    def sample(self, sample: Sample) -> None:
         """Keep a sample for the report's charts; at most 4,096 are kept, evenly spread over the time."""
-        return self._put(schema.SAMPLE, msgspec.structs.astuple(sample), _ROW)
+        self._put(schema.SAMPLE, msgspec.structs.astuple(sample))
 
     async def flush(self) -> None:
         """Return once all that was said so far is committed."""
         self._check()
         waiter = self._loop.create_future()
-        self._writer.put(None, (), waiter, 0)
+        self._writer.put(None, (), waiter)
         try:
             await waiter
         except OutputError:
@@ -200,32 +207,9 @@ class Journal:
             self._told = True
             raise self._writer.failure.error()
 
-    def _ended(
-        self,
-        state: str,
-        custom_id: str,
-        record: bytes,
-        outputs: Any,
-        *,
-        dollars: float | None,
-        uncertain: float | None,
-        job_id: str | None = None,
-    ) -> Awaitable[None]:
-        values = {
-            "state": state,
-            "custom_id": custom_id,
-            "record": record,
-            "outputs": msgspec.json.encode(outputs).decode(),
-            "dollars": dollars,
-            "uncertain": uncertain,
-            "job_id": job_id,
-        }
-        return self._put(schema.ENDED, values, _ROW + len(record))
-
-    def _put(self, statement: str, values: Values, size: int) -> Awaitable[None]:
+    def _put(self, statement: str, values: Values) -> None:
         self._check()
-        self._writer.put(statement, values, None, size)
-        return _Room(self)
+        self._writer.put(statement, values)
 
     def _check(self) -> None:
         if self._writer.failure is not None:
@@ -235,18 +219,19 @@ class Journal:
             raise OutputError("the batch's journal is closed")
 
 
-class _Room:
-    """Awaited, it waits for room where very much is queued."""
-
-    __slots__ = ("_journal",)
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    def __await__(self) -> Generator[Any, None, None]:
-        journal = self._journal
-        if journal._writer.backlog > _MOST_WAITING:  # noqa: SLF001 - the journal's own answer
-            yield from journal.flush().__await__()
+def _ended(
+    state: str, custom_id: str, record: bytes, *, dollars: float | None, uncertain: float | None
+) -> dict[str, Any]:
+    return {
+        "state": state,
+        "custom_id": custom_id,
+        "record": record,
+        "outputs": None,
+        "parts": None,
+        "dollars": dollars,
+        "uncertain": uncertain,
+        "job_id": None,
+    }
 
 
 def _open(folder: Path, since: float) -> tuple[FolderLock, Database, Reader, Totals]:

@@ -113,9 +113,8 @@ async def run_batch(
         await hop(_refuse_foreign, folder)
         journal = await Journal.open(folder, wall=engine.clock.wall, on_full=gate.disk_full)
         async with OnExit(partial(_finish, journal, folder, gate)):
-            outputs = Outputs(folder, engine.budget, gate.wait_for_room)
-            if journal.totals.sent or journal.totals.submitted:
-                await hop(outputs.sweep)
+            outputs = Outputs(folder, engine.budget, gate.wait_for_room, journal.reader)
+            await hop(outputs.settle)
             retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
             feed = Feed(lines, journal, folder, retrying=retrying, on_problem=problems.add)
             till = Till(max_spend, prices or {}, journal.totals)

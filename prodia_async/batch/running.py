@@ -107,12 +107,13 @@ class Running:
         await stop.wait()
         self._stop("stopped", None)
 
-    def write(self, put: Callable[..., object], *values: Any, **options: Any) -> None:
+    def write(self, put: Callable[..., Any], *values: Any, **options: Any) -> Any:
         """Tell the journal; where it cannot be written any more, end the batch and raise nothing."""
         try:
-            put(*values, **options)
+            return put(*values, **options)
         except OutputError as error:
             self.ends_with(error)
+            return None
 
     async def submitted(self, custom_id: str, job_id: str, expires_at: float | None) -> None:
         """Have the journal know that the service has a job; where it cannot, end the batch."""

@@ -50,12 +50,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    # 2: a row tells of outputs before they have their names.
+    ("alter table jobs add column parts text",),
 )
 """Step n brings a journal from version n (`pragma user_version`) to n + 1; a new file takes all steps.
 
 `jobs`: `reserved` is set while an attempt is out and not settled; `dollars` and `uncertain` add up over all
 attempts, `dearest` is the dearest single price; `job_id` and `expires_at` belong to the state `submitted`;
-`record` is the line of results.jsonl, once the job is done or failed.
+`record` is the line of results.jsonl, once the job is done or failed; `outputs` are all its files, also those
+of an earlier run until others take their places; `parts` are temporary files that get these names next.
 """
 
 VERSION = len(MIGRATIONS)
@@ -65,7 +68,7 @@ SENT = """
     values (?, ?, 'sent', 1, ?, ?, ?)
     on conflict (custom_id) do update set
         type = excluded.type, state = 'sent', attempts = attempts + 1, fingerprint = excluded.fingerprint,
-        inputs_mark = excluded.inputs_mark, reserved = excluded.reserved, outputs = '[]', record = null,
+        inputs_mark = excluded.inputs_mark, reserved = excluded.reserved, parts = null, record = null,
         job_id = null, expires_at = null
 """
 UNSENT = """
@@ -88,8 +91,8 @@ WAITING = """
     where custom_id = :custom_id
 """
 ENDED = """
-    update jobs set state = :state, record = :record, outputs = :outputs, reserved = null,
-        job_id = :job_id, expires_at = null,
+    update jobs set state = :state, record = :record, outputs = coalesce(:outputs, outputs), parts = :parts,
+        reserved = null, job_id = :job_id, expires_at = null,
         dollars = coalesce(dollars + :dollars, :dollars, dollars),
         dearest = coalesce(max(coalesce(dearest, :dollars), :dollars), dearest),
         uncertain = uncertain + coalesce(:uncertain, 0),
@@ -120,6 +123,12 @@ FIND = """
     select custom_id, state, attempts, fingerprint, inputs_mark, outputs, job_id,
         case when state = 'submitted' then reserved end
     from jobs where custom_id in ({})
+"""
+PARTS = """
+    select parts, outputs from jobs where state = 'done' and parts is not null
+"""
+TELLS = """
+    select 1 from jobs where instr(lower(outputs), lower(?)) limit 1
 """
 RECORDS = """
     select custom_id, record from jobs

@@ -46,20 +46,21 @@ class Failure(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A statement (None: nothing to write) and its values, who waits for its commit, its bytes, roughly."""
+    """A statement (None: nothing to write) and its values, who waits for its commit, and what follows it."""
 
     statement: str | None
     values: Values
     waiter: asyncio.Future[None] | None
-    size: int
+    then: Callable[[], object] | None
 
 
 class Writer:
     """Writes operations in order: what has gathered while a commit ran goes into the next one.
 
-    Nothing is delayed by a timer. Waiters are told in their loop, all those of a commit at once. A full disk
-    holds everything back until there is room. After any other failure nothing is written, and every waiter
-    hears of it. In the end the thread closes what it was given in `closing`.
+    Nothing is delayed by a timer. What follows a commit is done before anybody hears of it. Waiters are told
+    in their loop, all those of a commit at once. A full disk holds everything back until there is room. After
+    any other failure nothing is written, and every waiter hears of it. In the end the thread closes what it
+    was given in `closing`.
 
     It is a daemon thread which the interpreter's exit waits for, but not for ever: a loop that was killed has
     nobody who would end it.
@@ -82,7 +83,6 @@ class Writer:
         self._retry_every = retry_every
         self._closing = closing
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
-        self._put_bytes = self._written_bytes = 0  # one thread adds to each
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="prodia-async-journal", daemon=True)
 
@@ -92,17 +92,18 @@ class Writer:
         atexit.register(self._exit)
         self._thread.start()
 
-    @property
-    def backlog(self) -> int:
-        """About how many bytes wait to be written."""
-        return self._put_bytes - self._written_bytes
-
     def put(
-        self, statement: str | None, values: Values, waiter: asyncio.Future[None] | None, size: int
+        self,
+        statement: str | None,
+        values: Values,
+        waiter: asyncio.Future[None] | None = None,
+        then: Callable[[], object] | None = None,
     ) -> None:
-        """Write it soon, after all that was put before."""
-        self._put_bytes += size
-        self._queue.put(Operation(statement, values, waiter, size))
+        """Write it soon, after all that was put before; then call `then` in the writer's thread.
+
+        What `then` raises is the waiter's alone.
+        """
+        self._queue.put(Operation(statement, values, waiter, then))
 
     def end(self) -> None:
         """Write what was put so far, then close. Returns at once."""
@@ -149,9 +150,20 @@ class Writer:
                 say(logging.ERROR, "%s", self.failure.reason)
         if self.failure is not None:
             self.unwritten += len(writes)
-        self._written_bytes += sum(operation.size for operation in operations)
-        if waiters := [operation.waiter for operation in operations if operation.waiter is not None]:
-            self._call(_release, waiters, self.failure)
+        ended = [(operation.waiter, self._follow(operation)) for operation in operations]
+        if waiters := [(waiter, error) for waiter, error in ended if waiter is not None]:
+            self._call(_release, waiters)
+
+    def _follow(self, operation: Operation) -> Exception | None:
+        """Do what follows a commit; return what its waiter hears."""
+        if self.failure is not None:
+            return self.failure.error()
+        try:
+            if operation.then is not None:
+                operation.then()
+        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+            return error
+        return None
 
     def _write(self, writes: Sequence[tuple[str, Values]]) -> None:
         """Write, and try again while the disk is full."""
@@ -211,11 +223,12 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows, wh
     os.register_at_fork(after_in_child=_abandon_in_child)
 
 
-def _release(waiters: Sequence[asyncio.Future[None]], failure: Failure | None) -> None:
-    for waiter in waiters:
+def _release(waiters: Sequence[tuple[asyncio.Future[None], Exception | None]]) -> None:
+    for waiter, error in waiters:
         if waiter.done():
             continue
-        if failure is None:
+        if error is None:
             waiter.set_result(None)
         else:
-            waiter.set_exception(failure.error())
+            waiter.set_exception(error)
+            waiter.exception()  # it is well if nobody asks

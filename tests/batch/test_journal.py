@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sqlite3
+from functools import partial
 
 import pytest
 from batch.journals import KIND, a_record, an_entry, open_journal, query, run_job
@@ -10,6 +12,8 @@ from support.expect import until
 from support.leaks import Census
 
 from prodia_async import InputError, OutputError
+from prodia_async._files.threads import hop
+from prodia_async.batch import schema
 from prodia_async.batch.journal import Journal, Row, Sample, Totals
 
 
@@ -32,10 +36,10 @@ async def test_each_state_is_found_as_it_was_said(tmp_path):
     async with open_journal(tmp_path) as journal:
         for custom_id in ("sent", "shed", "lost", "done", "failed", "ünï \0 'x'"):
             await journal.sent(an_entry(custom_id), 0.25)
-        await journal.waiting("shed", uncertain=None)
-        await journal.waiting("lost", uncertain=0.25)
+        journal.waiting("shed", uncertain=None)
+        journal.waiting("lost", uncertain=0.25)
         await journal.done("done", a_record("done"), [("outputs/a.png", 3), ("outputs/a-2.txt", 0)], 0.1)
-        await journal.failed("failed", a_record("failed", "failed"), [], None, uncertain=0.5)
+        journal.failed("failed", a_record("failed", "failed"), None, uncertain=0.5)
         await journal.flush()
         ids = ["sent", "shed", "lost", "done", "failed", "ünï \0 'x'", "unknown"]
         assert await journal.find(ids) == {
@@ -68,30 +72,17 @@ async def test_what_is_not_awaited_is_written_all_the_same(tmp_path):
     assert query(tmp_path, "select state, reserved from jobs") == [("done", None)]
 
 
-async def test_whoever_adds_very_much_waits_for_room(tmp_path):
-    record = a_record("a", note="x" * 1_000_000)
-    async with open_journal(tmp_path) as journal:
-        await journal.sent(an_entry("a"), 0)
-        highest = 0
-        for _ in range(40):
-            await journal.done("a", record, [], None)
-            highest = max(highest, journal._writer.backlog)
-        assert highest < 10_000_000
-        await journal.flush()
-        assert journal._writer.backlog == 0
-
-
 async def test_totals_add_up_over_runs(tmp_path):
     async with open_journal(tmp_path) as journal:
         await run_job(journal, "a", 0.1)
         await run_job(journal, "b", 0.3)
         await run_job(journal, "unpriced")
         await journal.sent(an_entry("other", "inference.other.v1"), 0)
-        await journal.failed("other", a_record("other", "failed"), [], 2.0, uncertain=None)
+        journal.failed("other", a_record("other", "failed"), 2.0, uncertain=None)
         await journal.sent(an_entry("lost"), 0)
-        await journal.waiting("lost", uncertain=0.5)
+        journal.waiting("lost", uncertain=0.5)
         await journal.sent(an_entry("lost"), 0)
-        await journal.failed("lost", a_record("lost", "failed"), [], None, uncertain=0.25)
+        journal.failed("lost", a_record("lost", "failed"), None, uncertain=0.25)
     expected = Totals(
         done=3,
         failed=2,
@@ -108,13 +99,67 @@ async def test_totals_add_up_over_runs(tmp_path):
 async def test_a_job_that_runs_again_keeps_what_it_cost_and_loses_what_it_was(tmp_path):
     async with open_journal(tmp_path) as journal:
         await journal.sent(an_entry("a"), 0)
-        await journal.failed("a", a_record("a", "failed"), [("outputs/a.png", 3)], 0.4, uncertain=None)
+        journal.failed("a", a_record("a", "failed"), 0.4, uncertain=None)
         await journal.sent(an_entry("a"), 0)
         assert await journal.find(["a"]) == {"a": row("sent", 2)}
         assert query(tmp_path, "select record from jobs") == [(None,)]
         await journal.done("a", a_record("a"), [], 0.1)
     async with open_journal(tmp_path) as journal:
         assert journal.totals == Totals(done=1, dollars=0.5, dearest={KIND: 0.4})
+
+
+async def test_a_row_tells_of_files_until_others_take_their_places(tmp_path):
+    async with open_journal(tmp_path) as journal:
+        await journal.sent(an_entry("a"), 0)
+        await journal.done("a", a_record("a"), [("outputs/a.png", 3)], None, parts=["outputs/x.part"])
+        assert await hop(journal.reader.parts) == [(("outputs/x.part",), (("outputs/a.png", 3),))]
+        await journal.sent(an_entry("a"), 0)
+        assert await journal.find(["a"]) == {"a": row("sent", 2, (("outputs/a.png", 3),))}
+        assert await hop(journal.reader.parts) == []
+        journal.failed("a", a_record("a", "failed"), None, uncertain=None)
+        await journal.flush()
+        assert await journal.find(["a"]) == {"a": row("failed", 2, (("outputs/a.png", 3),))}
+        assert await hop(journal.reader.tells_of, "outputs/a.png")
+        assert not await hop(journal.reader.tells_of, "a.png")
+        await journal.sent(an_entry("a"), 0)
+        await journal.done("a", a_record("a"), [("outputs/a.jpg", 4)], None)
+        assert await journal.find(["a"]) == {"a": row("done", 3, (("outputs/a.jpg", 4),))}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "full"), ValueError("no"), OutputError("no"), KeyError(1)])
+async def test_what_follows_a_commit_comes_after_it_and_harms_its_own_job_alone(tmp_path, error):
+    seen = []
+
+    def follow(name: str) -> None:
+        seen.append((name, query(tmp_path, f"select state from jobs where custom_id = '{name}'")))
+        if name == "b":
+            raise error
+
+    async with open_journal(tmp_path) as journal:
+        for name in "abc":
+            await journal.sent(an_entry(name), 0)
+        rows = [journal.done(name, a_record(name), [], None, then=partial(follow, name)) for name in "abc"]
+        results = await asyncio.gather(*rows, return_exceptions=True)
+        assert results == [None, error, None]
+        assert not journal.is_broken
+    assert seen == [(name, [("done",)]) for name in "abc"]
+
+
+async def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.sqlite")) as journal, journal:
+        for statement in schema.MIGRATIONS[0]:
+            journal.execute(statement)
+        journal.execute(f"pragma application_id = {schema.APPLICATION_ID}")
+        journal.execute("pragma user_version = 1")
+        journal.execute(
+            "insert into jobs (custom_id, type, state, attempts, fingerprint, inputs_mark, outputs, record) "
+            "values ('a', 't', 'done', 1, ?, ?, '[[\"outputs/a.png\", 3]]', ?)",
+            (b"f" * 16, b"m" * 8, a_record("a")),
+        )
+    async with open_journal(tmp_path) as journal:
+        assert await journal.find(["a"]) == {"a": row("done", 1, (("outputs/a.png", 3),))}
+        assert await hop(journal.reader.parts) == []
+        await run_job(journal, "b")
 
 
 async def test_attempts_cut_in_flight_are_settled_once_and_named_until_they_are_sent_again(tmp_path):
@@ -150,11 +195,11 @@ async def test_an_attempt_that_was_cancelled_before_it_left_does_not_count(tmp_p
 async def test_a_job_that_could_not_be_sent_at_all_fails_without_an_attempt(tmp_path):
     async with open_journal(tmp_path) as journal:
         journal.unsent(an_entry("new"))
-        journal.failed("new", a_record("new", "failed"), [], None, uncertain=None)
+        journal.failed("new", a_record("new", "failed"), None, uncertain=None)
         await journal.sent(an_entry("old"), 0.25)
         journal.waiting("old", uncertain=0.25)
         journal.unsent(an_entry("old"))
-        journal.failed("old", a_record("old", "failed"), [], None, uncertain=None)
+        journal.failed("old", a_record("old", "failed"), None, uncertain=None)
         await journal.flush()
         assert await journal.find(["new", "old"]) == {"new": row("failed", 0), "old": row("failed", 1)}
     async with open_journal(tmp_path) as journal:
@@ -163,7 +208,7 @@ async def test_a_job_that_could_not_be_sent_at_all_fails_without_an_attempt(tmp_
 
 async def test_samples_are_kept_few_and_evenly_spread(tmp_path):
     async with open_journal(tmp_path) as journal:
-        await journal.sample(Sample(0.0, 1, 2, 3, 4, 5, 6, None))
+        journal.sample(Sample(0.0, 1, 2, 3, 4, 5, 6, None))
         for number in range(10_000):
             pause = 1e6 * (number >= 5000)
             journal.sample(Sample(number + pause, number, 0, 0, 0, 0, 0, 0.5))

@@ -45,7 +45,7 @@ async def test_a_newer_version_is_refused_untouched(tmp_path):
     change(tmp_path, "pragma user_version = 99")
     before = path.read_bytes()
     assert (
-        "written by a newer prodia-async (journal version 99; this one knows 1): upgrade it"
+        f"written by a newer prodia-async (journal version 99; this one knows {schema.VERSION}): upgrade it"
         in await refusal(tmp_path)
     )
     assert path.read_bytes() == before

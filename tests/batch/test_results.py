@@ -109,7 +109,7 @@ async def fill_it(folder, ids, failed):
             await run_job(journal, custom_id)
         for custom_id in failed:
             await journal.sent(an_entry(custom_id), 0)
-            await journal.failed(custom_id, a_record(custom_id, "failed"), [], None, uncertain=None)
+            journal.failed(custom_id, a_record(custom_id, "failed"), None, uncertain=None)
         await journal.sent(an_entry("still in flight"), 0)
 
 

@@ -23,7 +23,7 @@ async def fill(folder: Path, records: Iterable[dict], samples: Iterable[Sample] 
         while block := list(itertools.islice(rest, 500)):
             await asyncio.gather(*(_add(journal, record) for record in block))
         for sample in samples:
-            await journal.sample(sample)
+            journal.sample(sample)
     finally:
         await journal.aclose()
     await asyncio.to_thread(write_results, folder)
@@ -34,7 +34,7 @@ async def _add(journal: Journal, record: dict) -> None:
     custom_id, line = record["custom_id"], json.dumps(record).encode()
     await journal.sent(Entry(1, Job("t", {}, custom_id=custom_id), bytes(16), b""), 0.0)
     if record["status"] == "failed":
-        await journal.failed(custom_id, line, [], None, uncertain=None)
+        journal.failed(custom_id, line, None, uncertain=None)
     else:
         outputs = [(output["path"], output["bytes"]) for output in record["outputs"]]
         await journal.done(custom_id, line, outputs, None)
