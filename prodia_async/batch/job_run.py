@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prodia_async._files.outputs import Sink
     from prodia_async._models import Attempt, EventKind, Job, JobResult
     from prodia_async._settings import Options
+    from prodia_async.batch.arming import Arming
     from prodia_async.batch.budget import Till
     from prodia_async.batch.feed import Feed
     from prodia_async.batch.gate import Gate
@@ -59,6 +60,7 @@ class Rooms(NamedTuple):
     journal: Journal
     gate: Gate
     till: Till
+    arming: Arming
     outputs: Outputs
     feed: Feed
     problems: Problems
@@ -105,6 +107,7 @@ class JobRun:
         self._was_sent = False
         self._ended = False
         self._was_lost = False
+        self._ahead: Callable[[str], None] | None = None  # ends that the row stands, and the job is not sent
 
     async def result(self) -> JobResult:
         """Return the result once the outputs stand and the journal was told. Raises ProdiaError."""
@@ -121,6 +124,7 @@ class JobRun:
                 try:
                     if self.job.inputs and self._submitted is None:
                         await self._mark_inputs()
+                    await self._arm()
                     return await self._call()
                 except ProdiaError as error:
                     if not await self._again(error, pauses):
@@ -132,6 +136,8 @@ class JobRun:
                     self._give_up(unexpected)
                     raise unexpected from error
         finally:
+            if self._ahead is not None:
+                self._disarm()
             gate.leave(self._id)
             self._batch.left(self._id)
 
@@ -165,6 +171,31 @@ class JobRun:
         self._submitted = Submitted(job.id or "", self._reserved or 0.0)
         await self._batch.submitted(self._id, self._submitted.job_id, expires_at)
 
+    async def _arm(self) -> None:
+        """Have the row committed before the job has its turn, unless money or a pause decides then."""
+        rooms = self._rooms
+        if self._submitted is not None or rooms.till.is_limited or rooms.gate.paused is not None:
+            return
+        if not await rooms.arming.enter(self.job):
+            return
+        self._ahead = rooms.arming.leave
+        self._refuse_if_stopping()
+        await rooms.journal.sent(self._entry, 0.0)
+        self._reserved = 0.0
+
+    def _is_off(self) -> None:
+        """Take note that the job is sent, or waits as others do."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead(self.job.type)
+
+    def _disarm(self) -> None:
+        """Take back the row of a job that is not sent."""
+        self._is_off()
+        if self._reserved is not None:
+            self._rooms.till.release(self.job.type, self._take_reserved())
+            self._waits(None)
+
     def _sink(self, job: Job) -> Sink:
         return self._rooms.outputs.sink(job, self._entry.outputs, self._whole)
 
@@ -172,16 +203,20 @@ class JobRun:
         """Wait until this attempt may be sent, and has its money and its row in the journal."""
         kind = self._entry.job.type
         self._refuse_if_stopping()
+        if self._rooms.gate.paused is not None and self._ahead is not None:
+            self._disarm()
         await self._rooms.gate.enter(self._id)
         self._refuse_if_stopping()
-        self._reserved = await self._rooms.till.reserve(kind)
-        try:
-            self._refuse_if_stopping()
-            await self._rooms.journal.sent(self._entry, self._reserved)
-            self._refuse_if_stopping(written=True)
-        except BaseException:
-            self._rooms.till.release(kind, self._take_reserved())
-            raise
+        if self._reserved is None:
+            self._reserved = await self._rooms.till.reserve(kind)
+            try:
+                self._refuse_if_stopping()
+                await self._rooms.journal.sent(self._entry, self._reserved)
+                self._refuse_if_stopping(written=True)
+            except BaseException:
+                self._rooms.till.release(kind, self._take_reserved())
+                raise
+        self._is_off()
         self._was_sent = True
         self._batch.tally.sent(self._id)
 
@@ -206,6 +241,9 @@ class JobRun:
             self._tell_lost()
         self._rooms.gate.attempt_ended(self._id, attempt)
         self._batch.tally.attempt_ended(self._id, attempt)
+        if kind == "shed" and not self._rooms.till.is_limited and self._rooms.arming.rest(self.job.type):
+            self._ahead = self._rooms.arming.wake
+            return
         # The last one of a call, too: nobody knows how long a second chance is waited for.
         if (kind in ("shed", "retried") or attempt.verdict in AGAINST) and self._reserved is not None:
             self._waits(self._lost(attempt))

@@ -15,6 +15,7 @@ from prodia_async._files.threads import hop
 from prodia_async._lifetime import rooms_of
 from prodia_async._loops import OnExit
 from prodia_async._settings import require
+from prodia_async.batch.arming import Arming
 from prodia_async.batch.budget import Till
 from prodia_async.batch.feed import Feed
 from prodia_async.batch.gate import Gate
@@ -118,8 +119,9 @@ async def run_batch(
             retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
             feed = Feed(lines, journal, folder, retrying=retrying, on_problem=problems.add)
             till = Till(max_spend, prices or {}, journal.totals)
+            arming = Arming(engine.limiter)
             batch = Running(
-                Rooms(folder, engines, engine, client, journal, gate, till, outputs, feed, problems),
+                Rooms(folder, engines, engine, client, journal, gate, till, arming, outputs, feed, problems),
                 price=True if max_spend is not None else price,
                 timeout=timeout,
                 on_progress=on_progress,
