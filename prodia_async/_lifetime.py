@@ -16,6 +16,7 @@ from prodia_async._errors import InputError
 from prodia_async._events import Hook, set_up_log
 from prodia_async._files.sinks import Budget
 from prodia_async._files.threads import start
+from prodia_async._http.network import Trust, trust
 from prodia_async._http.session import AiohttpTransport
 from prodia_async._loops import OnExit
 from prodia_async._models import Event, Stats
@@ -91,11 +92,11 @@ class Client:
         self._clock: Clock = given["clock"] or SystemClock()
         self._hooks: WeakSet[Hook] = WeakSet()  # shared with copies
         tell = self._new_hook(given["on_event"])
-        self._options = _door.options_of(
-            given, url=f"{self._address.url}/v2/job", redact=token.redact, tell=tell
-        )
-        self._learned: Learned = {}
         self._proxy = proxy_for(self._address)
+        self._trust: Trust | None = None
+        redact = token.also(None if self._proxy is None else self._proxy.login).redact
+        self._options = _door.options_of(given, url=f"{self._address.url}/v2/job", redact=redact, tell=tell)
+        self._learned: Learned = {}
         self._engines = Engines(self._make_engine)
         self._owns_engines = True
 
@@ -207,13 +208,17 @@ class Client:
         return Engine(make_transport(), slots, Budget(self._options.limits.collect), chance)
 
     def _make_transport(self) -> Transport:
+        context, proxy = self._arguments["ssl_context"], self._proxy
+        needs_tls = context or "https" in (self._address.scheme, proxy and proxy.url[:5])
+        if self._trust is None and needs_tls:
+            self._trust = trust(context)
         agent = self._arguments["user_agent"] or _AGENT
         return AiohttpTransport(
             self._token,
             {"User-Agent": agent, "Accept-Encoding": "identity"},
             self._options.timeouts.keepalive,
-            proxy=self._proxy,
-            ssl_context=self._arguments["ssl_context"],
+            proxy=proxy,
+            trust=self._trust,
             session_options=self._arguments["session_options"],
         )
 

@@ -171,17 +171,13 @@ class PerLoop(Generic[V]):
             return True
 
     def close_dead(self) -> None:
-        """Release the descriptors of loops that were closed without telling us.
-
-        The rest is made immortal: transports cannot be closed without their loop, and would warn for ever.
-        """
+        """Close what is left of loops that were closed without telling us."""
         with self._lock:
             entries = list(self._entries.values())
         for entry in entries:
             loop = entry.loop()
             if (loop is None or loop.is_closed()) and self.drop(entry):
                 entry.value.close_dead()
-                make_immortal(entry)
                 _open.discard(entry.value)
 
 

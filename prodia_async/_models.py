@@ -270,6 +270,7 @@ class Verdict(Struct, frozen=True):
     cause: Exception | None = None
     written: tuple[pathlib.Path, ...] = ()
     stale: bool = False
+    final: bool = False  # the same again could not help
 
 
 class TypeStats(Struct, frozen=True):

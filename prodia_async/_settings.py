@@ -163,10 +163,37 @@ class Options(Struct, frozen=True, kw_only=True):
     tell: Callable[[Event], None] | None
 
 
-class Token:
-    """The API token (API reference, Authentication). It shows itself to nobody but the connection."""
+class Secret:
+    """A header's value, shown to nobody but the connection; `hidden`: what no text may hold."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_header", "_hidden")
+
+    def __init__(self, header: str, *hidden: str) -> None:
+        self._header = header
+        self._hidden = hidden
+
+    def authorization(self) -> str:
+        """Return the header's value."""
+        return self._header
+
+    def also(self, other: Secret | None) -> Secret:
+        """Return one that hides what the other hides, too."""
+        return self if other is None else Secret(self._header, *self._hidden, *other._hidden)  # noqa: SLF001 - its own class
+
+    def redact(self, text: str) -> str:
+        """Return `text` without what is secret."""
+        for hidden in self._hidden:
+            text = text.replace(hidden, "***")
+        return text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(***)"
+
+
+class Token(Secret):
+    """The API token (API reference, Authentication)."""
+
+    __slots__ = ()
 
     def __init__(self, value: str) -> None:
         value = value.strip()
@@ -174,18 +201,7 @@ class Token:
             raise InputError("the token is empty: set PRODIA_TOKEN or pass Prodia(token=...)")
         if not value.isascii() or not value.isprintable() or " " in value:
             raise InputError("the token holds characters that cannot stand in a header; copy it again")
-        self._value = value
-
-    def authorization(self) -> str:
-        """Return the value of the Authorization header."""
-        return f"Bearer {self._value}"
-
-    def redact(self, text: str) -> str:
-        """Return `text` without the token."""
-        return text.replace(self._value, "***")
-
-    def __repr__(self) -> str:
-        return "Token(***)"
+        super().__init__(f"Bearer {value}", value)
 
 
 _SPARE = 64  # descriptors left to the rest of the process

@@ -91,7 +91,8 @@ class Exchange(Struct, frozen=True):
             reason = "no file descriptor is left for a connection: raise `ulimit -n` or lower max_concurrency"
         if watch.turn is not None and (fault.kind in ("connect", "descriptors") or not watch.was_sent):
             kind = "not_sent"
-        return replace(self._verdict(kind, reason, None, watch), stale=fault.stale and kind != "not_sent")
+        stale = fault.stale and kind != "not_sent"
+        return replace(self._verdict(kind, reason, None, watch), stale=stale, final=fault.final)
 
     def _verdict(
         self,
@@ -183,7 +184,8 @@ class Exchange(Struct, frozen=True):
     async def refusal(self, job: Job | None, watch: Watch, reply: Reply) -> Verdict:
         """Read an answer that is no result; a 429 that came during the upload ends the upload, unread."""
         redact, status = self.options.redact, reply.status
-        wait = result.retry_after(reply.headers.get("Retry-After"), self.clock.wall())
+        heard = reply.headers
+        wait = result.retry_after(heard.get("Retry-After"), self.clock.wall(), heard.get("Date"))
         kind = result.kind_of(status)
         body = b""
         if kind != "shed" or watch.was_sent:

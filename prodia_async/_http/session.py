@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import os
-import re
 import select
-import socket
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from aiohttp.http import HttpProcessingError
 from aiohttp.payload import Payload
 from yarl import URL
 
 from prodia_async._errors import InputError
-from prodia_async._http.transport import Body, Fault, FaultKind, JsonBody, Reply, Request
+from prodia_async._http.faults import ERRORS, fault_of
+from prodia_async._http.network import Names, Trust, open_socket
+from prodia_async._http.transport import Body, Fault, JsonBody, Reply, Request
 from prodia_async._http.watch import CONTINUE
 from prodia_async._loops import shielded
 
 if TYPE_CHECKING:
-    import ssl
+    import socket
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
     from prodia_async._http.watch import Watch
     from prodia_async._settings import Token
-
-_NOTSENT_LOWAT = 256 * 1024
-"""Bytes of unsent body that the kernel may hold: few, so that "handed over" means nearly sent."""
-
-_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+    from prodia_async._wire.address import Proxy
 
 _url = functools.lru_cache(maxsize=64)(URL)
 
@@ -158,10 +152,17 @@ def _is_readable(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
+class _Hidden(dict[str, str]):
+    """Headers that show themselves to nobody but the connection."""
+
+    def __repr__(self) -> str:
+        return "{***}"
+
+
 class AiohttpTransport:
     """A session and its connections. Make it in the loop that uses it.
 
-    `keepalive` is in seconds; `session_options` are aiohttp's own.
+    `keepalive` is in seconds; `trust`: None where no TLS is spoken; `session_options` are aiohttp's own.
     """
 
     def __init__(
@@ -170,38 +171,42 @@ class AiohttpTransport:
         headers: Mapping[str, str],
         keepalive: float,
         *,
-        proxy: str | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+        trust: Trust | None = None,
         session_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._token = token
+        self._secrets = _Hidden(Authorization=token.authorization())
+        self._for_proxy = _Hidden()  # what it hears before a tunnel stands
+        if proxy is not None and proxy.login is not None:
+            heard = self._for_proxy if proxy.tunnels else self._secrets
+            heard["Proxy-Authorization"] = proxy.login.authorization()
+        self._proxy = proxy
+        self._trusted = "" if trust is None else trust.said
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._is_closed = False
+        self._loop = asyncio.get_running_loop()
+        names: Any = Names()
         options: dict[str, Any] = {
             # The limiter bounds connections: a queue inside aiohttp would look to it like a slow service.
             "connector": _Connector(
                 limit=0,
                 keepalive_timeout=keepalive,
                 socket_factory=self._open_socket,
-                # Not aiodns, where it is installed: its own sockets outlive a killed loop and a fork.
-                resolver=aiohttp.ThreadedResolver(),
-                ssl=ssl_context or True,
+                resolver=aiohttp.ThreadedResolver(names),
+                ssl=True if trust is None else trust.context,
             ),
             # Without the token: aiohttp sends a session's headers to a proxy too, when it asks for a tunnel.
             "headers": headers,
             "cookie_jar": aiohttp.DummyCookieJar(),
             "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             "auto_decompress": False,
-            "proxy": proxy,
+            "proxy": None if proxy is None else proxy.url,
             "response_class": _Response,
         }
         self._session = aiohttp.ClientSession(**(options | dict(session_options or {})))
 
     def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        opened = socket.socket(*address[:3])
-        opened.setblocking(False)
-        with contextlib.suppress(AttributeError, OSError):  # a kernel may know the name and not the option
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT)
+        opened = open_socket(address)
         self._sockets.add(opened)
         return opened
 
@@ -214,15 +219,16 @@ class AiohttpTransport:
             response = await self._session.post(
                 _url(request.url),
                 data=payload,
-                headers={**request.headers, "Authorization": self._token.authorization()},
+                headers={**request.headers, **self._secrets},
+                proxy_headers=self._for_proxy,
                 allow_redirects=False,
                 expect100=request.expects,
             )
             return AiohttpReply(response, payload)
         except GeneratorExit:  # the loop was killed: nothing can be awaited any more
             raise
-        except _ERRORS as error:
-            failure = payload.error or _fault(error, stale=payload.reused and payload.sent)
+        except ERRORS as error:
+            failure = payload.error or self._fault(error, stale=payload.reused and payload.sent)
         except BaseException:
             await shielded(payload.drop())
             raise
@@ -236,13 +242,17 @@ class AiohttpTransport:
         try:
             response = await self._session.get(
                 URL(url, encoded=True),
-                headers={**headers, "Authorization": self._token.authorization()},
+                headers={**headers, **self._secrets},
+                proxy_headers=self._for_proxy,
                 allow_redirects=False,
             )
             return AiohttpReply(response)
-        except _ERRORS as error:
-            failure = _fault(error)
+        except ERRORS as error:
+            failure = self._fault(error)
         raise failure  # outside the handler, as above
+
+    def _fault(self, error: Exception, *, stale: bool = False) -> Fault:
+        return fault_of(error, self._proxy, self._trusted, stale=stale)
 
     async def aclose(self) -> None:
         """Close the session and its connections."""
@@ -250,9 +260,21 @@ class AiohttpTransport:
         await self._session.close()
 
     def close_dead(self) -> None:
-        """Close the sockets by descriptor: their loop is gone, and transports cannot be closed without it."""
+        """Close what a loop that is gone has left, so that nothing is left to be told of when it is freed.
+
+        asyncio's transports cannot be closed without their loop, but for how they end themselves.
+        """
+        transports = getattr(self._loop, "_transports", {})
         for opened in list(self._sockets):
+            transport = transports.get(opened.fileno())
+            with contextlib.suppress(RuntimeError):  # whoever waited is told by the loop, which is closed
+                if transport is not None:
+                    transport._call_connection_lost(None)  # noqa: SLF001
             opened.close()
+        with contextlib.suppress(StopIteration):
+            self._session.close().send(
+                None
+            )  # the connector knows that its loop is closed, and awaits nothing
 
     def abandon(self) -> None:
         """Put the null device in the sockets' places: what this process does to them reaches nobody."""
@@ -281,8 +303,8 @@ class AiohttpReply:
         """Return the next piece, b"" at the end. Raises Fault, or InputError when the input failed."""
         try:
             return await self._response.content.readany()
-        except _ERRORS as error:
-            failure = (self._payload and self._payload.error) or _fault(error)
+        except ERRORS as error:
+            failure = (self._payload and self._payload.error) or fault_of(error)
         raise failure  # outside the handler: aiohttp's error may show the token and must be no context
 
     async def aclose(self) -> None:
@@ -291,29 +313,3 @@ class AiohttpReply:
             self._response.close()
         if self._payload is not None and not self._payload.sent:
             await self._payload.drop()
-
-
-def _fault(error: Exception, *, stale: bool = False) -> Fault:
-    """Say what broke, without what an answer said: it may quote the token."""
-    kind: FaultKind = "lost"
-    text, cause = f"{error}", error.__cause__
-    reason = text.splitlines()[0][:300] if text else type(error).__name__
-    if isinstance(error, HttpProcessingError) or (
-        isinstance(cause, HttpProcessingError) and f"{cause}" == text
-    ):  # aiohttp's parser in Python gave up: its error comes bare, or repeated by another
-        kind, reason = "protocol", "the answer cannot be read"
-    elif isinstance(error, aiohttp.ClientResponseError):
-        kind = "connect" if isinstance(error, aiohttp.ClientHttpProxyError) else "protocol"
-        # Not what stands after a quote, which is cut anywhere, and so perhaps a part of the token.
-        said = re.split(r"[:'\"\n]", error.message, maxsplit=1)[0].strip()[:200]
-        reason = f"the answer cannot be read: {said}" if said else "the answer cannot be read"
-    elif isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerFingerprintMismatch):
-        number = getattr(getattr(error, "os_error", None), "errno", None)
-        kind = "descriptors" if number in (errno.EMFILE, errno.ENFILE) else "connect"
-    elif isinstance(error, ValueError):
-        kind = "protocol"
-    elif isinstance(error, aiohttp.ClientOSError) and error.errno is None and cause is not None:
-        reason = f"the connection was lost while the request was sent: {cause}"[:300]
-    elif isinstance(error, aiohttp.ServerDisconnectedError):
-        reason = "the server closed the connection without an answer"
-    return Fault(kind, reason, stale=stale)

@@ -97,12 +97,16 @@ FaultKind: TypeAlias = Literal["connect", "lost", "protocol", "descriptors"]
 
 
 class Fault(Exception):  # noqa: N818 - not an error for users: `exchange` turns it into a verdict
-    """The request or its reply broke on the way: `stale` if a reused connection broke before any answer."""
+    """The request or its reply broke on the way: `stale` if a reused connection broke before any answer.
 
-    def __init__(self, kind: FaultKind, message: str, *, stale: bool = False) -> None:
+    `final`: it will break again, as with a certificate that is refused.
+    """
+
+    def __init__(self, kind: FaultKind, message: str, *, stale: bool = False, final: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
         self.stale = stale
+        self.final = final
 
 
 class Transport(PerLoopValue, Protocol):

@@ -44,7 +44,7 @@ class Retries:
             return None if is_over or told > retry.max_retry_after else 0.0
         if verdict.kind in ("not_sent", "server_error"):
             self._errors += 1
-            if self._errors > retry.max_errors or told > retry.max_retry_after:
+            if verdict.final or self._errors > retry.max_errors or told > retry.max_retry_after:
                 return None
             return max(told, backoff(self._errors - 1, retry, self._chance))
         if verdict.kind in ("unknown", "malformed", "lost") and self._resends < retry.resend_unknown:
@@ -76,6 +76,8 @@ class Waits:
 
     def after_failure(self, verdict: Verdict) -> float | None:
         """Return how many seconds to wait before the same question, or None when this verdict is final."""
+        if verdict.final:
+            return None
         if verdict.kind not in self._is_free:
             if verdict.kind not in ("unknown", "malformed") or self._errors >= self._retry.max_errors:
                 return None

@@ -75,24 +75,34 @@ def may_have_run(status: int) -> bool:
     return status not in _REFUSALS and status != _SERVICE_UNAVAILABLE
 
 
-def retry_after(value: str | None, now: float) -> float | None:
+def retry_after(value: str | None, now: float, date: str | None = None) -> float | None:
     """Return how many seconds a Retry-After says to wait; None where it is missing or makes no sense.
 
-    It is read leniently: seconds, also with a fraction, or a date. `now` is the wall clock in seconds since
-    the epoch; a date in the past gives 0.0. Of several values, joined by commas, the first that makes sense
-    counts. There is no upper bound here.
+    It is read leniently: seconds, also with a fraction, or a date. That is by the server's clock, which the
+    reply's own `date` tells; `now`, our wall clock in seconds since the epoch, counts where there is none. A
+    date in the past makes no sense. Of several values, joined by commas, the first that makes sense counts.
+    There is no upper bound here.
     """
     for piece in _VALUE.findall(value or ""):
         text, seconds = piece.strip(), math.nan
-        with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
+        with contextlib.suppress(ValueError, OverflowError):
             if _SECONDS.fullmatch(text):
                 seconds = float(text)
-            elif ":" in text:
-                date = parsedate_to_datetime(text)
-                seconds = max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+            elif ":" in text and (until := _moment_of(text)) is not None:
+                said = _moment_of(date or "")
+                seconds = until - (now if said is None else said)
         if 0 <= seconds < math.inf:
             return abs(seconds)
     return None
+
+
+def _moment_of(text: str) -> float | None:
+    """Read a date of HTTP, in seconds since the epoch."""
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def job_result(body: bytes, job: Job, *, request_id: str | None = None, redact: Redact = str) -> JobResult:

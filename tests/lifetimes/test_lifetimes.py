@@ -38,7 +38,15 @@ def environment(
 
 @pytest.mark.parametrize(
     "scenario",
-    [("three_runs.py",), ("killed_loop.py",), ("two_threads.py",), ("dropped.py",), ("pickled.py",), *FORKS],
+    [
+        ("three_runs.py",),
+        ("killed_loop.py",),
+        ("closed_bare.py",),
+        ("two_threads.py",),
+        ("dropped.py",),
+        ("pickled.py",),
+        *FORKS,
+    ],
     ids=" ".join,
 )
 def test_scenario(scenario: tuple[str, ...], environment: dict[str, str]) -> None:

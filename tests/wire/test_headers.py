@@ -24,7 +24,8 @@ NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
         ("Sunday, 06-Nov-94 08:50:37 GMT", 60.0),
         ("Sun Nov  6 08:50:37 1994", 60.0),
         ("Sun, 06 Nov 1994 10:50:37 +0200", 60.0),
-        ("Sun, 06 Nov 1994 08:49:36 GMT", 0.0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0),
+        ("Sun, 06 Nov 1994 08:49:36 GMT, 5", 5.0),
         ("2, 5", 2.0),
         ("soon, 5", 5.0),
         ("-1, nan, 7", 7.0),
@@ -41,11 +42,32 @@ def test_a_sensible_value(value, seconds):
     [
         *(None, "", " ", ",", "-1", "nan", "inf", "-inf", "soon", "1_0", "٣", "5 seconds", "0x10", "9" * 400),
         *("Sun, 99 Nov 1994 08:49:37 GMT", "08:49:37", ":", "1994-11-06T08:49:37Z"),
-        "Sun, 06 Nov 99999 08:49:37 GMT",
+        *("Sun, 06 Nov 99999 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov 1970 08:49:37 GMT"),
     ],
 )
 def test_a_senseless_value(value):
     assert results.retry_after(value, NOW) is None
+
+
+@pytest.mark.parametrize("skew", [0, 600, -600, 86_400, -86_400, 1e9, -1e9])
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        ("Sun, 06 Nov 1994 08:50:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", 60.0),
+        ("Sun, 06 Nov 1994 08:50:37 GMT", "Sun Nov  6 08:49:37 1994", 60.0),
+        ("Sun, 06 Nov 1994 10:50:37 +0200", "Sunday, 06-Nov-94 08:49:37 GMT", 60.0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", 0.0),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", None),
+        ("60", "Sun, 06 Nov 1994 08:49:37 GMT", 60.0),
+    ],
+)
+def test_a_date_is_by_the_clock_of_the_server(value, date, seconds, skew):
+    assert results.retry_after(value, NOW + skew, date) == seconds
+
+
+@pytest.mark.parametrize("date", [None, "", "soon", "0", "Sun, 99 Nov 1994 08:49:37 GMT"])
+def test_without_a_date_of_the_server_our_clock_has_to_do(date):
+    assert results.retry_after("Sun, 06 Nov 1994 08:50:37 GMT", NOW, date) == 60.0
 
 
 def test_minus_zero_is_zero():
