@@ -178,6 +178,7 @@ _BY_STATUS: dict[int | None, tuple[type[APIError], str]] = {
         "The token may not run this job type: ask for access, or use another token.",
     ),
     404: (NotFoundError, "Check the base URL and the job's type or id."),
+    407: (APIError, "Give the proxy its user and password: https_proxy=http://user:password@host:port."),
     413: (APIError, "Send smaller inputs."),
     429: (
         CapacityError,

@@ -77,5 +77,6 @@ def trust(given: ssl.SSLContext | None) -> Trust:
     named = [f"{name}={os.environ[name]:.200}" for name in _CERTIFICATES if os.environ.get(name)]
     if not named:
         return Trust(context, "trusted are those whom the system trusts, or SSL_CERT_FILE if it is set")
-    none = "" if len(named) > 1 or context.cert_store_stats()["x509_ca"] else ", which holds no certificate"
-    return Trust(context, f"trusted are those of {' and '.join(named)}{none}")
+    if "FILE" in named[0] and not context.cert_store_stats()["x509_ca"]:  # a folder is read when it is needed
+        named[0] += ", which holds no certificate,"
+    return Trust(context, f"trusted are those of {' and '.join(named)}".rstrip(","))

@@ -104,6 +104,11 @@ class Watch(Deadline):
         """Wait for our own side: a sink, a place, a pause. Nothing is asked of the server meanwhile."""
         self.when = self.limit
 
+    def spare(self, until: float) -> None:
+        """Let the run go on as well."""
+        self.when = until
+        self.limit = max(self.limit, until)
+
     def lift_limit(self) -> None:
         """Let the whole run take any time from now on."""
         if self.when == self.limit:

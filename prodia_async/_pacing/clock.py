@@ -23,6 +23,11 @@ _TURNS = 2
 After a pause of the whole process (a lid was closed) what came in the meantime is still to be read.
 """
 
+_LATE = 0.5
+_GRACE = 3.0
+"""Seconds: a look that comes so much too late finds a process, or a loop, that stood still. Whatever it would
+cut has that long to take what came: a handshake, many pieces, the end of a job that is polled."""
+
 _SLACK = 64  # how many looks at blocks that were left may be kept, beside one for each that is not
 
 
@@ -110,9 +115,10 @@ class Deadlines:
     def _look(self) -> None:
         now = self.clock.monotonic()
         while self.looks and self.looks[0][0] <= now:
-            deadline = self.watched.pop(heapq.heappop(self.looks)[1], None)
+            due, number = heapq.heappop(self.looks)
+            deadline = self.watched.pop(number, None)
             if deadline is not None:
-                deadline.look(now)
+                deadline.look(now, late=now - due > _LATE)
         self.forget_left()
         if self.looks:
             self.alarm.set(self.looks[0][0])
@@ -132,7 +138,10 @@ class Deadline:
     cleanup that is `shielded` is waited for.
     """
 
-    __slots__ = ("_before", "_cancels", "_deadlines", "_look_at", "_number", "_task", "expired", "when")
+    __slots__ = (
+        *("_before", "_cancels", "_deadlines", "_look_at", "_number", "_task", "_was_late"),
+        *("expired", "when"),
+    )
 
     def __init__(self, deadlines: Deadlines, when: float) -> None:
         self.when = when
@@ -141,6 +150,7 @@ class Deadline:
         self._task: asyncio.Task[Any] | None = None
         self._look_at = -math.inf  # when it is looked at next; outside its block never
         self._number = self._before = self._cancels = 0
+        self._was_late = False
 
     def move(self, when: float) -> None:
         """Set the deadline; the timer is only touched when it would fire too late."""
@@ -158,8 +168,15 @@ class Deadline:
         if when < deadlines.alarm.at:
             deadlines.alarm.set(when)
 
-    def look(self, now: float) -> None:
-        """Cut the block if its time is over, and look again later."""
+    def spare(self, until: float) -> None:
+        """Let the block go on for a while, though its time is over."""
+        self.when = until
+
+    def look(self, now: float, *, late: bool = False) -> None:
+        """Cut the block if its time is over, and look again later; a `late` look cuts only after another."""
+        is_first, self._was_late = late and not self._was_late, late
+        if is_first and self.when <= now and not self._cancels:
+            self.spare(now + _GRACE)
         if now < self.when and not self._cancels:
             self._look_at = math.inf
             self.move(self.when)
