@@ -126,7 +126,9 @@ class JobFailedError(ProdiaError):
 
 
 class TransportError(ProdiaError):
-    """The connection could not be made, was reset or cut off."""
+    """The connection could not be made, was reset or cut off; `is_final` where it cannot be made at all."""
+
+    is_final: bool = False
 
 
 class ProdiaTimeoutError(TransportError, TimeoutError):
@@ -220,6 +222,8 @@ def error_for(verdict: Verdict, subject: str, attempts: Sequence[Attempt]) -> Pr
         error.status, error.request_id = verdict.status, verdict.request_id
     if isinstance(error, APIError | JobFailedError | OutputError):
         error.result = verdict.result
+    if isinstance(error, TransportError):
+        error.is_final = verdict.final
     if isinstance(error, CapacityError):
         error.retry_after = verdict.retry_after
     if isinstance(error, OutputError):

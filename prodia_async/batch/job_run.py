@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from prodia_async import _door
-from prodia_async._errors import JobFailedError, NotFoundError, ProdiaError, ProdiaTimeoutError
+from prodia_async._errors import (
+    JobFailedError,
+    NotFoundError,
+    ProdiaError,
+    ProdiaTimeoutError,
+    TransportError,
+)
 from prodia_async._files.threads import hop
 from prodia_async._run import Run
 from prodia_async.batch.entries import Submitted
@@ -262,7 +268,7 @@ class JobRun:
 
     async def _again(self, error: ProdiaError, pauses: int) -> bool:
         """Tell whether the job is run again from the start; what was tried so far stays in its record."""
-        if self._batch.stopping or self._ended:
+        if self._batch.stopping or self._ended or (isinstance(error, TransportError) and error.is_final):
             return False
         attempts = error.attempts
         if self._submitted is not None:

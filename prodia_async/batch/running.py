@@ -16,6 +16,7 @@ from prodia_async._errors import (
     OutputError,
     PermissionDeniedError,
     ProdiaError,
+    TransportError,
 )
 from prodia_async._many import AsCompleted
 from prodia_async.batch.gate import GaveUpError
@@ -145,6 +146,9 @@ class Running:
             if isinstance(error, kind):
                 self._stop(ending, error.message)
                 return True
+        if isinstance(error, TransportError) and error.is_final:
+            self._stop("refused", error.message)
+            return True
         if isinstance(error, ClientClosedError):
             self._stop("stopped", error.message)
             return True

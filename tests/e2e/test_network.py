@@ -21,6 +21,7 @@ from support.replies import DONE, in_json, job
 from support.servers import answer, serving
 
 from prodia_async import BadRequestError, InputError, Prodia, Retry, TransportError
+from prodia_async.batch import run_batch
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -248,3 +249,17 @@ async def test_a_silent_connection_is_probed_after_a_minute():
         [opened] = prodia._engines.peek().transport._sockets
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
+@pytest.mark.parametrize("refuses", ["proxy", "certificate"])
+async def test_a_batch_ends_where_no_connection_can_be_made(monkeypatch, tmp_path, refuses):
+    rows = [f'{{"custom_id": "{n}", "type": "inference.test.v1"}}\n' for n in range(30)]
+    (tmp_path / "jobs.jsonl").write_text("".join(rows))
+    async with serving(ssl=server_context(trustme.CA())) as server:
+        if refuses == "proxy":
+            monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+        url = SERVICE if refuses == "proxy" else server.base_url
+        async with client(url) as prodia:
+            report = await run_batch(tmp_path / "jobs.jsonl", tmp_path / "out", prodia=prodia)
+    assert (report.ending, report.done, report.failed) == ("refused", 0, 0)
+    assert f"the {refuses}" in report.reason

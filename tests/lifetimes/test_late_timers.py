@@ -23,8 +23,8 @@ STOPPED = 5.0
 
 SIZE = 3_000_000
 HEAD = (
-    b'--b\r\nContent-Disposition: form-data; name="job"; filename="job.json"\r\nContent-Type: application/json'
-    b'\r\n\r\n{"id": "a", "type": "inference.ping.v1", "config": {}, "state": {"current": "completed"}}\r\n--b\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="job"; filename="job.json"\r\n'
+    b'Content-Type: application/json\r\n\r\n{"id": "a", "type": "inference.ping.v1", "config": {}, "state": {"current": "completed"}}\r\n--b\r\n'
     b'Content-Disposition: form-data; name="output"; filename="a.bin"\r\n'
     b"Content-Type: application/octet-stream\r\n\r\n"
 )

@@ -87,7 +87,7 @@ ROWS = [
     _shed("retry-after-negative"),
     _shed("retry-after-huge"),
     _shed("retry-after-nan"),
-    Row("retry-after-past", "CapacityError", False, ("shed", "shed"), "no idle capacity"),
+    Row("retry-after-past", "CapacityError", False, ("shed",), "no idle capacity"),
     _shed("retry-after-missing"),
     _server("500-after", "Internal server error", ran=True),
     _server("502-after", "502 Bad Gateway", ran=True),
