@@ -22,11 +22,12 @@ STOPPED = 5.0
 """Seconds for which the process stands still: longer than each time limit of the scenario."""
 
 SIZE = 3_000_000
+JOB_PART = b'{"id": "a", "type": "inference.ping.v1", "config": {}, "state": {"current": "completed"}}'
 HEAD = (
     b'--b\r\nContent-Disposition: form-data; name="job"; filename="job.json"\r\n'
-    b'Content-Type: application/json\r\n\r\n{"id": "a", "type": "inference.ping.v1", "config": {}, "state": {"current": "completed"}}\r\n--b\r\n'
+    b"Content-Type: application/json\r\n\r\n%s\r\n--b\r\n"
     b'Content-Disposition: form-data; name="output"; filename="a.bin"\r\n'
-    b"Content-Type: application/octet-stream\r\n\r\n"
+    b"Content-Type: application/octet-stream\r\n\r\n" % JOB_PART
 )
 BODY = HEAD + bytes(SIZE) + b"\r\n--b--\r\n"
 REPLY = (
@@ -36,7 +37,7 @@ REPLY = (
 
 
 class Stopped:
-    """The process, and the stop in the midst of what it does: `stop` once, whatever else is to be done then."""
+    """The process, and the stop in the midst of what it does."""
 
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
@@ -88,10 +89,7 @@ async def serving(talk, **options):
 
 async def request(reader):
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(
-        int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
-    )
-    return length
+    return next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
 
 
 @pytest.mark.parametrize("phase", ["answer", "download", "limit", "write", "nothing"])
