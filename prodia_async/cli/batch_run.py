@@ -14,7 +14,7 @@ from prodia_async.batch.manifest import Shard, count_jobs
 from prodia_async.cli import progress, terminal
 from prodia_async.cli.loop import connected
 from prodia_async.cli.summary import as_object, as_text, check_as_object, check_as_text, exit_code, reasons_of
-from prodia_async.cli.terminal import Exit, say, short, tell
+from prodia_async.cli.terminal import Exit, say, short, short_words, tell
 from prodia_async.cli.words import count
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Complaints:
         """Show a bad line, or that further ones are not shown."""
         self._count += 1
         if self._count <= _MOST_PROBLEMS:
-            say(f"{self._name} line {problem.line}: {problem.reason}")
+            say(f"{self._name} line {problem.line}: {short_words(problem.reason)}")
         elif self._count == _MOST_PROBLEMS + 1:
             say("further bad lines are only counted")
 

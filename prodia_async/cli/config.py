@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -136,7 +137,7 @@ def _value(key: str, text: str, inputs: Inputs | None, *, is_json: bool) -> Any:
     if text.startswith("@@"):
         text, is_prompt = text[1:], True
     elif text.startswith("@"):
-        path = refuse_address(text[1:])
+        path = os.path.expanduser(refuse_address(text[1:]))  # noqa: PTH111 - no shell does it behind an @
         if not path:
             raise click.BadParameter("@ names no file; a text that begins with @ is written @@")
         if not is_json and not is_prompt and not _is_text(path):
@@ -180,6 +181,8 @@ def _is_text(path: str) -> bool:
     kind = media.type_for_name(path)
     if kind and kind != media.OCTETS:
         return kind.startswith(_OF_A_TEXT)
+    if not os.path.isfile(path):  # noqa: PTH113 - a name that is too long is no error here
+        return True  # such as `<(...)`, which can be read once; what is missing is told there
     with _opened(path) as file:
         head = file.read(_LOOK)
     try:

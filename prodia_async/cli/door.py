@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -130,7 +129,7 @@ def _quoted(message: str, words: list[str]) -> str:
     for text in [part for word in words for part in (word, *word.split("=", 1))]:
         if len(text) > terminal.MOST_QUOTED:
             message = message.replace(text, terminal.short(text))
-    return re.sub(rf"\S{{{terminal.MOST_QUOTED},}}", lambda found: terminal.short(found[0]), message)
+    return terminal.short_words(message)
 
 
 def _as_object(error: BaseException, message: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import enum
 import errno
 import logging
 import os
+import re
 import select
 import shutil
 import sys
@@ -214,6 +215,11 @@ def short(text: str, most: int = MOST_QUOTED) -> str:
         return text
     tail = most // 3
     return f"{text[: most - tail - 5]} ... {text[-tail:]}"
+
+
+def short_words(text: str) -> str:
+    """Return a text of ours in which what others gave without white space, such as a data: URI, is short."""
+    return re.sub(rf"\S{{{MOST_QUOTED},}}", lambda found: short(found[0]), text)
 
 
 def say_traceback() -> None:

@@ -115,6 +115,27 @@ def test_an_input_of_a_value_is_sent(invoke, tmp_path):
     assert (tmp_path / "out.jpg").read_bytes() == b"\xff\xd8\xff"
 
 
+def test_a_home_and_a_pipe_of_the_shell_are_files_too(start, environment, tmp_path):
+    environment["HOME"] = str(tmp_path)
+    (tmp_path / "in.jpg").write_bytes(b"\xff\xd8\xff")
+    code = f'exec {sys.executable} -m prodia_async run emulator.echo.v1 --json -c image=@~/in.jpg "$@"'
+    os.mkfifo(tmp_path / "pipe")
+    process = start(
+        "--emulator", "-c", "lyrics=@pipe", "-o", "out.jpg", shell_code=f"(echo la > pipe) & {code}"
+    )
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    told = json.loads(stdout)["job"]["config"]
+    assert (told["image"], told["lyrics"]) == ("in.jpg", "la")
+
+
+def test_a_bad_line_is_quoted_short(invoke, write_manifest):
+    manifest = write_manifest({"type": "a", "inputs": ["data:image/png;base64," + "QUJD" * 100_000]})
+    result = invoke("batch", manifest, "--check")
+    assert result.exit_code == 2
+    assert len(result.stderr) < 1000
+
+
 def test_a_batch_takes_the_text_of_a_file_and_no_input(invoke, write_manifest, tmp_path):
     (tmp_path / "p.txt").write_text("1984\n")
     manifest = write_manifest({"type": "a"})
