@@ -65,9 +65,9 @@ def _unconnected(error: Exception, reason: str, proxy: Proxy | None, trusted: st
         said = f"certificate verify failed: {cause.verify_message.rstrip('.')}"
         reason, final = f"the certificate of {host}:{port} is refused: {said}; {trusted}", True
     elif isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
-        reason, final = f"{host}:{port} speaks no TLS: is it http:// instead of https://?", True
+        reason = f"{host}:{port} speaks no TLS: is it http:// instead of https://?"
     if proxy is not None and f"{proxy.url}/".endswith((f"/{host}:{port}/", f"/[{host}]:{port}/")):
-        final = final or isinstance(error, aiohttp.ClientConnectorDNSError)
+        final = final or isinstance(error, aiohttp.ClientConnectorDNSError | ssl.SSLError)
         reason = f"{_name(proxy)}: {reason}"
     number = getattr(getattr(error, "os_error", None), "errno", None)
     return Fault("descriptors" if number in (errno.EMFILE, errno.ENFILE) else "connect", reason, final=final)
