@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from prodia_async import _door, _handles
+from prodia_async._arguments import checked
 from prodia_async._errors import InputError
 from prodia_async._files import outputs
 from prodia_async._handles import Handle
@@ -138,10 +139,9 @@ class Prodia(Client):
 
         Nothing is sent. `custom_id` names its outputs in a folder. Raises InputError for what is no id.
         """
-        given: object = job_id  # what a caller without a type checker gave
-        if not isinstance(given, str) or not given.strip():
-            raise InputError(f"a job's id is text, not {job_id!r}: pass the `id` of a handle")
-        return Handle(self._engines, self._options, job_id, wanted=Job("", custom_id=custom_id, mode="async"))
+        given = checked({"job_id": job_id, "custom_id": custom_id}, needed=("job_id",))
+        wanted = Job("", custom_id=given["custom_id"], mode="async")
+        return Handle(self._engines, self._options, given["job_id"], wanted=wanted)
 
     def as_completed(
         self,
@@ -164,17 +164,16 @@ class Prodia(Client):
         sinks; a file is an InputError. `timeout`: seconds for each job. Leaving the block cancels what is
         in flight; the service may still finish, and bill, such jobs.
         """
-        _door.check({"ahead": ahead, "timeout": timeout, "price": price, "spool": spool})
-        outputs.fixed(to, many=True)
+        given = checked({"timeout": timeout, "price": price, "spool": spool})
+        many = checked({"many": to, "ahead": ahead})
 
         def new_run(job: Job) -> Run:
-            call = _door.call(job, to=to, timeout=timeout, price=price, spool=spool, bounded=False)
-            return self._new_run(call)
+            return self._new_run(replace(_door.call(job, bounded=False, **given), to=many["many"]))
 
         async def begin() -> Callable[[bool], None]:
             return (await self._connect())[0].limiter.expect_more
 
-        return AsCompleted(jobs, new_run, begin, ahead or 4 * self._limiter.max_concurrency)
+        return AsCompleted(jobs, new_run, begin, many["ahead"] or 4 * self._limiter.max_concurrency)
 
     def _new_run(self, call: _door.Call) -> Run:
         if call.job.mode == "async":

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async._http.exchange import OK, Exchange, reader_of
 from prodia_async._http.watch import Watch
 from prodia_async._loops import shielded
@@ -170,7 +170,7 @@ class Collector(Struct, frozen=True):
             try:
                 outputs = receive()
             except Exception as error:
-                reason = f"its sink could not be made: {error}"
+                reason = f"its sink could not be made: {quoted(error, str)}"
                 raise UnansweredError(Verdict("not_kept", True, reason, cause=error)) from error
             try:
                 for name in names:
@@ -258,7 +258,7 @@ def _segment(text: object, what: str = "output's name") -> str:
     except UnicodeEncodeError:  # half of a surrogate pair
         encoded = ""
     if not encoded:
-        raise InputError(f"the {what} cannot be {text!r}")
+        raise InputError(f"the {what} cannot be {quoted(text)}")
     return encoded.replace(".", "%2E") if encoded in (".", "..") else encoded
 
 

@@ -8,25 +8,24 @@ run to raise: it is that job's own failure, and counted and told as such.
 
 from __future__ import annotations
 
-import inspect
+import contextlib
 import logging
-import math
 import os
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prodia_async._errors import InputError
+from prodia_async._arguments import checked
+from prodia_async._errors import MOST_SHOWN, InputError, quoted
 from prodia_async._files.inputs import Given, listed
-from prodia_async._files.outputs import To, fixed
+from prodia_async._files.outputs import To
 from prodia_async._models import Attempt, EventKind, Job, JobHandle, JobResult, Mode
 from prodia_async._settings import Adaptive, Fixed, Limits, Options, Polling, Retry, Timeouts, Token
 from prodia_async._submission import Submission
 from prodia_async._wire import address
-from prodia_async._wire.job import accept_header, job_json
+from prodia_async._wire.job import job_json
 
 log = logging.getLogger("prodia_async")
 
@@ -34,11 +33,12 @@ BeforeSend: TypeAlias = Callable[[int], Awaitable[None]]
 Notify: TypeAlias = Callable[[EventKind, Attempt | None], None]
 JobPartHook: TypeAlias = Callable[[bytes], None]
 
-_OWN_HEADERS = {"authorization", "accept", "accept-encoding", "content-type", "content-length", "user-agent"}
 _OF_A_JOB = ("config", "inputs", "accept", "custom_id", "priority", "mode")
 _MODES = get_args(Mode)
-_MOST_SHOWN = 200
-"""Characters of a value that a message quotes."""
+_PLAIN = {(str, int, str, str), (str, int, str, type(None))}
+"""The kinds of `type`, `priority`, `mode` and `custom_id` that most jobs have; others are looked at twice."""
+
+_NEEDED = ("type", "priority", "mode")
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -90,22 +90,21 @@ def call(job: str | Job, to: To = None, *, self: object = None, **given: Any) ->
     `given` has fields of `Job`, of which those that are None are not given, and of `Call`: a method passes
     all its variables, and so `self`. Never raises for what is wrong with a job.
     """
-    kind: object = job
     try:
         whole = _job(job, {name: given.pop(name, None) for name in _OF_A_JOB})
-        check(given)
         return Call(
             job=whole,
-            to=fixed(to),
             json=job_json(whole),
-            inputs=listed(whole.inputs) if whole.inputs != () else (),
+            inputs=() if type(whole.inputs) is tuple and not whole.inputs else listed(whole.inputs),
             line=whole.type if whole.mode == "sync" else f"{whole.type} (async)",
-            **given,
+            **checked({"to": to, **given}),
         )
     except InputError as error:
-        known = job if isinstance(job, Job) else Job(kind if isinstance(kind, str) else "")
         found = error.with_traceback(None)
-    return Call(job=known, error=found)
+    except Exception as error:  # noqa: BLE001 - objects of the caller's own may raise anything when looked at
+        found = InputError(f"what was given cannot be read: {quoted(error)}")
+        found.__cause__ = error
+    return Call(job=_named(job), error=found)
 
 
 def _job(job: str | Job, given: dict[str, Any]) -> Job:
@@ -116,91 +115,37 @@ def _job(job: str | Job, given: dict[str, Any]) -> Job:
         raise InputError("config= and inputs= go with a job type; a Job has its own")
     else:
         whole = replace(job, **given) if given else job
-    named: object = whole.custom_id  # what a caller without a type checker gave
-    if named is not None and type(named) is not str:
-        if type(named) is not int and not isinstance(named, uuid.UUID):
-            raise _refused("custom_id", named, "text, such as 'row-1'")
-        whole = replace(whole, custom_id=str(named))  # a row's number, a database's key
-    if type(whole.priority) is not int:
-        raise _refused("priority", whole.priority, "a whole number; a smaller one goes first")
-    if whole.mode not in _MODES:
-        raise _refused("mode", whole.mode, "'sync' or 'async'")
+    kinds = type(whole.type), type(whole.priority), type(whole.mode), type(whole.custom_id)
+    if kinds not in _PLAIN or whole.mode not in _MODES:
+        fields = {name: getattr(whole, name) for name in (*_NEEDED, "custom_id")}
+        whole = replace(whole, **checked(fields, needed=_NEEDED))
     if whole.accept is not None:
-        accept_header(whole.accept)  # for its check
+        whole = replace(whole, **checked({"accept": whole.accept}))
     return whole
+
+
+def _named(job: Any) -> Job:
+    """Return a job that cannot be run, with what can be told of it."""
+    names: dict[str, str] = {}
+    is_job = issubclass(type(job), Job)
+    for name in ("type", "custom_id"):
+        with contextlib.suppress(InputError):
+            names |= checked({name: getattr(job, name)} if is_job else {"type": job})
+    config, inputs = (job.config, job.inputs) if is_job else ({}, ())
+    return Job(names.get("type", ""), config, inputs, custom_id=names.get("custom_id"))
 
 
 def subject(job: Job) -> str:
     """Name a job in a message."""
     kind = job.type or "the job"
-    return kind if job.custom_id is None else f"{kind} (custom_id {job.custom_id!r})"
-
-
-def check(given: Mapping[str, Any]) -> None:
-    """Raise InputError for an argument of a kind that it does not take; None is no argument."""
-    for name, value in given.items():
-        if value is None or name not in _TAKES:
-            continue
-        is_good, form = _TAKES[name]
-        if not is_good(value):
-            raise _refused(name, value, form)
-
-
-def _refused(name: str, value: object, form: str) -> InputError:
-    shown = repr(value)
-    shown = shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + "…"
-    return InputError(f"{name} cannot be {shown}: it takes {form}")
-
-
-def _is(*kinds: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kinds)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _is_function(value: object) -> bool:
-    return callable(value) and not (
-        inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__)
-    )
-
-
-_Test: TypeAlias = Callable[[Any], bool]
-
-_TAKES: dict[str, tuple[_Test, str]] = {
-    # of a call
-    "timeout": (lambda value: _is_number(value) and value > 0, "seconds above 0, such as 30"),
-    "price": (_is(bool), "True or False"),
-    "spool": (_is(bool), "True or False"),
-    "expect_continue": (_is(int), "True, False, or bytes from which on the server is asked"),
-    "ahead": (lambda value: type(value) is int and value >= 1, "a number of jobs, at least 1"),
-    # of a client
-    "base_url": (_is(str), "a URL, such as 'https://inference.prodia.com'"),
-    "retry": (_is(Retry), "Retry(...), such as Retry(max_errors=3)"),
-    "timeouts": (_is(Timeouts), "Timeouts(...), such as Timeouts(idle=30)"),
-    "polling": (_is(Polling), "Polling(...), such as Polling(interval=2)"),
-    "limits": (_is(Limits), "Limits(...), such as Limits(max_parts=10)"),
-    "limiter": (_is(Adaptive, Fixed), "Adaptive(...) or Fixed(8)"),
-    "max_concurrency": (
-        lambda value: type(value) is int,
-        "a whole number: the most jobs in flight",
-    ),
-    "headers": (_is(Mapping), "a mapping of text to text, such as {'X-Team': 'art'}"),
-    "user_agent": (_is(str), "text"),
-    "on_event": (_is_function, "a plain function: a coroutine would never be awaited"),
-    "allow_insecure": (_is(bool), "True or False"),
-    "pickle_token": (_is(bool), "True or False"),
-    "session_options": (_is(Mapping), "a mapping of options of aiohttp.ClientSession"),
-    "transport": (callable, "a function that makes a Transport"),
-    "drain": (lambda value: _is_number(value) and value >= 0, "seconds, at least 0"),
-}
+    kind = kind if kind.isprintable() and len(kind) <= MOST_SHOWN else quoted(kind)
+    return kind if job.custom_id is None else f"{kind} (custom_id {quoted(job.custom_id)})"
 
 
 def options_of(given: Mapping[str, Any], **more: Any) -> Options:
     """Return what may differ between copies of a client, from what it was given."""
     return Options(
-        headers=headers_of(given["headers"]),
+        headers=given["headers"] or {},
         retry=given["retry"] or Retry(),
         timeouts=given["timeouts"] or Timeouts(),
         polling=given["polling"] or Polling(),
@@ -212,14 +157,13 @@ def options_of(given: Mapping[str, Any], **more: Any) -> Options:
 
 def token_of(given: str | None) -> Token | InputError:
     """Return the token, or what is wrong with it: an error raised in here would show it in its traceback."""
-    value = given if given is not None else os.environ.get("PRODIA_TOKEN")
+    value: Any = given if given is not None else os.environ.get("PRODIA_TOKEN")
     if value is None:
         return InputError("no token: set PRODIA_TOKEN or pass Prodia(token=...)")
-    kind: object = value
-    if not isinstance(kind, str):
-        return InputError(f"the token must be text, not {type(kind).__name__}")
+    if not issubclass(type(value), str):
+        return InputError(f"the token must be text, not {type(value).__name__}")
     try:
-        return Token(value)
+        return Token(str.__str__(value))
     except InputError as error:
         return error.with_traceback(None)
 
@@ -252,17 +196,3 @@ def limiter_of(given: Adaptive | Fixed | None, max_concurrency: int | None) -> A
     if max_concurrency is not None:
         return Adaptive(max_concurrency)
     return given if given is not None else Adaptive()
-
-
-def headers_of(given: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the headers for each request. Raises InputError for one that is ours, or cannot be sent."""
-    headers = dict(given or {})
-    for name, value in headers.items():
-        both: tuple[object, object] = name, value
-        if not all(isinstance(each, str) for each in both):
-            raise _refused("headers", {name: value}, _TAKES["headers"][1])
-        if name.lower() in _OWN_HEADERS:
-            raise InputError(f"the header {name} is the client's own: use its argument instead")
-        if not (name.isascii() and name.isprintable() and value.isprintable()):
-            raise InputError(f"the header {name!r} holds characters that cannot be sent")
-    return headers

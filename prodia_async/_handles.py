@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import replace
 
 from prodia_async import _door
+from prodia_async._arguments import checked
 from prodia_async._collecting import UnansweredError
 from prodia_async._engine import Engines, UnderWay
 from prodia_async._errors import (
@@ -18,8 +19,9 @@ from prodia_async._errors import (
     ProdiaError,
     ProdiaTimeoutError,
     error_for,
+    quoted,
 )
-from prodia_async._files.outputs import NotKeptError, Outputs, fixed
+from prodia_async._files.outputs import NotKeptError, Outputs
 from prodia_async._http.watch import Watch
 from prodia_async._loops import OnExit
 from prodia_async._models import Job, JobResult, Output, Verdict
@@ -102,12 +104,9 @@ class Handle:
 
         Raises JobFailedError for a job that failed, and what `Prodia.run` raises beside.
         """
-        _door.check({"price": price, "timeout": timeout})
         call = _door.Call(
             job=self._wanted,
-            to=fixed(to),
-            timeout=timeout,
-            price=price,
+            **checked({"to": to, "price": price, "timeout": timeout}),
             attempts=self._attempts,
             job_id=self.id,
             is_new=self._is_new,
@@ -119,13 +118,16 @@ class Handle:
 
     async def download(self, name: str, to: To = None, *, timeout: float | None = DEFAULT_TIMEOUT) -> Output:
         """Fetch one output, by a name that `outputs` gave, and store it as `to` says (see `Prodia.run`)."""
+        given = checked({"name": name, "to": to, "timeout": timeout}, needed=("name",))
         engine = await self._engines.get()
-        target = await engine.target(fixed(to), self._options.limits)
+        target = await engine.target(given["to"], self._options.limits)
 
         def receive() -> Outputs:
             return Outputs(target.sink(self._wanted), self._options.limits)
 
-        outputs = await self._ask(lambda collector: collector.fetch(self.id, (name,), receive), timeout)
+        outputs = await self._ask(
+            lambda collector: collector.fetch(self.id, (given["name"],), receive), given["timeout"]
+        )
         stored = False
         async with OnExit(lambda: None if stored else outputs.discard()):
             try:
@@ -137,9 +139,10 @@ class Handle:
         return outputs.outputs()[0]
 
     async def _ask(self, question: Callable[[Collector], Awaitable[T]], timeout: float | None) -> T:
-        _door.check({"timeout": timeout})
+        limit, timeout = math.inf, checked({"timeout": timeout})["timeout"]
         engine = await self._engines.get()
-        limit = math.inf if timeout is None else engine.clock.monotonic() + timeout
+        if timeout is not None:
+            limit = engine.clock.monotonic() + timeout
         watch = Watch(engine.deadlines, self._options.timeouts, limit)
         one = UnderWay(self._wanted, in_flight=True)
         error: ProdiaError | None = None
@@ -173,7 +176,7 @@ class Handle:
 
     @property
     def _subject(self) -> str:
-        return f"{_door.subject(self._wanted)} (job {self.id})"
+        return f"{_door.subject(self._wanted)} (job {quoted(self.id, str)})"
 
     def __repr__(self) -> str:
         kind = f", type={self._wanted.type!r}" if self._wanted.type else ""

@@ -11,8 +11,9 @@ from weakref import WeakSet
 from msgspec.structs import replace
 
 from prodia_async import _door
+from prodia_async._arguments import checked
 from prodia_async._engine import Engine, Engines, Outcome
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async._events import Hook, set_up_log
 from prodia_async._files.sinks import Budget
 from prodia_async._files.threads import start
@@ -74,14 +75,14 @@ class Client:
         clock: Clock | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
-        checked = _door.token_of(token)
-        given["token"] = None if token is None else checked
+        found = _door.token_of(token)
+        given["token"] = None if token is None else found
         del token  # a traceback may show the variables of its frames
-        if isinstance(checked, InputError):
-            raise checked
-        _door.check(given)
+        if isinstance(found, InputError):
+            raise found
+        given = checked(given)
         set_up_log()
-        self._set_up(given, checked)
+        self._set_up(given, found)
 
     def _set_up(self, given: dict[str, Any], token: Token) -> None:
         self._token = token
@@ -120,11 +121,11 @@ class Client:
     ) -> Self:
         """Return a copy with other options that shares connections and limiter, and never closes them."""
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
-        _door.check(given)
+        given = checked(given)
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         if headers is not None:
-            given["headers"] = {**self._options.headers, **_door.headers_of(headers)}
+            given["headers"] = {**self._options.headers, **given["headers"]}
         copy._arguments = {**self._arguments, **given}
         if on_event is not None:
             given["tell"] = self._new_hook(given.pop("on_event"))
@@ -150,7 +151,7 @@ class Client:
         Using the client again reopens it, but for one that was stopped with a `drain`: it and its copies stay
         closed. A copy made by `with_options` closes nothing.
         """
-        _door.check({"drain": drain})
+        drain = checked({"drain": drain})["drain"]
         if not self._owns_engines:
             return ()
         if drain:
@@ -205,7 +206,13 @@ class Client:
         make_transport: Callable[[], Transport] = self._arguments["transport"] or self._make_transport
         chance = random.Random()  # noqa: S311 - jitter and boundaries, not secrets
         slots = Limiter(limiter, self._clock, chance, limit=limit, learned=self._learned)
-        return Engine(make_transport(), slots, Budget(self._options.limits.collect), chance)
+        try:
+            transport = make_transport()
+        except TypeError:  # options that aiohttp does not know
+            raise
+        except Exception as error:
+            raise InputError(f"the transport could not be made: {quoted(error)}") from error
+        return Engine(transport, slots, Budget(self._options.limits.collect), chance)
 
     def _make_transport(self) -> Transport:
         context, proxy = self._arguments["ssl_context"], self._proxy
@@ -225,4 +232,6 @@ class Client:
 
 def rooms_of(client: Client) -> tuple[Engines, Options]:
     """Return what runs a client's calls, for rooms that make their own."""
+    if not isinstance(client, Client):
+        raise InputError(f"prodia takes a client, such as Prodia(), not {quoted(client)}")
     return client._engines, client._options  # noqa: SLF001 - the class's own module

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from prodia_async._engine import Outcome
-from prodia_async._errors import ClientClosedError, InputError, ProdiaError
+from prodia_async._errors import ClientClosedError, InputError, ProdiaError, quoted
 from prodia_async._loops import shielded
 from prodia_async._models import Job, JobResult
 
@@ -132,10 +132,11 @@ class AsCompleted:
             async for job in self._jobs:
                 if not isinstance(job, Job):
                     raise InputError(f"as_completed takes Job values, not {type(job).__name__}")  # noqa: TRY301
-                if self._started[job.type] < self._ahead:
-                    self._start(self._new_run(job))
+                run = self._new_run(job)
+                if self._started[run.job.type] < self._ahead:
+                    self._start(run)
                 else:
-                    self._aside.setdefault(job.type, deque()).append(self._new_run(job))
+                    self._aside.setdefault(run.job.type, deque()).append(run)
                     self._aside_count += 1
                 began += 1
                 if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
@@ -187,7 +188,7 @@ class AsCompleted:
                 task = asyncio.current_task()
                 if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                     raise  # else it met what somebody else cancelled
-                said = f"{run.job.type}: {type(error).__name__}: {error}"
+                said = f"{run.job.type}: {type(error).__name__}: {quoted(error, str)}"
                 failure = ProdiaError(said.removesuffix(": "))
                 failure.__cause__ = error
             self._done.append(Outcome(run.job, result, failure))

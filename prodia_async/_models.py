@@ -52,9 +52,13 @@ class Job(Struct, frozen=True):
     mode: Mode = "sync"
 
     def __repr__(self) -> str:
-        named = f", custom_id={self.custom_id!r}" if self.custom_id is not None else ""
-        keys = sorted(map(str, self.config))
-        return f"Job({self.type!r}{named}, config keys: {keys}, inputs: {len(self.inputs)})"
+        try:
+            named = f", custom_id={self.custom_id!r}" if self.custom_id is not None else ""
+            keys, count = sorted(map(str, self.config)), len(self.inputs)
+            held = f"{self.type!r}{named}, config keys: {keys}, inputs: {count}"
+        except Exception:  # noqa: BLE001 - its fields may be any objects, before they are looked at
+            held = "..."
+        return f"Job({held})"
 
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from prodia_async._door import subject
-from prodia_async._errors import ClientClosedError, ProdiaTimeoutError
+from prodia_async._errors import ClientClosedError, ProdiaTimeoutError, quoted
 from prodia_async._events import log, log_event
 from prodia_async._models import Attempt, Event
 
@@ -49,7 +50,7 @@ class Record:
         self.waits_since = 0.0
 
     def __str__(self) -> str:
-        return subject(self._call.job) + (f" (job {self.job_id})" if self.job_id else "")
+        return subject(self._call.job) + (f" (job {quoted(self.job_id, str)})" if self.job_id else "")
 
     def begin(self, tally: Tally, clock: Clock) -> None:
         """Count the run, unless it only goes on with a job that was counted."""
@@ -147,7 +148,10 @@ class Record:
         if not self._listens:
             return
         attempt = self.attempts[-1] if self.attempts and kind not in ("queued", "sent") else None
-        log_event(kind, self, attempt, error)
+        with contextlib.suppress(
+            Exception
+        ):  # a handler of the user's: what is said undoes nothing that was done
+            log_event(kind, self, attempt, error)
         if self._call.notify is not None:
             self._call.notify(kind, attempt)
         if self._tell is not None:

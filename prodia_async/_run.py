@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from prodia_async._engine import Engine, Engines, UnderWay
-from prodia_async._errors import ClientClosedError, ProdiaError, error_for
+from prodia_async._errors import ClientClosedError, ProdiaError, error_for, quoted
 from prodia_async._files.inputs import examined
 from prodia_async._files.outputs import NotKeptError, Outputs
 from prodia_async._http.exchange import Exchange
@@ -142,7 +142,7 @@ class Run(UnderWay):
                     if verdict.kind == "submitted":
                         verdict = await self._submitted(engine, watch, turn, verdict)
                 except BaseException as error:
-                    self._end_attempt(turn, Verdict("cancelled", watch.was_sent, "cancelled"))
+                    self._end_attempt(turn, _broken_off(error, record, watch, self._options.redact))
                     await self._discard(error)
                     raise
                 watch.when = watch.limit
@@ -194,7 +194,7 @@ class Run(UnderWay):
             try:
                 self._outputs = self._new_outputs()
             except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
-                reason = f"its sink could not be made: {error}"
+                reason = f"its sink could not be made: {quoted(error, str)}"
                 return _ready(Verdict("bad_input", False, reason, cause=error))
             read = partial(exchange.read_outputs, self.job, self._outputs, watch)
         self.in_flight = True
@@ -299,6 +299,13 @@ def _expects(body: Body, wanted: bool | int | None) -> bool:
     if isinstance(wanted, bool):
         return wanted and not isinstance(body, JsonBody)
     return not body.replayable or body.size is None or body.size >= wanted
+
+
+def _broken_off(error: BaseException, record: Record, watch: Watch, redact: Callable[[str], str]) -> Verdict:
+    """Return what an attempt came to that raised: it was cancelled, or a user's own transport failed."""
+    if not isinstance(error, Exception) or record.job_id is not None:
+        return Verdict("cancelled", watch.was_sent, "cancelled")
+    return Verdict("unknown" if watch.was_sent else "not_sent", watch.was_sent, redact(quoted(error)))
 
 
 async def _ready(verdict: Verdict) -> Verdict:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+import numbers
+import operator
 import pathlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async._models import Event
 
 MiB = 1024 * 1024
@@ -24,7 +27,42 @@ Probing: TypeAlias = Literal["eager", "normal", "frugal"]
 def require(condition: bool, what: str, value: object) -> None:
     """Raise InputError unless `condition` holds for the option `what`."""
     if not condition:
-        raise InputError(f"{what} cannot be {value!r}")
+        raise InputError(f"{what} cannot be {quoted(value)}")
+
+
+def whole(value: Any, least: float = -math.inf) -> int:
+    """Return a whole number, of whatever class but bool, as a plain one. Raises for anything else."""
+    plain = operator.index(value)
+    if isinstance(value, bool) or not float(plain) >= least:
+        raise ValueError
+    return plain
+
+
+def number(value: Any, *, above: float = -math.inf, least: float = -math.inf) -> float:
+    """Return a number, of whatever class but bool, as a plain one. Raises for anything else."""
+    real: Any = numbers.Real
+    if isinstance(value, bool) or not isinstance(value, real):
+        raise TypeError
+    plain = float(value)
+    if not (plain > above and plain >= least):
+        raise ValueError
+    return plain
+
+
+def _require_numbers(options: Struct) -> None:
+    """Raise InputError for an option that is no number of the kind that it is declared with."""
+    for name, kind in type(options).__annotations__.items():
+        value = getattr(options, name)
+        if (value is None and "None" in kind) or kind == "Probing":
+            continue
+        take, form = (whole, "a whole number") if kind.startswith("int") else (number, "a number")
+        try:
+            plain = take(value)
+        except Exception:  # noqa: BLE001 - a value may be any object of the user's
+            said = f"{type(options).__name__}.{name} cannot be {quoted(value)}: it takes {form}"
+            raise InputError(said) from None
+        if type(value) not in (int, float):
+            force_setattr(options, name, plain)
 
 
 class Retry(Struct, frozen=True, kw_only=True):
@@ -46,6 +84,7 @@ class Retry(Struct, frozen=True, kw_only=True):
     resend_unknown: int = 0
 
     def __post_init__(self) -> None:
+        _require_numbers(self)
         require(self.patience is None or self.patience >= 0, "Retry.patience", self.patience)
         for name in ("max_errors", "backoff", "max_backoff", "max_retry_after", "resend_unknown"):
             require(getattr(self, name) >= 0, f"Retry.{name}", getattr(self, name))
@@ -65,6 +104,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     keepalive: float = 10.0
 
     def __post_init__(self) -> None:
+        _require_numbers(self)
         for name in self.__struct_fields__:
             require(getattr(self, name) > 0, f"Timeouts.{name}", getattr(self, name))
 
@@ -82,6 +122,7 @@ class Polling(Struct, frozen=True, kw_only=True):
     growth: float = 1.5
 
     def __post_init__(self) -> None:
+        _require_numbers(self)
         require(0 < self.interval < math.inf, "Polling.interval", self.interval)
         require(self.interval <= self.max_interval < math.inf, "Polling.max_interval", self.max_interval)
         require(1 <= self.growth < math.inf, "Polling.growth", self.growth)
@@ -106,6 +147,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_expansion: int = 100
 
     def __post_init__(self) -> None:
+        _require_numbers(self)
         for name in self.__struct_fields__:
             value = getattr(self, name)
             require(value is None or value >= 0, f"Limits.{name}", value)
@@ -125,9 +167,12 @@ class Adaptive(Struct, frozen=True):
     max_waiting: int = 10_000
 
     def __post_init__(self) -> None:
+        _require_numbers(self)
         require(self.max_concurrency >= 1, "Adaptive.max_concurrency", self.max_concurrency)
         require(self.initial >= 1, "Adaptive.initial", self.initial)
-        require(self.probing in get_args(Probing), "Adaptive.probing", self.probing)
+        kind: type = type(self.probing)
+        good = kind is str and self.probing in get_args(Probing)
+        require(good, "Adaptive.probing", self.probing)
         require(self.max_waiting >= 0, "Adaptive.max_waiting", self.max_waiting)
 
 
@@ -142,6 +187,7 @@ class Fixed(Struct, frozen=True):
     max_waiting: int = 10_000
 
     def __post_init__(self) -> None:
+        _require_numbers(self)
         require(self.max_concurrency >= 1, "Fixed.max_concurrency", self.max_concurrency)
         require(self.max_waiting >= 0, "Fixed.max_waiting", self.max_waiting)
 

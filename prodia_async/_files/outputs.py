@@ -119,7 +119,11 @@ class Outputs:
     def __init__(self, sink: Sink, limits: Limits, hook: Callable[[bytes], None] | None = None) -> None:
         self.job_part: bytes | None = None
         self._hook = hook
-        self._sink = sink
+        try:
+            self._sink, _ = sink, (sink.open, sink.commit, sink.discard)
+        except AttributeError:
+            said = f"to= made {quoted(sink)}, which is no sink: it needs open(), commit() and discard()"
+            raise InputError(said) from None
         self._max_bytes = limits.max_output_bytes
         self._infos: list[OutputInfo] = []
         self._sizes: list[int] = []

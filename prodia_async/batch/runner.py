@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from prodia_async._arguments import checked
 from prodia_async._errors import InputError, OutputError, quoted
 from prodia_async._files.threads import hop
 from prodia_async._lifetime import rooms_of
 from prodia_async._loops import OnExit
-from prodia_async._settings import require
 from prodia_async.batch.arming import Arming
 from prodia_async.batch.budget import Till
 from prodia_async.batch.feed import Feed
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
 
 _LONGEST_RETRY_AFTER = 3600.0
 """Seconds that a job of a batch waits as it is told to, even where a single call would rather fail."""
+
+_NEEDED = ("manifest", "out", "mode", "resend_unknown")
+"""Arguments that cannot be None."""
 
 
 async def run_batch(
@@ -93,21 +95,19 @@ async def run_batch(
     cannot be used; OutputError if the journal or the outputs cannot be written any more. A cancelled batch
     has written down what stands.
     """
-    require(max_spend is None or 0 <= max_spend < math.inf, "max_spend", max_spend)
-    require(give_up_after is None or give_up_after > 0, "give_up_after", give_up_after)
-    require(timeout is None or timeout > 0, "timeout", timeout)
-    require(resend_unknown >= 0, "resend_unknown", resend_unknown)
+    given = checked(locals(), needed=_NEEDED)
+    manifest, config, folder = given["manifest"], given["config"], Path(given["out"])
+    problems = Problems(on_problem)
     refuse_address("out", out)
-    folder, problems = Path(out), Problems(on_problem)
     engines, client = rooms_of(prodia)
     engine = await engines.get()
     retry = replace(
         client.retry,
-        resend_unknown=resend_unknown,
+        resend_unknown=given["resend_unknown"],
         max_retry_after=max(client.retry.max_retry_after, _LONGEST_RETRY_AFTER),
     )
     client = replace(client, retry=retry)
-    gate = Gate(engine.clock, engine.random, give_up_after=give_up_after)
+    gate = Gate(engine.clock, engine.random, give_up_after=given["give_up_after"])
     lines = _lines(manifest, Defaults(type, config or {}, accept, mode), shard, allow_outside=allow_outside)
     async with OnExit(lines.aclose):
         await lines.open()
@@ -118,12 +118,12 @@ async def run_batch(
             await hop(outputs.settle)
             retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
             feed = Feed(lines, journal, folder, retrying=retrying, on_problem=problems.add)
-            till = Till(max_spend, prices or {}, journal.totals)
+            till = Till(given["max_spend"], given["prices"] or {}, journal.totals)
             arming = Arming(engine.limiter)
             batch = Running(
                 Rooms(folder, engines, engine, client, journal, gate, till, arming, outputs, feed, problems),
                 price=True if max_spend is not None else price,
-                timeout=timeout,
+                timeout=given["timeout"],
                 on_progress=on_progress,
             )
             await batch.run(stop)
@@ -165,6 +165,8 @@ async def check_manifest(
 
     Raises InputError if it cannot be read.
     """
+    given = checked(locals(), needed=_NEEDED)
+    manifest, config = given["manifest"], given["config"]
     problems = Problems(on_problem)
     by_type: dict[str, int] = {}
     lines = _lines(manifest, Defaults(type, config or {}, accept), shard, allow_outside=allow_outside)
@@ -183,5 +185,5 @@ async def check_manifest(
 def _lines(
     manifest: Source, defaults: Defaults, shard: str | Shard | None, *, allow_outside: bool
 ) -> Manifest:
-    part = Shard.parse(shard) if isinstance(shard, str) else shard
+    part = None if shard is None else Shard.parse(shard)
     return Manifest(manifest, defaults=defaults, shard=part, allow_outside=allow_outside)

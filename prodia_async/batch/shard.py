@@ -9,6 +9,7 @@ import struct
 from msgspec import Struct
 
 from prodia_async._errors import InputError, quoted
+from prodia_async._settings import require
 
 _FIRST = struct.Struct(">Q")
 _FORM = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
@@ -30,15 +31,19 @@ class Shard(Struct, frozen=True):
     of: int
 
     def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            require(type(getattr(self, name)) is int, f"Shard.{name}", getattr(self, name))
         if not 1 <= self.number <= self.of:
             raise InputError(f"shard {self.number}/{self.of} is none: the shards of 10 are 1/10 to 10/10")
 
     @classmethod
-    def parse(cls, text: str) -> Shard:
+    def parse(cls, given: str | Shard) -> Shard:
         """Read a shard such as "3/10", the third of ten. Raises InputError."""
-        found = _FORM.fullmatch(text.strip())
+        if isinstance(given, cls):
+            return given
+        found = _FORM.fullmatch(given.strip()) if type(given) is str else None
         if found is None:
-            raise InputError(f"a shard is written as '3/10', the third of ten, not {quoted(text)}")
+            raise InputError(f"a shard is written as '3/10', the third of ten, not {quoted(given)}")
         return cls(int(found[1]), int(found[2]))
 
     def takes(self, custom_id: str) -> bool:

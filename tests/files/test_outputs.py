@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from files.steps import names
 
-from prodia_async._errors import OutputError
+from prodia_async._errors import InputError, OutputError
 from prodia_async._files.outputs import MemorySink, NotKeptError, Outputs
 from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._files.threads import hop
@@ -194,11 +194,10 @@ async def test_a_cancellation_of_the_job_stays_one(fails):
         await task
 
 
-async def test_what_is_no_sink_is_told():
-    with pytest.raises(NotKeptError, match="AttributeError"):
-        await take(Outputs(object(), Limits()), one(b"1"))
-    with pytest.raises(NotKeptError, match="the sink failed: AttributeError"):
-        await Outputs(object(), Limits()).commit(RESULT)
+def test_what_is_no_sink_is_told():
+    for what in (object(), None, open, lambda job: None):
+        with pytest.raises(InputError, match="no sink: it needs"):
+            Outputs(what, Limits())
 
 
 async def test_a_sink_of_ours_that_was_changed_is_called_as_it_is(tmp_path):

@@ -1,0 +1,221 @@
+"""What each argument takes, of whatever callable, and what is said where it is given something else.
+
+One table has them all, and the fields of `Job`: what comes out of `checked` is of the kind that it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import os
+import re
+import ssl
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, TypeAlias, get_args
+
+import msgspec
+
+from prodia_async._errors import InputError, quoted
+from prodia_async._files.outputs import To, fixed
+from prodia_async._models import Job, Mode
+from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Timeouts, number, whole
+from prodia_async._wire.job import accept_header, job_json
+
+_OWN_HEADERS = frozenset(
+    {"authorization", "accept", "accept-encoding", "content-encoding", "content-length", "content-type"}
+    | {"expect", "transfer-encoding", "user-agent"}
+)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_SECRET = frozenset({"base_url", "headers", "session_options"})
+"""Arguments that may hold a password: of these no value is shown."""
+
+
+def checked(given: Mapping[str, Any], needed: Collection[str] = ()) -> dict[str, Any]:
+    """Return arguments as plain values; those that are None are not given, unless `needed`.
+
+    Raises InputError for one of a kind that it does not take.
+    """
+    plain = dict(given)
+    for name, value in given.items():
+        if name not in _TAKES or (value is None and name not in needed):
+            continue
+        kind, take, form = _TAKES[name]
+        if type(value) is kind:
+            continue
+        try:
+            plain[name] = take(value)
+        except InputError:
+            raise
+        except Exception:  # noqa: BLE001 - a value may be any object of the user's
+            shown = f"of type {type(value).__name__}" if name in _SECRET else quoted(value)
+            raise InputError(f"{name} cannot be {shown}: it takes {form}") from None
+    return plain
+
+
+def _need(condition: object) -> None:
+    if not condition:
+        raise ValueError
+
+
+def _is(*kinds: type) -> Callable[[Any], Any]:
+    """Take a value of these kinds as it is."""
+
+    def take(value: Any) -> Any:
+        _need(isinstance(value, kinds))
+        return value
+
+    return take
+
+
+def _text(value: Any, choice: Collection[str] = ()) -> str:
+    """Take text, also of a class of its own such as an enum's."""
+    _need(isinstance(value, str))
+    text = str.__str__(value)
+    _need(not choice or text in choice)
+    return text
+
+
+def _word(value: Any) -> str:
+    text = _text(value)
+    _need(text.strip() and text.encode())
+    return text
+
+
+def _custom_id(value: Any) -> str:
+    """Take text, and what keys of rows are: whole numbers and UUIDs, as their text."""
+    return (
+        str(value)
+        if isinstance(value, uuid.UUID)
+        else _text(value if isinstance(value, str) else f"{whole(value)}")
+    )
+
+
+def _media_type(value: Any) -> str:
+    text = _text(value)
+    accept_header(text)
+    return text
+
+
+def _money(value: Any) -> float:
+    dollars = number(value, least=0)
+    _need(dollars < math.inf)
+    return dollars
+
+
+def _prices(value: Any) -> dict[str, float]:
+    return {_text(kind): _money(dollars) for kind, dollars in value.items()}
+
+
+def _path(value: Any) -> str:
+    path = _text(os.fspath(value))
+    _need(path and "\0" not in path)
+    return path
+
+
+def _to(value: Any, *, many: bool = False) -> To:
+    return fixed(_function(value) if callable(value) else value, many=many)
+
+
+def _manifest(value: Any) -> Any:
+    return value if callable(getattr(value, "read", None)) else _path(value)
+
+
+def _function(value: Any) -> Any:
+    """Take what is called, and not awaited."""
+    _need(callable(value))
+    for called in (value, type(value).__call__):
+        _need(not inspect.iscoroutinefunction(called) and not inspect.isasyncgenfunction(called))
+    return value
+
+
+def _clock(value: Any) -> Any:
+    methods = value.monotonic, value.wall, value.sleep, value.call_at
+    _need(not isinstance(value, type) and all(map(callable, methods)))
+    return value
+
+
+def _config(value: Any) -> Any:
+    """Take what can be sent, as it is at this moment."""
+    return msgspec.json.decode(job_json(Job("any", value))).get("config", {})
+
+
+def _options(value: Any) -> dict[str, Any]:
+    return {_text(name): option for name, option in value.items()}
+
+
+def _header(value: Any) -> str:
+    text = _text(value)
+    _need(text.isprintable())
+    return text
+
+
+def _headers(value: Any) -> dict[str, str]:
+    """Take headers for each request. Raises InputError for one that is ours, or cannot be sent."""
+    headers = {_text(name): _text(content) for name, content in value.items()}
+    for name, content in headers.items():
+        if name.lower() in _OWN_HEADERS:
+            raise InputError(f"the header {name} is the client's own: use its argument instead")
+        if not (_HEADER_NAME.fullmatch(name) and content.isprintable()):
+            raise InputError(f"headers cannot hold {quoted(name)}: it has characters that cannot be sent")
+    return headers
+
+
+_Takes: TypeAlias = tuple[type | None, Callable[[Any], Any], str]
+_FLAG: _Takes = bool, _is(bool), "True or False"
+_FUNCTION: _Takes = None, _function, "a plain function: a coroutine would never be awaited"
+_SECONDS: _Takes = None, partial(number, above=0), "seconds above 0, such as 30"
+
+_TAKES: dict[str, _Takes] = {
+    # a job
+    "type": (str, _text, "text such as 'inference.ping.v1'"),
+    "config": (None, _config, "a mapping, such as {'prompt': 'a cat'}"),
+    "accept": (None, _media_type, "a media type, such as 'image/png'"),
+    "custom_id": (str, _custom_id, "text, such as 'row-1'"),
+    "priority": (int, whole, "a whole number; a smaller one goes first"),
+    "mode": (None, partial(_text, choice=get_args(Mode)), "'sync' or 'async'"),
+    # a call
+    "to": (None, _to, "a path, File(...), Folder(...), or a function that makes a sink"),
+    "many": (None, partial(_to, many=True), "the path of a folder, or a function that makes a sink"),
+    "timeout": _SECONDS,
+    "price": _FLAG,
+    "spool": _FLAG,
+    "expect_continue": (bool, partial(whole, least=0), "True, False, or bytes from which on is asked"),
+    "ahead": (None, partial(whole, least=1), "a number of jobs, at least 1"),
+    "job_id": (None, _word, "text: the `id` of a handle"),
+    "name": (None, _word, "an output's name, as outputs() gives it"),
+    "drain": (None, partial(number, least=0), "seconds, at least 0"),
+    # a client
+    "base_url": (str, _text, "a URL, such as 'https://inference.prodia.com'"),
+    "retry": (Retry, _is(Retry), "Retry(...), such as Retry(max_errors=3)"),
+    "timeouts": (Timeouts, _is(Timeouts), "Timeouts(...), such as Timeouts(idle=30)"),
+    "polling": (Polling, _is(Polling), "Polling(...), such as Polling(interval=2)"),
+    "limits": (Limits, _is(Limits), "Limits(...), such as Limits(max_parts=10)"),
+    "limiter": (Adaptive, _is(Adaptive, Fixed), "Adaptive(...) or Fixed(8)"),
+    "max_concurrency": (int, whole, "a whole number: the most jobs in flight"),
+    "headers": (None, _headers, "a mapping of text to text, such as {'X-Team': 'art'}"),
+    "user_agent": (None, _header, "text in one line"),
+    "on_event": _FUNCTION,
+    "allow_insecure": _FLAG,
+    "pickle_token": _FLAG,
+    "ssl_context": (ssl.SSLContext, _is(ssl.SSLContext), "an ssl.SSLContext"),
+    "session_options": (None, _options, "a mapping of options of aiohttp.ClientSession"),
+    "transport": (None, _function, "a function that makes a Transport"),
+    "clock": (None, _clock, "a clock with monotonic(), wall(), sleep() and call_at()"),
+    # a batch
+    "manifest": (None, _manifest, "a path or an open binary file"),
+    "out": (None, _path, "the path of a folder"),
+    "allow_outside": _FLAG,
+    "retry_failed": _FLAG,
+    "only_failed": _FLAG,
+    "max_spend": (None, _money, "dollars, at least 0"),
+    "prices": (None, _prices, "a mapping of job types to dollars"),
+    "resend_unknown": (None, partial(whole, least=0), "a whole number, at least 0"),
+    "give_up_after": _SECONDS,
+    "stop": (asyncio.Event, _is(asyncio.Event), "an asyncio.Event"),
+    "on_progress": _FUNCTION,
+    "on_problem": _FUNCTION,
+}
+"""What each takes: values of a kind as they are, others by a function that raises; and how that is said."""
