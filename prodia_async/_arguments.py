@@ -12,9 +12,9 @@ import os
 import re
 import ssl
 import uuid
-from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, TypeAlias, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import msgspec
 
@@ -23,6 +23,9 @@ from prodia_async._files.outputs import To, fixed
 from prodia_async._models import Job, Mode
 from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Timeouts, number, whole
 from prodia_async._wire.job import accept_header, job_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 _OWN_HEADERS = frozenset(
     {"authorization", "accept", "accept-encoding", "content-encoding", "content-length", "content-type"}
@@ -42,11 +45,14 @@ def checked(given: Mapping[str, Any], needed: Collection[str] = ()) -> dict[str,
     for name, value in given.items():
         if name not in _TAKES or (value is None and name not in needed):
             continue
-        kind, take, form = _TAKES[name]
-        if type(value) is kind:
+        take, form = _TAKES[name]
+        if type(value) is take:
             continue
         try:
-            plain[name] = take(value)
+            if isinstance(take, type | UnionType):
+                _need(isinstance(value, take))
+            else:
+                plain[name] = take(value)
         except InputError:
             raise
         except Exception:  # noqa: BLE001 - a value may be any object of the user's
@@ -58,16 +64,6 @@ def checked(given: Mapping[str, Any], needed: Collection[str] = ()) -> dict[str,
 def _need(condition: object) -> None:
     if not condition:
         raise ValueError
-
-
-def _is(*kinds: type) -> Callable[[Any], Any]:
-    """Take a value of these kinds as it is."""
-
-    def take(value: Any) -> Any:
-        _need(isinstance(value, kinds))
-        return value
-
-    return take
 
 
 def _text(value: Any, choice: Collection[str] = ()) -> str:
@@ -86,11 +82,9 @@ def _word(value: Any) -> str:
 
 def _custom_id(value: Any) -> str:
     """Take text, and what keys of rows are: whole numbers and UUIDs, as their text."""
-    return (
-        str(value)
-        if isinstance(value, uuid.UUID)
-        else _text(value if isinstance(value, str) else f"{whole(value)}")
-    )
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    return _text(value) if isinstance(value, str) else str(whole(value))
 
 
 def _media_type(value: Any) -> str:
@@ -115,8 +109,12 @@ def _path(value: Any) -> str:
     return path
 
 
-def _to(value: Any, *, many: bool = False) -> To:
-    return fixed(_function(value) if callable(value) else value, many=many)
+def _to(value: Any) -> To:
+    return fixed(_function(value) if callable(value) else value)
+
+
+def _bytes_or_flag(value: Any) -> int:
+    return value if isinstance(value, bool) else whole(value, least=0)
 
 
 def _manifest(value: Any) -> Any:
@@ -163,59 +161,58 @@ def _headers(value: Any) -> dict[str, str]:
     return headers
 
 
-_Takes: TypeAlias = tuple[type | None, Callable[[Any], Any], str]
-_FLAG: _Takes = bool, _is(bool), "True or False"
-_FUNCTION: _Takes = None, _function, "a plain function: a coroutine would never be awaited"
-_SECONDS: _Takes = None, partial(number, above=0), "seconds above 0, such as 30"
+_Takes: TypeAlias = tuple[Any, str]
+_FLAG: _Takes = bool, "True or False"
+_FUNCTION: _Takes = _function, "a plain function: a coroutine would never be awaited"
+_SECONDS: _Takes = partial(number, above=0), "seconds above 0, such as 30"
 
 _TAKES: dict[str, _Takes] = {
     # a job
-    "type": (str, _text, "text such as 'inference.ping.v1'"),
-    "config": (None, _config, "a mapping, such as {'prompt': 'a cat'}"),
-    "accept": (None, _media_type, "a media type, such as 'image/png'"),
-    "custom_id": (str, _custom_id, "text, such as 'row-1'"),
-    "priority": (int, whole, "a whole number; a smaller one goes first"),
-    "mode": (None, partial(_text, choice=get_args(Mode)), "'sync' or 'async'"),
+    "type": (_text, "text such as 'inference.ping.v1'"),
+    "config": (_config, "a mapping, such as {'prompt': 'a cat'}"),
+    "accept": (_media_type, "a media type, such as 'image/png'"),
+    "custom_id": (_custom_id, "text, such as 'row-1'"),
+    "priority": (whole, "a whole number; a smaller one goes first"),
+    "mode": (partial(_text, choice=get_args(Mode)), "'sync' or 'async'"),
     # a call
-    "to": (None, _to, "a path, File(...), Folder(...), or a function that makes a sink"),
-    "many": (None, partial(_to, many=True), "the path of a folder, or a function that makes a sink"),
+    "to": (_to, "a path, File(...), Folder(...), or a function that makes a sink"),
     "timeout": _SECONDS,
     "price": _FLAG,
     "spool": _FLAG,
-    "expect_continue": (bool, partial(whole, least=0), "True, False, or bytes from which on is asked"),
-    "ahead": (None, partial(whole, least=1), "a number of jobs, at least 1"),
-    "job_id": (None, _word, "text: the `id` of a handle"),
-    "name": (None, _word, "an output's name, as outputs() gives it"),
-    "drain": (None, partial(number, least=0), "seconds, at least 0"),
+    "expect_continue": (_bytes_or_flag, "True, False, or bytes from which on is asked"),
+    "ahead": (partial(whole, least=1), "a number of jobs, at least 1"),
+    "job_id": (_word, "text: the `id` of a handle"),
+    "name": (_word, "an output's name, as outputs() gives it"),
+    "drain": (partial(number, least=0), "seconds, at least 0"),
     # a client
-    "base_url": (str, _text, "a URL, such as 'https://inference.prodia.com'"),
-    "retry": (Retry, _is(Retry), "Retry(...), such as Retry(max_errors=3)"),
-    "timeouts": (Timeouts, _is(Timeouts), "Timeouts(...), such as Timeouts(idle=30)"),
-    "polling": (Polling, _is(Polling), "Polling(...), such as Polling(interval=2)"),
-    "limits": (Limits, _is(Limits), "Limits(...), such as Limits(max_parts=10)"),
-    "limiter": (Adaptive, _is(Adaptive, Fixed), "Adaptive(...) or Fixed(8)"),
-    "max_concurrency": (int, whole, "a whole number: the most jobs in flight"),
-    "headers": (None, _headers, "a mapping of text to text, such as {'X-Team': 'art'}"),
-    "user_agent": (None, _header, "text in one line"),
+    "base_url": (_text, "a URL, such as 'https://inference.prodia.com'"),
+    "retry": (Retry, "Retry(...), such as Retry(max_errors=3)"),
+    "timeouts": (Timeouts, "Timeouts(...), such as Timeouts(idle=30)"),
+    "polling": (Polling, "Polling(...), such as Polling(interval=2)"),
+    "limits": (Limits, "Limits(...), such as Limits(max_parts=10)"),
+    "limiter": (Adaptive | Fixed, "Adaptive(...) or Fixed(8)"),
+    "max_concurrency": (whole, "a whole number: the most jobs in flight"),
+    "headers": (_headers, "a mapping of text to text, such as {'X-Team': 'art'}"),
+    "user_agent": (_header, "text in one line"),
     "on_event": _FUNCTION,
     "allow_insecure": _FLAG,
     "pickle_token": _FLAG,
-    "ssl_context": (ssl.SSLContext, _is(ssl.SSLContext), "an ssl.SSLContext"),
-    "session_options": (None, _options, "a mapping of options of aiohttp.ClientSession"),
-    "transport": (None, _function, "a function that makes a Transport"),
-    "clock": (None, _clock, "a clock with monotonic(), wall(), sleep() and call_at()"),
+    "ssl_context": (ssl.SSLContext, "an ssl.SSLContext"),
+    "session_options": (_options, "a mapping of options of aiohttp.ClientSession"),
+    "transport": (_function, "a function that makes a Transport"),
+    "clock": (_clock, "a clock with monotonic(), wall(), sleep() and call_at()"),
     # a batch
-    "manifest": (None, _manifest, "a path or an open binary file"),
-    "out": (None, _path, "the path of a folder"),
+    "manifest": (_manifest, "a path or an open binary file"),
+    "out": (_path, "the path of a folder"),
     "allow_outside": _FLAG,
     "retry_failed": _FLAG,
     "only_failed": _FLAG,
-    "max_spend": (None, _money, "dollars, at least 0"),
-    "prices": (None, _prices, "a mapping of job types to dollars"),
-    "resend_unknown": (None, partial(whole, least=0), "a whole number, at least 0"),
+    "max_spend": (_money, "dollars, at least 0"),
+    "prices": (_prices, "a mapping of job types to dollars"),
+    "resend_unknown": (partial(whole, least=0), "a whole number, at least 0"),
     "give_up_after": _SECONDS,
-    "stop": (asyncio.Event, _is(asyncio.Event), "an asyncio.Event"),
+    "stop": (asyncio.Event, "an asyncio.Event"),
     "on_progress": _FUNCTION,
     "on_problem": _FUNCTION,
 }
-"""What each takes: values of a kind as they are, others by a function that raises; and how that is said."""
+"""What each takes: values of a class as they are, or what a function makes plain; and how that is said."""

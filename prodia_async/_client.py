@@ -165,15 +165,16 @@ class Prodia(Client):
         in flight; the service may still finish, and bill, such jobs.
         """
         given = checked({"timeout": timeout, "price": price, "spool": spool})
-        many = checked({"many": to, "ahead": ahead})
+        first = checked({"to": to, "ahead": ahead})
+        folder = outputs.fixed(first["to"], many=True)
 
         def new_run(job: Job) -> Run:
-            return self._new_run(replace(_door.call(job, bounded=False, **given), to=many["many"]))
+            return self._new_run(replace(_door.call(job, bounded=False, **given), to=folder))
 
         async def begin() -> Callable[[bool], None]:
             return (await self._connect())[0].limiter.expect_more
 
-        return AsCompleted(jobs, new_run, begin, many["ahead"] or 4 * self._limiter.max_concurrency)
+        return AsCompleted(jobs, new_run, begin, first["ahead"] or 4 * self._limiter.max_concurrency)
 
     def _new_run(self, call: _door.Call) -> Run:
         if call.job.mode == "async":

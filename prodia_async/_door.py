@@ -11,19 +11,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._arguments import checked
+from prodia_async._engine import Submission
 from prodia_async._errors import MOST_SHOWN, InputError, quoted
 from prodia_async._files.inputs import Given, listed
 from prodia_async._files.outputs import To
 from prodia_async._models import Attempt, EventKind, Job, JobHandle, JobResult, Mode
-from prodia_async._settings import Adaptive, Fixed, Limits, Options, Polling, Retry, Timeouts, Token
-from prodia_async._submission import Submission
+from prodia_async._settings import Token
 from prodia_async._wire import address
 from prodia_async._wire.job import job_json
 
@@ -142,19 +142,6 @@ def subject(job: Job) -> str:
     return kind if job.custom_id is None else f"{kind} (custom_id {quoted(job.custom_id)})"
 
 
-def options_of(given: Mapping[str, Any], **more: Any) -> Options:
-    """Return what may differ between copies of a client, from what it was given."""
-    return Options(
-        headers=given["headers"] or {},
-        retry=given["retry"] or Retry(),
-        timeouts=given["timeouts"] or Timeouts(),
-        polling=given["polling"] or Polling(),
-        limits=given["limits"] or Limits(),
-        price=given["price"],
-        **more,
-    )
-
-
 def token_of(given: str | None) -> Token | InputError:
     """Return the token, or what is wrong with it: an error raised in here would show it in its traceback."""
     value: Any = given if given is not None else os.environ.get("PRODIA_TOKEN")
@@ -166,11 +153,6 @@ def token_of(given: str | None) -> Token | InputError:
         return Token(str.__str__(value))
     except InputError as error:
         return error.with_traceback(None)
-
-
-def revealed(token: Token | None) -> str | None:
-    """Return the token's own text, for a client that is made again."""
-    return None if token is None else token.authorization().removeprefix("Bearer ")
 
 
 def address_of(given: str | None, allow_insecure: bool | None) -> address.Address:
@@ -187,12 +169,3 @@ def address_of(given: str | None, allow_insecure: bool | None) -> address.Addres
         )
     log.warning("the token travels unencrypted to %s", found.url)
     return found
-
-
-def limiter_of(given: Adaptive | Fixed | None, max_concurrency: int | None) -> Adaptive | Fixed:
-    """Return the limiter's settings. Raises InputError for two of them."""
-    if given is not None and max_concurrency is not None:
-        raise InputError("give limiter= or max_concurrency=, not both")
-    if max_concurrency is not None:
-        return Adaptive(max_concurrency)
-    return given if given is not None else Adaptive()

@@ -1,15 +1,16 @@
-"""What a client has in one event loop: connections, the limiter, and the jobs that are under way there."""
+"""What a client has in one event loop: connections, the limiter, and the jobs under way there."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from msgspec import Struct
 
 from prodia_async._collecting import Collector, Places
-from prodia_async._errors import ClientClosedError, ProdiaError
+from prodia_async._errors import ClientClosedError, JobFailedError, ProdiaError, ProdiaTimeoutError
 from prodia_async._files.outputs import Target, Targets
 from prodia_async._http.exchange import Exchange
 from prodia_async._loops import PerLoop
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from prodia_async._files.sinks import Budget
     from prodia_async._http.transport import Transport
     from prodia_async._http.watch import Watch
+    from prodia_async._models import EventKind
     from prodia_async._pacing.clock import Clock
-    from prodia_async._pacing.limiter import Limiter
+    from prodia_async._pacing.limiter import Limiter, Turn
     from prodia_async._settings import Limits, Options
 
 _CUT_TIME = 5.0
 """Seconds that jobs which are cut may take to clean up, before their connections are closed under them."""
+
+_HANGS = "the client was closed, and this job has not ended even so"
 
 
 class Outcome(Struct, frozen=True):
@@ -54,19 +58,15 @@ class UnderWay:
     `in_flight`: whether the service may have the job.
     """
 
-    __slots__ = ("_cancelled_before", "_is_cut", "in_flight", "job", "task", "was_cut")
+    __slots__ = ("_is_cut", "cancelled_before", "in_flight", "job", "task", "was_cut")
 
     def __init__(self, job: Job, *, in_flight: bool) -> None:
         self.job = job
         self.in_flight = in_flight
         self.task: asyncio.Task[Any] | None = None
+        self.cancelled_before = 0
         self.was_cut = False
         self._is_cut: bool | None = None
-
-    def begin(self) -> None:
-        """Take note of the task that it runs in."""
-        self.task = asyncio.current_task()
-        self._cancelled_before = 0 if self.task is None else self.task.cancelling()
 
     def cut(self) -> None:
         """End it now, with ClientClosedError."""
@@ -79,8 +79,82 @@ class UnderWay:
         if not self.was_cut or self.task is None:
             return False
         if self._is_cut is None:
-            self._is_cut = self.task.uncancel() <= self._cancelled_before
+            self._is_cut = self.task.uncancel() <= self.cancelled_before
         return self._is_cut
+
+
+class Submission:
+    """What a handle has of its job. Once the job is over, it is counted no more, and its slot is free.
+
+    The slot ends with the handle, too, and after `seconds`, the job's own time, when nobody waits for it.
+    `number`: of the job's run, for its events. Whoever waits for it does so in `with submission:`.
+    """
+
+    def __init__(
+        self, number: int, tally: Tally, turn: Turn, clock: Clock, tell_dropped: Callable[[], object]
+    ) -> None:
+        self.number = number
+        self.tally = tally
+        self.is_over = False
+        self._waiting = 0
+        self._turn: Turn | None = turn
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._tell_dropped = tell_dropped
+
+    def __enter__(self) -> None:
+        self._waiting += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting -= 1
+
+    def is_older_than(self, seconds: float) -> bool:
+        """Tell whether it was submitted so long ago."""
+        return self._clock.monotonic() - self._began >= seconds
+
+    def expire_after(self, seconds: float) -> None:
+        """Let the slot end then, if nobody waits by that time."""
+
+        def expire() -> None:
+            if self._waiting:
+                self.expire_after(seconds)
+            else:
+                self._free(ran=False)
+
+        self._timer = self._clock.call_at(self._clock.monotonic() + seconds, expire)
+
+    def ends(self, kind: EventKind, error: ProdiaError | None) -> bool:
+        """Tell whether it is over now: a job that we merely stopped to wait for is not."""
+        if self.is_over or kind == "cancelled" or isinstance(error, ProdiaTimeoutError | ClientClosedError):
+            return False
+        self.is_over = True
+        ran = kind == "completed" or isinstance(error, JobFailedError)
+        if asyncio.get_running_loop() is self._loop:
+            self._free(ran=ran)
+        else:
+            self.soon(lambda: self._free(ran=ran))
+        return True
+
+    def drop(self) -> None:
+        """End with a handle that nobody has any more."""
+        if not self.is_over:
+            self.is_over = True
+            self.tally.cancelled += 1
+            self._tell_dropped()
+        self._free(ran=False)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back in its loop, from whatever thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the slot with it
+            self._loop.call_soon_threadsafe(callback)
+
+    def _free(self, *, ran: bool) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._timer.cancel()
+            end = turn.success if ran else turn.ignore
+            end()
 
 
 class Engine:
@@ -125,7 +199,8 @@ class Engine:
         """Take note of what begins in the running task. Raises ClientClosedError."""
         if self.is_closing:
             raise ClientClosedError("the client is being closed, and takes no more jobs")
-        one.begin()
+        one.task = asyncio.current_task()
+        one.cancelled_before = 0 if one.task is None else one.task.cancelling()
         self._under_way[one] = None
 
     def leave(self, one: UnderWay, error: ProdiaError | None = None) -> None:
@@ -156,7 +231,10 @@ class Engine:
                 await self._emptied()
         await self._cut_all()
         unfinished, self._unfinished = self._unfinished, []
-        return tuple(unfinished + [_left_behind(one) for one in self._others()])
+        for one in self._others():  # its sink or source hangs
+            error = ClientClosedError(_HANGS, may_have_run=one.in_flight)
+            unfinished.append(Outcome(one.job, error=error))
+        return tuple(unfinished)
 
     async def _cut_all(self) -> None:
         for one in self._others():
@@ -192,12 +270,6 @@ class Engine:
     def abandon(self) -> None:
         """Let go of the parent's descriptors in a forked child."""
         self.transport.abandon()
-
-
-def _left_behind(one: UnderWay) -> Outcome:
-    """Return what is told of a job that was cut, and does not end: its sink or source hangs."""
-    message = "the client was closed, and this job has not ended even so"
-    return Outcome(one.job, error=ClientClosedError(message, may_have_run=one.in_flight))
 
 
 class Engines(PerLoop[Engine]):

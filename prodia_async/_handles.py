@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from prodia_async import _door
 from prodia_async._arguments import checked
 from prodia_async._collecting import UnansweredError
-from prodia_async._engine import Engines, UnderWay
+from prodia_async._engine import Engines, Submission, UnderWay
 from prodia_async._errors import (
     ClientClosedError,
     ProdiaError,
@@ -26,7 +26,6 @@ from prodia_async._http.watch import Watch
 from prodia_async._loops import OnExit
 from prodia_async._models import Job, JobResult, Output, Verdict
 from prodia_async._run import Run
-from prodia_async._submission import Submission
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -172,7 +171,8 @@ class Handle:
     @property
     def _is_new(self) -> bool:
         """Whether it was submitted just now, and cannot be done yet."""
-        return self._submission is not None and self._submission.age < self._options.polling.interval
+        submission = self._submission
+        return submission is not None and not submission.is_older_than(self._options.polling.interval)
 
     @property
     def _subject(self) -> str:

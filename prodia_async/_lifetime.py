@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from prodia_async import _door
 from prodia_async._arguments import checked
 from prodia_async._engine import Engine, Engines, Outcome
-from prodia_async._errors import InputError, quoted
+from prodia_async._errors import InputError, ProdiaError, quoted
 from prodia_async._events import Hook, set_up_log
 from prodia_async._files.sinks import Budget
 from prodia_async._files.threads import start
@@ -80,23 +80,33 @@ class Client:
         del token  # a traceback may show the variables of its frames
         if isinstance(found, InputError):
             raise found
-        given = checked(given)
-        set_up_log()
-        self._set_up(given, found)
+        self._set_up(checked(given), found)
 
     def _set_up(self, given: dict[str, Any], token: Token) -> None:
+        set_up_log()
         self._token = token
         self._address = _door.address_of(given["base_url"], given["allow_insecure"])
-        self._limiter = _door.limiter_of(given["limiter"], given["max_concurrency"])
+        if given["limiter"] is not None and given["max_concurrency"] is not None:
+            raise InputError("give limiter= or max_concurrency=, not both")
+        most = given["max_concurrency"]
+        self._limiter = given["limiter"] or (Adaptive() if most is None else Adaptive(most))
         given |= {"base_url": self._address.url, "limiter": self._limiter, "max_concurrency": None}
         self._arguments = given
         self._clock: Clock = given["clock"] or SystemClock()
         self._hooks: WeakSet[Hook] = WeakSet()  # shared with copies
-        tell = self._new_hook(given["on_event"])
         self._proxy = proxy_for(self._address)
         self._trust: Trust | None = None
-        redact = token.also(None if self._proxy is None else self._proxy.login).redact
-        self._options = _door.options_of(given, url=f"{self._address.url}/v2/job", redact=redact, tell=tell)
+        self._options = Options(
+            url=f"{self._address.url}/v2/job",
+            headers=given["headers"] or {},
+            redact=token.also(None if self._proxy is None else self._proxy.login).redact,
+            retry=given["retry"] or Retry(),
+            timeouts=given["timeouts"] or Timeouts(),
+            polling=given["polling"] or Polling(),
+            limits=given["limits"] or Limits(),
+            price=given["price"] or False,
+            tell=self._new_hook(given["on_event"]),
+        )
         self._learned: Learned = {}
         self._engines = Engines(self._make_engine)
         self._owns_engines = True
@@ -188,8 +198,10 @@ class Client:
         return self._arguments
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # A client is its settings. The token's plain text gets no variable here: a traceback may show them.
-        self.__init__(**{**state, "token": _door.revealed(state["token"])})  # type: ignore[misc]
+        token = state["token"] or _door.token_of(None)
+        if isinstance(token, InputError):
+            raise token
+        self._set_up(dict(state), token)  # a client is its settings
 
     def __copy__(self) -> Self:
         return self.with_options()
@@ -208,7 +220,7 @@ class Client:
         slots = Limiter(limiter, self._clock, chance, limit=limit, learned=self._learned)
         try:
             transport = make_transport()
-        except TypeError:  # options that aiohttp does not know
+        except (ProdiaError, TypeError):  # a TypeError: options that aiohttp does not know
             raise
         except Exception as error:
             raise InputError(f"the transport could not be made: {quoted(error)}") from error
