@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from prodia_async._arguments import checked
 from prodia_async._engine import Submission
-from prodia_async._errors import MOST_SHOWN, InputError, quoted
+from prodia_async._errors import InputError, quoted
 from prodia_async._files.inputs import Given, listed
 from prodia_async._files.outputs import To
 from prodia_async._models import Attempt, EventKind, Job, JobHandle, JobResult, Mode
@@ -137,8 +137,7 @@ def _named(job: Any) -> Job:
 
 def subject(job: Job) -> str:
     """Name a job in a message."""
-    kind = job.type or "the job"
-    kind = kind if kind.isprintable() and len(kind) <= MOST_SHOWN else quoted(kind)
+    kind = quoted(job.type, str) or "the job"
     return kind if job.custom_id is None else f"{kind} (custom_id {quoted(job.custom_id)})"
 
 
