@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prodia_async.emulator.account import EmulatorStats
-    from prodia_async.emulator.background import background_emulator
     from prodia_async.emulator.pattern import pattern_blocks
-    from prodia_async.emulator.server import Emulator
+    from prodia_async.emulator.server import Emulator, background_emulator
 
 _HOME_OF = {
     "Emulator": "server",
     "EmulatorStats": "account",
-    "background_emulator": "background",
+    "background_emulator": "server",
     "pattern_blocks": "pattern",
 }
 

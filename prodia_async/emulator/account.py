@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 
-@dataclass(frozen=True)
+@dataclass
 class EmulatorStats:
-    """A snapshot of the emulator's account.
+    """The emulator's account; `Emulator.stats()` gives a snapshot.
 
     `requests` to run a job came in, on `/v2/job` or `/v2/job/async`; of these `completed` ran to their end,
     `failed` ran and failed or were answered 5xx, `shed` were answered 429, `refused` any other status.
@@ -26,38 +27,6 @@ class EmulatorStats:
     `faults` tells how often each fault was met, by name; the other counts tell what it did to the job.
     """
 
-    requests: int
-    completed: int
-    shed: int
-    refused: int
-    failed: int
-    disconnected: int
-    billed: int
-    dollars: float
-    repeated: int
-    bytes_in: int
-    bytes_out: int
-    submitted: int
-    polls: int
-    downloads: int
-    async_jobs: int
-    expired: int
-    busy: int
-    capacity: int
-    peak_busy: int
-    busy_seconds: float
-    started_at: str
-    faults: dict[str, int]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-@dataclass
-class Account:
-    """The running counts behind `EmulatorStats`."""
-
     requests: int = 0
     completed: int = 0
     shed: int = 0
@@ -72,11 +41,17 @@ class Account:
     submitted: int = 0
     polls: int = 0
     downloads: int = 0
-    started_at: str = field(default_factory=_now)
+    async_jobs: int = 0
+    expired: int = 0
+    busy: int = 0
+    capacity: int = 0
+    peak_busy: int = 0
+    busy_seconds: float = 0.0
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     faults: dict[str, int] = field(default_factory=dict)
 
     def answered(self, status: int) -> None:
-        """Count an answer that is not a completed job's."""
+        """Count an answer to a request to run a job that is not a completed job's."""
         if status == 429:  # noqa: PLR2004 - the status codes of the API reference are plainest as numbers
             self.shed += 1
         elif status >= 500:  # noqa: PLR2004 - as above
@@ -87,10 +62,6 @@ class Account:
     def faulted(self, name: str) -> None:
         """Count a fault that was met."""
         self.faults[name] = self.faults.get(name, 0) + 1
-
-    def downloaded(self) -> None:
-        """Count an output of an asynchronous job that is sent."""
-        self.downloads += 1
 
     def ran(self, dollars: float | None, time: int) -> None:
         """Count a job that ran to its end, for the first `time` or again, and bill it."""
@@ -114,3 +85,47 @@ class Counts:
         if len(self._counts) > self._limit:
             self._counts.popitem(last=False)
         return number
+
+
+class Slots:
+    """The slots in which jobs run, and which of them are busy; the capacity says how many there are.
+
+    `busy_seconds` is the integral of the busy slots over time, `peak` the most that were busy at once.
+    """
+
+    def __init__(self) -> None:
+        self.busy = 0
+        self.peak = 0
+        self._busy_seconds = 0.0
+        self._since = time.monotonic()
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds of slots in use until now: two slots busy for three seconds make six."""
+        return self._busy_seconds + self.busy * (time.monotonic() - self._since)
+
+    def take(self) -> Slot:
+        """Take a slot."""
+        return Slot(self)
+
+    def change(self, step: int) -> None:
+        """Count one busy slot more, or one less."""
+        now = time.monotonic()
+        self._busy_seconds += self.busy * (now - self._since)
+        self._since = now
+        self.busy += step
+        self.peak = max(self.peak, self.busy)
+
+
+class Slot:
+    """One busy slot; releasing it again does nothing."""
+
+    def __init__(self, slots: Slots) -> None:
+        slots.change(1)
+        self._slots: Slots | None = slots
+
+    def release(self) -> None:
+        """Make the slot idle."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.change(-1)

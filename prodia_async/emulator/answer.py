@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from http.client import responses
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from msgspec import Struct
 
 from prodia_async.emulator.jobs import OutputFile
-from prodia_async.emulator.media import JSON, MULTIPART
+from prodia_async.emulator.request import JSON, MULTIPART, Accept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TypeAlias
 
 RetryAfter: TypeAlias = "float | str | None"
+LIFETIME = timedelta(minutes=5)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A whole answer; the bytes of `pieces` are made as they are sent, chunked unless `sized`."""
 
     status: int
@@ -33,7 +35,14 @@ class Answer:
     @property
     def size(self) -> int:
         """The number of bytes in the body."""
+        if self.is_there:
+            return sum(map(len, self.pieces))  # type: ignore[arg-type]
         return sum(len(piece) if isinstance(piece, bytes) else piece.size for piece in self.pieces)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is nothing to be made: all pieces are bytes."""
+        return set(map(type, self.pieces)) <= {bytes}
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the body; no block is empty."""
@@ -51,8 +60,15 @@ class Answer:
             yield block
 
 
-@dataclass(frozen=True)
-class Form:
+class RefusedError(Exception):
+    """The request is answered with an error, and nothing runs."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class Form(Struct, frozen=True):
     """What a multipart answer is made of; `job` is the job result as JSON."""
 
     status: int
@@ -64,9 +80,9 @@ class Form:
     @property
     def parts(self) -> list[tuple[str, OutputFile]]:
         """The parts in their order, each with its form name."""
-        job = ("job", OutputFile("job.json", JSON, len(self.job), lambda: [self.job]))
+        job = [("job", OutputFile("job.json", JSON, len(self.job), lambda: [self.job], self.job))]
         outputs = [("output", output) for output in self.outputs]
-        return [*outputs, job] if self.job_last else [job, *outputs]
+        return outputs + job if self.job_last else job + outputs
 
     def answer(self) -> Answer:
         """Return the multipart answer."""
@@ -93,6 +109,11 @@ def error_answer(status: int, detail: str | None = None, retry_after: RetryAfter
     return json_answer(status, body, headers)
 
 
+def refusal(status: int, detail: str, retry_after: RetryAfter) -> Answer:
+    """Return a refusal of which 429 and 503 tell when to come again."""
+    return error_answer(status, detail, retry_after if status in (429, 503) else None)
+
+
 def multipart_answer(
     status: int,
     result: dict[str, Any],
@@ -109,21 +130,33 @@ def form_answer(status: int, parts: Sequence[tuple[str, OutputFile]], *, sized: 
     """Return a multipart answer with these parts, each with its form name."""
     boundary = secrets.token_hex(30)
     pieces: list[OutputFile | bytes] = []
-    for index, (name, part) in enumerate(parts):
-        start = f"{'' if index == 0 else chr(13) + chr(10)}--{boundary}\r\n"
-        pieces += [(start + _part_headers(name, part)).encode("utf-8", "replace"), part]
+    line = f"--{boundary}\r\n"
+    for name, part in parts:
+        filename = ""
+        if part.filename is not None:
+            escaped = part.filename.replace("\\", "\\\\").replace('"', '\\"')
+            filename = f'; filename="{escaped}"'
+        # The headers of a part in the order of their names, as Go's mime/multipart writes them.
+        head = f'{line}Content-Disposition: form-data; name="{name}"{filename}\r\n'
+        head += f"Content-Type: {part.content_type}\r\n\r\n"
+        pieces += [head.encode("utf-8", "replace"), part if part.json is None else part.json]
+        line = f"\r\n--{boundary}\r\n"
     pieces.append(f"\r\n--{boundary}--\r\n".encode())
     return Answer(status, f"{MULTIPART}; boundary={boundary}", tuple(pieces), sized=sized)
 
 
-def _part_headers(name: str, part: OutputFile) -> str:
-    """Return a part's headers as Go's mime/multipart writes them, in the order of their names."""
-    filename = ""
-    if part.filename is not None:
-        escaped = part.filename.replace("\\", "\\\\").replace('"', '\\"')
-        filename = f'; filename="{escaped}"'
-    disposition = f'Content-Disposition: form-data; name="{name}"{filename}'
-    return f"{disposition}\r\nContent-Type: {part.content_type}\r\n\r\n"
+def refused_result(job: dict[str, Any], reason: str) -> dict[str, Any]:
+    """Return the result of a job that fails before it runs; `job` is what is known of it."""
+    created = now()
+    failed = {"id": str(uuid4()), "state": {"current": "failed", "history": None}, "error": reason}
+    return job | times(created, created + LIFETIME) | failed
+
+
+def failed_answer(result: dict[str, Any], accept: Accept, status: int = 400) -> Answer:
+    """Return a failed job's result, in a multipart body where the client asked for one."""
+    if accept.form == "multipart":
+        return multipart_answer(status, result)
+    return json_answer(status, result)
 
 
 def to_json(value: Any) -> bytes:
@@ -136,8 +169,16 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def times(created: datetime, expires: datetime) -> dict[str, str]:
+    """Return the times that every job result tells."""
+    return {
+        "created_at": timestamp(created),
+        "updated_at": timestamp(now()),
+        "expires_at": timestamp(expires),
+    }
+
+
 def timestamp(moment: datetime) -> str:
     """Return a UTC time as Go writes it: milliseconds, without trailing zeros."""
-    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = f"{moment.microsecond // 1000:03}".rstrip("0")
-    return f"{text}.{fraction}Z" if fraction else f"{text}Z"
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+    return text.rstrip("0").rstrip(".") + "Z" if "." in text else f"{text}Z"

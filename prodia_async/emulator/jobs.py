@@ -2,62 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from prodia_async.emulator import checks
+from msgspec import Struct
+
 from prodia_async.emulator.films import encode_film
 from prodia_async.emulator.pattern import pattern_blocks
 from prodia_async.emulator.pictures import FORMATS, SUFFIXES, Studio, encode
 from prodia_async.emulator.request import BadRequestError, JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Iterator
 
     from PIL import Image
 
     from prodia_async.emulator.request import ReceivedInput, ReceivedJob
 
-    Make = Callable[[str], "list[OutputFile]"]
-
+_Number = TypeVar("_Number", int, float)
 _MOST_BYTES = 16 * 1024**3
 _MOST_SEED = 2**63 - 1
 FRAME_RATE = 24
 """Frames a second of a film."""
 
 
-@dataclass(frozen=True)
-class OutputFile:
-    """One output; `blocks` gives its bytes, made anew at each call. `filename` None: none is sent."""
+class OutputFile(Struct, frozen=True):
+    """One output; `blocks` gives its bytes, made anew at each call. `filename` None: none is sent.
+
+    The job part of an answer looks like one: `json` is its text, without line ends.
+    """
 
     filename: str | None
     content_type: str
     size: int
     blocks: Callable[[], Iterable[bytes]]
+    json: bytes | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """A job whose configuration is in order, ready to run.
 
     `config` has its defaults filled in. `media_types` has the type of each output; `choices` those that a
-    client may choose from for the first, where there is a choice. `make(media_type)` is called in a worker
-    thread with the type of the first output.
+    client may choose from for the first, where there is a choice. The outputs are `ready`, or
+    `make(media_type)` makes them, in a worker thread, with the first one of that type.
     """
 
     config: dict[str, Any]
-    make: Make
-    media_types: tuple[str, ...]
+    media_types: tuple[str, ...] = ()
+    make: Callable[[str], list[OutputFile]] | None = None
+    ready: tuple[OutputFile, ...] = ()
     choices: Collection[str] = ()
     sized: bool = True
 
 
-@dataclass(frozen=True)
 class Workshop:
     """Plans jobs by their type: any of the vendor's names works by the word in it that says what it does."""
 
-    studio: Studio = field(default_factory=Studio)
+    def __init__(self) -> None:
+        self.studio = Studio()
 
     def plan(self, received: ReceivedJob, seed: int) -> Plan:
         """Check a job; `seed` is filled in where it has none. Raises JobError and BadRequestError."""
@@ -79,82 +82,82 @@ class Workshop:
         raise JobError(f"{received.type}: no such job type")
 
     def _ping(self, received: ReceivedJob, _seed: int) -> Plan:
-        return Plan(received.config, lambda _: [], ())
+        return Plan(received.config)
 
     def _echo(self, received: ReceivedJob, _seed: int) -> Plan:
-        outputs = [_echoed(item) for item in received.inputs]
-        return Plan(received.config, lambda _: outputs, tuple(output.content_type for output in outputs))
+        outputs = tuple(_echoed(item) for item in received.inputs)
+        return Plan(received.config, tuple(output.content_type for output in outputs), ready=outputs)
 
     def _bytes(self, received: ReceivedJob, seed: int) -> Plan:
         """Plan outputs of any size; `filename` may be a string, a list of one for each output, or null."""
         config = _with_seed(received.config, seed)
-        size = checks.integer(config, "size", 1024, 0, _MOST_BYTES)
-        count = checks.integer(config, "outputs", 1, 0, 2000)
-        media_type = checks.text(config, "content_type", "application/octet-stream")
+        size = _number(config, "size", 1024, 0, _MOST_BYTES)
+        count = _number(config, "outputs", 1, 0, 2000)
+        media_type = _text(config, "content_type", "application/octet-stream")
         names = config.get("filename", "bytes.bin")
         names = names if isinstance(names, list) else [names] * count
         if len(names) != count or not all(name is None or isinstance(name, str) for name in names):
             raise JobError("config.filename: must be a string, null, or a list of one for each output")
-        outputs = [
+        outputs = tuple(
             _patterned(name, media_type, config["seed"] + index, size) for index, name in enumerate(names)
-        ]
-        sized = checks.flag(config, "length", True)
-        return Plan(config, lambda _: outputs, (media_type,) * count, sized=sized)
+        )
+        sized = _flag(config, "length", True)
+        return Plan(config, (media_type,) * count, ready=outputs, sized=sized)
 
     def _txt2img(self, received: ReceivedJob, seed: int) -> Plan:
         config = _with_steps(_with_seed(received.config, seed))
-        prompt = checks.text(config, "prompt", None)
+        prompt = _text(config, "prompt", None)
         size = (_side(config, "width"), _side(config, "height"))
         config |= {"width": size[0], "height": size[1]}
         return _picture(config, lambda: self.studio.draw(prompt, config["seed"], size))
 
     def _img2img(self, received: ReceivedJob, seed: int) -> Plan:
-        source = received.image()
+        source = received.input()
         config = _with_steps(_with_seed(received.config, seed))
-        prompt = checks.text(config, "prompt", "")
+        prompt = _text(config, "prompt", "")
         return _picture(config, lambda: self.studio.restyle(source, prompt, config["seed"]))
 
     def _upscale(self, received: ReceivedJob, _seed: int) -> Plan:
-        source = received.image()
-        factor = checks.number(received.config, "upscale", 2, 1, 8)
+        source = received.input()
+        factor = _number(received.config, "upscale", 2, 1, 8.0)
         config = received.config | {"upscale": factor}
         return _picture(config, lambda: self.studio.upscale(source, factor))
 
     def _segment(self, received: ReceivedJob, _seed: int) -> Plan:
-        source = received.image()
+        source = received.input()
         return _picture(received.config, lambda: self.studio.segment(source))
 
     def _txt2vid(self, received: ReceivedJob, seed: int) -> Plan:
         config = _with_film(_with_seed(received.config, seed))
-        prompt = checks.text(config, "prompt", None)
+        prompt = _text(config, "prompt", None)
         return _video(config, lambda *film: self.studio.film(prompt, config["seed"], *film))
 
     def _img2vid(self, received: ReceivedJob, seed: int) -> Plan:
-        source = received.image()
+        source = received.input()
         config = _with_film(_with_seed(received.config, seed))
         return _video(config, lambda *film: self.studio.film_of(source, config["seed"], *film))
 
     def _nano_banana(self, received: ReceivedJob, seed: int) -> Plan:
         """Plan a picture and, unless `include_messages` is false, a message beside it."""
         plan = self._img2img(received, seed) if received.inputs else self._txt2img(received, seed)
-        messages = checks.flag(plan.config, "include_messages", True)
+        messages = _flag(plan.config, "include_messages", True)
         message = f"Here is your picture: {plan.config.get('prompt', '')}\n".encode()
 
         def make(media_type: str) -> list[OutputFile]:
-            [picture] = plan.make(media_type)
+            [picture] = plan.make(media_type) if plan.make is not None else plan.ready
             named = OutputFile(f"image{SUFFIXES[media_type]}", media_type, picture.size, picture.blocks)
             return [named, _whole("message.txt", "text/plain", message)] if messages else [named]
 
         config = plan.config | {"output_message_count": int(messages), "output_image_count": 1}
         types = ("image/png", "text/plain") if messages else ("image/png",)
-        return Plan(config, make, types, FORMATS)
+        return Plan(config, types, make, choices=FORMATS)
 
 
 def _picture(config: dict[str, Any], draw: Callable[[], Image.Image]) -> Plan:
     def make(media_type: str) -> list[OutputFile]:
         return [_whole(str(uuid4()), media_type, encode(draw(), media_type))]
 
-    return Plan(config, make, ("image/jpeg",), FORMATS)
+    return Plan(config, ("image/jpeg",), make, choices=FORMATS)
 
 
 def _video(config: dict[str, Any], frames: Callable[[tuple[int, int], int], Iterator[Image.Image]]) -> Plan:
@@ -164,7 +167,7 @@ def _video(config: dict[str, Any], frames: Callable[[tuple[int, int], int], Iter
     def make(media_type: str) -> list[OutputFile]:
         return [_whole("video.mp4", media_type, encode_film(frames(size, count), size, FRAME_RATE))]
 
-    return Plan(config, make, ("video/mp4",), ("video/mp4",))
+    return Plan(config, ("video/mp4",), make, choices=("video/mp4",))
 
 
 def _whole(filename: str, media_type: str, content: bytes) -> OutputFile:
@@ -182,21 +185,48 @@ def _patterned(name: str | None, media_type: str, seed: int, size: int) -> Outpu
 
 
 def _with_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
-    return config | {"seed": checks.integer(config, "seed", seed, 0, _MOST_SEED)}
+    return config | {"seed": _number(config, "seed", seed, 0, _MOST_SEED)}
 
 
 def _with_steps(config: dict[str, Any]) -> dict[str, Any]:
-    return config | {"steps": checks.integer(config, "steps", 4, 1, 100)}
+    return config | {"steps": _number(config, "steps", 4, 1, 100)}
 
 
 def _side(config: dict[str, Any], name: str) -> int:
-    return checks.integer(config, name, 512, 64, 4096)
+    return _number(config, name, 512, 64, 4096)
 
 
 def _with_film(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in the measures of a film; its sides are even, since its colours are kept at half the size."""
-    sides = {name: checks.integer(config, name, 256, 64, 1024) for name in ("width", "height")}
+    sides = {name: _number(config, name, 256, 64, 1024) for name in ("width", "height")}
     for name, side in sides.items():
         if side % 2:
             raise JobError(f"config.{name}: must be even")
-    return config | sides | {"seconds": checks.number(config, "seconds", 2, 0.25, 5)}
+    return config | sides | {"seconds": _number(config, "seconds", 2, 0.25, 5.0)}
+
+
+def _number(config: dict[str, Any], name: str, default: _Number, least: _Number, most: _Number) -> _Number:
+    """Return `config[name]`, within the bounds; a whole number where the highest is one. Raises JobError."""
+    value: Any = config.get(name, default)
+    kind = type(most)
+    if not isinstance(value, int | kind) or isinstance(value, bool) or not least <= value <= most:
+        raise JobError(
+            f"config.{name}: must be a {'whole ' * (kind is int)}number from {least} to {most:.10g}"
+        )
+    return value
+
+
+def _text(config: dict[str, Any], name: str, default: str | None, most: int = 32768) -> str:
+    """Return `config[name]`, at most so long; needed where `default` is None. Raises JobError."""
+    value = config.get(name, default)
+    if not isinstance(value, str) or len(value) > most or (default is None and not value):
+        raise JobError(f"config.{name}: must be a string of 1 to {most} characters")
+    return value
+
+
+def _flag(config: dict[str, Any], name: str, default: bool) -> bool:
+    """Return `config[name]`, true or false. Raises JobError."""
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise JobError(f"config.{name}: must be true or false")
+    return value

@@ -1,22 +1,28 @@
-"""Reading a request for a job: JSON, or a multipart form with the `job` part in any place."""
+"""Reading a request for a job: its headers; its body, JSON or a multipart form with `job` in any place."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from msgspec import Struct
 
 from prodia_async.emulator.form import FormError, FormReader, Part
-from prodia_async.emulator.media import split_media_type
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterable, Awaitable, Callable
 
     OnJob = Callable[["ReceivedJob"], Awaitable[None]]
 
+MULTIPART = "multipart/form-data"
+JSON = "application/json"
 KEEP = 32 * 1024 * 1024
 MAX_JOB = 4 * 1024 * 1024
+
+_PARAMETER = re.compile(r';\s*([^\s;="]+)(?:\s*=\s*(?:"((?:\\.|[^"\\])*)"|([^;,\s"]*)))?')
 
 
 class BadRequestError(Exception):
@@ -31,8 +37,40 @@ class JobError(Exception):
         self.job = job or {}
 
 
-@dataclass(frozen=True)
-class ReceivedInput:
+@functools.lru_cache(maxsize=256)
+def split_media_type(header: str) -> tuple[str, dict[str, str]]:
+    """Return a header's media type in lower case, and its parameters; one without a value maps to ""."""
+    kind = header.partition(";")[0].strip().lower()
+    parameters: dict[str, str] = {}
+    for name, quoted, plain in _PARAMETER.findall(header):
+        parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or plain)
+    return kind, parameters
+
+
+class Accept(NamedTuple):
+    """What a client asked for: the form of the answer, and the first output's type where it named one."""
+
+    form: Literal["multipart", "json", "direct"]
+    media_type: str | None = None
+
+
+@functools.lru_cache(maxsize=256)
+def read_accept(header: str) -> Accept:
+    """Read an Accept header (API reference, Response Body); of several types the first one counts.
+
+    `multipart/form-data; image/png` names the output's type after the semicolon. Without a wish the
+    answer is multipart, in which nothing is lost.
+    """
+    kind, parameters = split_media_type(header.partition(",")[0])
+    wished = next((name for name in parameters if "/" in name), None)
+    if kind in ("", "*/*", MULTIPART):
+        return Accept("multipart", wished)
+    if kind == JSON:
+        return Accept("json", wished)
+    return Accept("direct", None if kind.endswith("/*") else kind)
+
+
+class ReceivedInput(Struct, frozen=True):
     """An input as it came: `content` is None where it was too large to keep (above 32 MiB)."""
 
     filename: str
@@ -51,82 +89,69 @@ class ReceivedInput:
         }
 
 
-@dataclass(frozen=True)
 class ReceivedJob:
     """A job and its inputs; `job` is the whole JSON object, so that the result mirrors it."""
 
-    job: dict[str, Any]
-    inputs: tuple[ReceivedInput, ...] = ()
+    def __init__(self, job: dict[str, Any], inputs: tuple[ReceivedInput, ...] = ()) -> None:
+        self.job = job
+        self.inputs = inputs
+        self.type: str = job["type"]
+        self.config: dict[str, Any] = job.get("config") or {}
+        self.may_order = "emulator" in self.config or ".fault-" in self.type
 
-    @property
-    def type(self) -> str:
-        """The job type."""
-        return str(self.job["type"])
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The job's configuration, empty where none came."""
-        config: dict[str, Any] = self.job.get("config") or {}
-        return config
-
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """What tells this job from others: `config.emulator.key`, or a digest of the job and its inputs."""
         orders = self.config.get("emulator")
         if isinstance(orders, dict) and "key" in orders:
             return str(orders["key"])
-        parts = [json.dumps(self.job, sort_keys=True), *(item.sha256 for item in self.inputs)]
+        parts = [json.dumps(self.job, sort_keys=True)]
+        if self.inputs:
+            parts += [item.sha256 for item in self.inputs]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def described(self, attempt: int) -> dict[str, Any]:
-        """Return what a job result tells of the request as it was read."""
-        return {"inputs": [item.described() for item in self.inputs], "attempt": attempt}
+    @property
+    def named(self) -> list[str]:
+        """The file names that the configuration refers to."""
+        images = self.config.get("images")
+        names = [self.config.get("image"), *(images if isinstance(images, list) else [])]
+        return [name for name in names if isinstance(name, str)]
 
-    def image(self) -> ReceivedInput:
+    def input(self) -> ReceivedInput:
         """Return the input that `config.image` or `config.images` names first, or else the first input."""
-        names = named_images(self.config)
+        names = self.named
         if not self.inputs:
             raise BadRequestError("Missing input image")
-        return next(item for item in self.inputs if not names or item.filename == names[0])
+        return next((item for item in self.inputs if not names or item.filename == names[0]), self.inputs[0])
 
 
-def named_images(config: dict[str, Any]) -> list[str]:
-    """Return the file names that a configuration refers to."""
-    images = config.get("images")
-    names = [config.get("image"), *(images if isinstance(images, list) else [])]
-    return [name for name in names if isinstance(name, str)]
-
-
-async def read_job(content_type: str, chunks: AsyncIterator[bytes], on_job: OnJob) -> ReceivedJob:
+async def read_job(content_type: str, chunks: AsyncIterable[bytes], on_job: OnJob) -> ReceivedJob:
     """Read a body of the given Content-Type. Raises BadRequestError, JobError, and what `on_job` raises.
 
     `on_job` is awaited with the job, as yet without inputs, as soon as that can be read: before the parts
     that follow it.
     """
-    received = await _read_body(content_type, chunks, on_job)
-    if not set(named_images(received.config)) <= {item.filename for item in received.inputs}:
+    kind, parameters = split_media_type(content_type)
+    if kind == JSON:
+        received = ReceivedJob(_job(await _small_body(chunks)))
+        await on_job(received)
+    elif kind == MULTIPART:
+        boundary = parameters.get("boundary", "")
+        if not 0 < len(boundary) <= 70:  # noqa: PLR2004 - RFC 2046 section 5.1.1: at most 70 characters
+            raise BadRequestError("multipart/form-data needs a boundary of 1 to 70 characters")
+        try:
+            received = from_parts(await _read_form(boundary, chunks, on_job))
+        except FormError as error:
+            raise BadRequestError(str(error)) from None
+    else:
+        raise BadRequestError("Content-Type must be application/json or multipart/form-data")
+    named = received.named
+    if named and not set(named) <= {item.filename for item in received.inputs}:
         raise BadRequestError("Missing input image")
     return received
 
 
-async def _read_body(content_type: str, chunks: AsyncIterator[bytes], on_job: OnJob) -> ReceivedJob:
-    kind, parameters = split_media_type(content_type)
-    if kind == "application/json":
-        received = ReceivedJob(_job(await _small_body(chunks)))
-        await on_job(received)
-        return received
-    if kind != "multipart/form-data":
-        raise BadRequestError("Content-Type must be application/json or multipart/form-data")
-    boundary = parameters.get("boundary", "")
-    if not 0 < len(boundary) <= 70:  # noqa: PLR2004 - RFC 2046 section 5.1.1: at most 70 characters
-        raise BadRequestError("multipart/form-data needs a boundary of 1 to 70 characters")
-    try:
-        return _from_parts(await _read_form(boundary, chunks, on_job))
-    except FormError as error:
-        raise BadRequestError(str(error)) from None
-
-
-async def _small_body(chunks: AsyncIterator[bytes]) -> bytes:
+async def _small_body(chunks: AsyncIterable[bytes]) -> bytes:
     body = bytearray()
     async for chunk in chunks:
         body += chunk
@@ -135,7 +160,7 @@ async def _small_body(chunks: AsyncIterator[bytes]) -> bytes:
     return bytes(body)
 
 
-async def _read_form(boundary: str, chunks: AsyncIterator[bytes], on_job: OnJob) -> list[Part]:
+async def _read_form(boundary: str, chunks: AsyncIterable[bytes], on_job: OnJob) -> list[Part]:
     reader = FormReader(boundary.encode("latin-1", "replace"), keep=KEEP)
     told = False
     async for chunk in chunks:
@@ -159,7 +184,8 @@ def _whole_job(reader: FormReader) -> ReceivedJob | None:
         return None
 
 
-def _from_parts(parts: list[Part]) -> ReceivedJob:
+def from_parts(parts: list[Part]) -> ReceivedJob:
+    """Return the job of a form that was read. Raises BadRequestError and JobError."""
     jobs = [part for part in parts if part.name == "job"]
     if len(jobs) != 1:
         raise BadRequestError(f"there must be one part named job, not {len(jobs)}")
@@ -171,8 +197,7 @@ def _from_parts(parts: list[Part]) -> ReceivedJob:
         for part in parts
         if part.name == "input"
     )
-    names = [item.filename for item in inputs]
-    if len(set(names)) != len(names):
+    if len({item.filename for item in inputs}) != len(inputs):
         raise BadRequestError("two input parts have the same filename")
     return ReceivedJob(_job(content), inputs)
 

@@ -1,67 +1,124 @@
-"""Running a job: what it asks for, whether it may, and what comes of it."""
+"""Running a job: what it asks for, whether it may, what comes of it, and what its result tells."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+from msgspec import UNSET, Struct, field
+
+from prodia_async.emulator import answer as answers
 from prodia_async.emulator.account import Counts
-from prodia_async.emulator.answer import Answer, error_answer
-from prodia_async.emulator.faults.kinds import Refusal, Upload
-from prodia_async.emulator.faults.table import FAULTS, Dice
-from prodia_async.emulator.jobs import OutputFile, Workshop
+from prodia_async.emulator.answer import RefusedError, error_answer, failed_answer, refused_result
+from prodia_async.emulator.faults.table import FAULTS, Dice, Fault
+from prodia_async.emulator.jobs import OutputFile, Plan, Workshop
 from prodia_async.emulator.orders import Orders, read_orders
-from prodia_async.emulator.request import BadRequestError, JobError, ReceivedJob
-from prodia_async.emulator.results import failed_answer, refused_result
-from prodia_async.emulator.tasks import Finished, Task
+from prodia_async.emulator.request import Accept, BadRequestError, JobError, ReceivedJob
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from prodia_async.emulator.account import Account
-    from prodia_async.emulator.answer import RetryAfter
-    from prodia_async.emulator.capacity import Slots
-    from prodia_async.emulator.faults.kinds import Fault
-    from prodia_async.emulator.faults.line import Terms
-    from prodia_async.emulator.media import Accept
-    from prodia_async.emulator.settings import Settings
+    from prodia_async.emulator.account import EmulatorStats
+    from prodia_async.emulator.options import Options
 
 
-class RefusedError(Exception):
-    """The request is answered with an error, and nothing runs."""
+class Task(Struct):
+    """A job that was understood: what to do with it, and what its answer is made of.
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    `dollars` is its price; `priced` whether the client asked for it.
+    """
+
+    received: ReceivedJob
+    orders: Orders
+    plan: Plan
+    accept: Accept
+    attempt: int
+    priced: bool
+    dollars: float | None
+    fault: Fault | None = None
+    id: str = field(default_factory=lambda: str(uuid4()))
+    created: datetime = field(default_factory=answers.now)
+
+    @property
+    def media_type(self) -> str:
+        """The type of the first output: the one asked for where it can be made, else its own."""
+        if self.accept.media_type in self.plan.choices:
+            return self.accept.media_type or ""
+        return self.plan.media_types[0] if self.plan.media_types else ""
+
+    @property
+    def within_times(self) -> bool:
+        """Whether this request is one of the first so many that get the ordered fault."""
+        return self.attempt <= self.orders.times
+
+    def result(
+        self, state: str, finished: Finished | None = None, lifetime: timedelta | None = None
+    ) -> dict[str, Any]:
+        """Return the job result in the given state, without its price (API reference, Job Result).
+
+        It expires `lifetime` from now on; by default, five minutes after the job's creation.
+        """
+        expires = self.created + answers.LIFETIME if lifetime is None else answers.now() + lifetime
+        result = self.received.job | answers.times(self.created, expires)
+        result |= {"id": self.id, "state": {"current": state, "history": None}, "config": self.plan.config}
+        if finished is not None and finished.error is not None:
+            result["error"] = finished.error
+        elif finished is not None:
+            result["metrics"] = finished.metrics
+        result["emulator"] = described(self.received, self.attempt)
+        return result
+
+    @property
+    def price(self) -> dict[str, Any]:
+        """What a completed job's result tells of its price, to a client that asked for it."""
+        product = self.received.type.rpartition(".")[0].replace(".", "-")
+        told = None if self.dollars is None else {"product": product, "dollars": self.dollars}
+        return {"price": told}
+
+
+class Finished(Struct):
+    """What came of a job: its outputs and metrics, or the error that it failed with, by which status."""
+
+    outputs: tuple[OutputFile, ...] = ()
+    metrics: dict[str, float] = {}
+    error: str | None = None
+    status: int = 200
+
+
+def described(received: ReceivedJob, attempt: int) -> dict[str, Any]:
+    """Return what a job result tells of the request as it was read."""
+    return {"inputs": [item.described() for item in received.inputs], "attempt": attempt}
 
 
 class Runner:
     """Understands jobs, runs them, and enters them in the account."""
 
-    def __init__(
-        self, settings: Settings, slots: Slots, account: Account, executor: Executor, seed: int
-    ) -> None:
-        self.settings = settings
-        self.slots = slots
-        self.account = account
+    def __init__(self, options: Options, account: EmulatorStats, executor: Executor) -> None:
+        self.dice = Dice(options.faults or {}, options.seed)
+        self.orders = Orders(retry_after=options.retry_after, fault_time=options.fault_time)
+        self._options = options
+        self._account = account
         self._executor = executor
-        self._chance = random.Random(seed)  # noqa: S311 - repeatable latencies and seeds, no secret
+        self._chance = random.Random(options.seed)  # noqa: S311 - repeatable latencies and seeds, no secret
         self._workshop = Workshop()
         self._attempts, self._completions, self._uploads = Counts(), Counts(), Counts()
-        self.dice = Dice(settings.faults, seed)
 
-    def upload_fault(self, received: ReceivedJob) -> tuple[Upload, Terms] | None:
+    def upload_fault(self, received: ReceivedJob) -> tuple[Fault, Orders] | None:
         """Return the fault that a job orders for its own upload; `received` may lack its inputs."""
         try:
-            orders = self._orders(received)
+            orders = read_orders(received, self.orders)
         except JobError:
             return None
         fault = _fault(orders, 0, None)
-        if not isinstance(fault, Upload) or self._uploads.count(received.key) > orders.times:
+        if fault is None or fault.stage != "upload" or self._uploads.count(received.key) > orders.times:
             return None
-        return fault, orders.terms
+        return fault, orders
 
     def understand(
         self, received: ReceivedJob, accept: Accept, *, priced: bool, met: Fault | None = None
@@ -71,46 +128,55 @@ class Runner:
             raise RefusedError(error_answer(403, "the token may not run this job type"))
         attempt = self._attempts.count(received.key)
         try:
-            orders = self._orders(received)
+            orders = read_orders(received, self.orders)
             if attempt <= orders.shed:
-                raise RefusedError(shed_answer(orders.retry_after))
+                raise RefusedError(answers.refusal(429, "no idle capacity", orders.retry_after))
             if orders.status is not None and attempt <= orders.times:
-                raise RefusedError(ordered_answer(orders.status, orders.retry_after))
+                raise RefusedError(answers.refusal(orders.status, "ordered by the job", orders.retry_after))
             fault = _fault(orders, attempt, met)
-            if isinstance(fault, Refusal):
-                self.account.faulted(fault.name)
-                raise RefusedError(fault.answer(orders.retry_after))
+            if fault is not None and fault.stage == "refusal":
+                self._account.faulted(fault.name)
+                raise RefusedError(fault.act(orders.retry_after))
             plan = self._workshop.plan(received, self._chance.getrandbits(32))
         except BadRequestError as error:
             raise RefusedError(error_answer(400, str(error))) from None
         except JobError as error:
-            job = received.job | {"emulator": received.described(attempt)}
+            job = received.job | {"emulator": described(received, attempt)}
             raise RefusedError(failed_answer(refused_result(job, str(error)), accept)) from None
-        return Task(received, orders, plan, accept, attempt, priced, fault)
-
-    def _orders(self, received: ReceivedJob) -> Orders:
-        return read_orders(received, self.settings.terms, self.settings.dollars(received.type))
+        dollars = self._dollars(received.type) if orders.price is UNSET else orders.price
+        return Task(received, orders, plan, accept, attempt, priced, dollars, fault)
 
     async def run(self, task: Task) -> Finished:
         """Spend the job's latency, in which its outputs are made by a worker thread; bill it at its end."""
-        started, seconds = monotonic(), task.orders.latency
-        if seconds is None:
-            seconds = self.settings.draw_latency(self._chance)
+        started, plan = monotonic(), task.plan
         loop = asyncio.get_running_loop()
-        outputs, _ = await asyncio.gather(
-            loop.run_in_executor(self._executor, _make, task), asyncio.sleep(seconds)
-        )
+        made = None if plan.make is None else loop.run_in_executor(self._executor, _make, task)
+        seconds = self._latency() if task.orders.latency is None else task.orders.latency
+        if seconds:
+            await asyncio.sleep(seconds)
+        finished = Finished(plan.ready) if made is None else await made
         if task.orders.fail is not None and task.within_times:
-            outputs = JobError(task.orders.fail)
-        if isinstance(outputs, JobError):
-            self.account.failed += 1
-            return Finished(error=str(outputs))
-        self.account.ran(task.orders.price, self._completions.count(task.received.key))
+            finished = Finished(error=task.orders.fail, status=400)
+        if finished.error is not None:
+            self._account.failed += 1
+            return finished
+        self._account.ran(task.dollars, self._completions.count(task.received.key))
         elapsed = monotonic() - started
-        metrics = {"elapsed": elapsed}
-        if "steps" in task.plan.config and elapsed > 0:
-            metrics["ips"] = task.plan.config["steps"] / elapsed
-        return Finished(tuple(outputs), metrics)
+        finished.metrics = {"elapsed": elapsed}
+        if "steps" in plan.config and elapsed > 0:
+            finished.metrics["ips"] = plan.config["steps"] / elapsed
+        return finished
+
+    def _latency(self) -> float:
+        """Return the seconds that one job takes: lognormal around the mean `latency`."""
+        mean, sigma = self._options.latency, self._options.latency_sigma
+        if not mean or not sigma:
+            return mean
+        return self._chance.lognormvariate(math.log(mean) - sigma**2 / 2, sigma)
+
+    def _dollars(self, job_type: str) -> float | None:
+        price = self._options.price
+        return price.get(job_type) if isinstance(price, Mapping) else price
 
 
 def _fault(orders: Orders, attempt: int, met: Fault | None) -> Fault | None:
@@ -120,19 +186,11 @@ def _fault(orders: Orders, attempt: int, met: Fault | None) -> Fault | None:
     return FAULTS[orders.fault]
 
 
-def shed_answer(retry_after: RetryAfter, reason: str = "no idle capacity") -> Answer:
-    """Return a 429."""
-    return error_answer(429, reason, retry_after)
-
-
-def ordered_answer(status: int, retry_after: RetryAfter) -> Answer:
-    """Return an answer that a test ordered: 429 and 503 tell when to come again."""
-    return error_answer(status, "ordered by the job", retry_after if status in (429, 503) else None)
-
-
-def _make(task: Task) -> list[OutputFile] | JobError:
-    """Make the outputs, in a worker thread; a job that cannot be done is told by its error."""
+def _make(task: Task) -> Finished:
+    """Make the outputs, in a worker thread; whatever goes wrong is told by its error."""
     try:
-        return task.plan.make(task.media_type)
+        return Finished(tuple(task.plan.make(task.media_type)) if task.plan.make is not None else ())
     except JobError as error:
-        return error
+        return Finished(error=str(error), status=400)
+    except Exception as error:  # noqa: BLE001 - no request without an account, whatever a picture does
+        return Finished(error=f"internal error: {type(error).__name__}", status=500)

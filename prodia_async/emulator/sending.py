@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from aiohttp import web
 
@@ -10,14 +11,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from prodia_async.emulator.account import Account
+    from prodia_async.emulator.account import EmulatorStats
     from prodia_async.emulator.answer import Answer
 
 
 async def send(
     request: web.Request,
     answer: Answer,
-    account: Account,
+    account: EmulatorStats,
     *,
     on_headers: Callable[[], None] | None = None,
     on_end: Callable[[], None] | None = None,
@@ -27,13 +28,12 @@ async def send(
     Before, so that a client that reacts to them finds done what they do. Raises ConnectionResetError where
     the client has left.
     """
-    transport_of(request)
-    response = _response(answer)
+    response = _response(request, answer)
     if on_headers is not None:
         on_headers()
     await response.prepare(request)
     last = b""
-    for block in answer.blocks():
+    for block in [b"".join(answer.pieces)] if answer.is_there else answer.blocks():  # type: ignore[arg-type]
         if last:
             await response.write(last)
         account.bytes_out += len(block)
@@ -45,10 +45,10 @@ async def send(
 
 
 async def drop(
-    request: web.Request, answer: Answer, account: Account, *, halfway: bool
+    request: web.Request, answer: Answer, account: EmulatorStats, *, halfway: bool
 ) -> web.StreamResponse:
     """Close the connection: before the answer, or when half of it was sent. Raises as `send` does."""
-    transport, response = transport_of(request), _response(answer)
+    transport, response = transport_of(request), _response(request, answer)
     if halfway:
         await response.prepare(request)
         for block in answer.first_half():
@@ -65,9 +65,10 @@ def transport_of(request: web.Request) -> asyncio.Transport:
     return request.transport
 
 
-def _response(answer: Answer) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=dict(answer.headers))
-    response.headers["Content-Type"] = answer.content_type
+def _response(request: web.Request, answer: Answer) -> web.StreamResponse:
+    transport_of(request)
+    headers = {"x-request-id": str(uuid4()), "Content-Type": answer.content_type, **dict(answer.headers)}
+    response = web.StreamResponse(status=answer.status, headers=headers)
     if answer.sized:
         response.content_length = answer.size
     return response

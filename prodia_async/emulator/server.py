@@ -1,41 +1,38 @@
-"""The emulator's lifetime: its socket, its routes, its worker threads."""
+"""The emulator's lifetime: its socket, its routes, its worker threads; and one in a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+import contextlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from prodia_async.emulator.account import Account, EmulatorStats
-from prodia_async.emulator.asynchronous import AsynchronousRoute
-from prodia_async.emulator.capacity import Slots
-from prodia_async.emulator.runner import Runner
-from prodia_async.emulator.settings import Settings
-from prodia_async.emulator.synchronous import SynchronousRoute
+from prodia_async.emulator.account import EmulatorStats
+from prodia_async.emulator.options import Options
+from prodia_async.emulator.routes import Routes
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
     from aiohttp.typedefs import Handler
 
-    from prodia_async.emulator.answer import RetryAfter
-    from prodia_async.emulator.settings import FreeAt, Prices
-
 # How long a client that is still sending after its answer is read from, so that it gets the answer (seconds).
 _LINGER = 2.0
 _WORKERS = 4
 _BACKLOG = 1024
+_PATIENCE = 10.0
+"""Seconds that the thread of a background emulator may take to start and to stop."""
 
 
-class Emulator:
+@dataclass(kw_only=True, repr=False, eq=False)
+class Emulator(Options):
     """A local server that behaves like the service, for tests and demonstrations.
 
         async with Emulator(capacity=8, latency=0.5) as emulator:
@@ -52,55 +49,19 @@ class Emulator:
     `faults`: with what chance, from 0 to 1, a request meets each of the faults that docs/emulator.md lists;
     `fault_time`: for how many seconds, at most, a fault holds a connection.
 
-    Belongs to the event loop in which it is started, and can be started once.
+    Belongs to the event loop in which it is started, and can be started once. Raises ValueError for an
+    option that cannot be.
     """
 
-    def __init__(
-        self,
-        *,
-        capacity: int = 8,
-        latency: float = 0.5,
-        latency_sigma: float = 0.0,
-        retry_after: RetryAfter = 1.0,
-        free_at: FreeAt = "headers",
-        token: str = "emulator-token",  # noqa: S107 - opens nothing but this emulator
-        forbidden: Collection[str] = (),
-        host: str = "127.0.0.1",
-        port: int = 0,
-        seed: int = 0,
-        ssl: ssl_module.SSLContext | None = None,
-        price: Prices = 0.0025,
-        async_limit: int = 1000,
-        async_lifetime: float = 300.0,
-        faults: Mapping[str, float] | None = None,
-        fault_time: float = 60.0,
-    ) -> None:
-        settings = Settings(
-            latency=latency,
-            latency_sigma=latency_sigma,
-            retry_after=retry_after,
-            free_at=free_at,
-            token=token,
-            forbidden=frozenset(forbidden),
-            price=price,
-            async_limit=async_limit,
-            async_lifetime=async_lifetime,
-            faults=dict(faults or {}),
-            fault_time=fault_time,
-        )
-        self.token = token
-        self._place = (host, port)
-        self._ssl = ssl
-        self._slots = Slots(capacity)
+    def __post_init__(self) -> None:
+        self._account = EmulatorStats()
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="emulator")
-        self._account = Account()
-        runner = Runner(settings, self._slots, self._account, self._workers, seed)
-        self._synchronous, self._asynchronous = SynchronousRoute(runner), AsynchronousRoute(runner)
+        self._routes = Routes(self, self._account, self._workers)
         self._handlers: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
 
     def __repr__(self) -> str:
-        return f"Emulator(capacity={self.capacity}, busy={self._slots.busy})"
+        return f"Emulator(capacity={self.capacity}, busy={self._routes.slots.busy})"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -119,41 +80,39 @@ class Emulator:
         """Where it listens, such as `http://127.0.0.1:41234`. Raises RuntimeError before it is started."""
         if self._runner is None or not self._runner.addresses:
             raise RuntimeError("the emulator is not running: use `async with` or await start()")
-        host = f"[{self._place[0]}]" if ":" in self._place[0] else self._place[0]
-        return f"{'http' if self._ssl is None else 'https'}://{host}:{self._runner.addresses[0][1]}"
-
-    @property
-    def capacity(self) -> int:
-        """How many jobs may run at once; set it at any time."""
-        return self._slots.capacity
-
-    @capacity.setter
-    def capacity(self, capacity: int) -> None:
-        self._slots.capacity = capacity
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.ssl is None else 'https'}://{host}:{self._runner.addresses[0][1]}"
 
     def stats(self) -> EmulatorStats:
         """Return a snapshot of the account, as `GET /stats` gives it."""
-        return EmulatorStats(
-            **vars(self._account) | {"faults": dict(self._account.faults)},
-            async_jobs=len(self._asynchronous.store),
-            expired=self._asynchronous.store.expired,
-            busy=self._slots.busy,
-            capacity=self._slots.capacity,
-            peak_busy=self._slots.peak,
-            busy_seconds=self._slots.busy_seconds,
+        slots, store = self._routes.slots, self._routes.store
+        return replace(
+            self._account,
+            faults=dict(self._account.faults),
+            async_jobs=len(store),
+            expired=store.expired,
+            busy=slots.busy,
+            capacity=self.capacity,
+            peak_busy=slots.peak,
+            busy_seconds=slots.busy_seconds,
         )
 
     async def start(self) -> None:
         """Listen. Raises OSError where the address is taken, RuntimeError at a second start."""
         if self._runner is not None:
             raise RuntimeError("an emulator can be started once")
+        application = web.Application(middlewares=[self._guard])
+        application.on_shutdown.append(self._cancel_handlers)
+        self._routes.add_to(application.router)
+        application.router.add_get("/stats", self._get_stats)
+        application.router.add_get("/health", _get_health)
         self._runner = web.AppRunner(
-            self._application(), access_log=None, shutdown_timeout=0.1, lingering_time=_LINGER
+            application, access_log=None, shutdown_timeout=0.1, lingering_time=_LINGER
         )
         try:
             await self._runner.setup()
-            host, port = self._place
-            await web.TCPSite(self._runner, host, port, ssl_context=self._ssl, backlog=_BACKLOG).start()
+            site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self.ssl, backlog=_BACKLOG)
+            await site.start()
         except BaseException:
             await self.aclose()
             raise
@@ -162,50 +121,42 @@ class Emulator:
         """Stop: running jobs are cancelled, connections closed, threads ended. Calling it again is fine."""
         if self._runner is not None:
             await self._runner.cleanup()
-        await self._asynchronous.aclose()
+        await self._routes.aclose()
         await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
 
-    def _application(self) -> web.Application:
-        application = web.Application(middlewares=[_errors_as_json])
-        application.on_response_prepare.append(self._add_request_id)
-        application.on_shutdown.append(self._cancel_handlers)
-        router = application.router
-        for path, route in (("/v2/job", self._synchronous), ("/v2/job/async", self._asynchronous)):
-            router.add_post(path, self._tracked(route.post), expect_handler=route.expect)
-        for path, handler in (
-            ("job.state.current", self._asynchronous.get_state),
-            ("job.json", self._asynchronous.get_result),
-            ("output", self._asynchronous.get_names),
-            ("output/{filename:(?s:.+)}", self._asynchronous.get_output),
-        ):
-            router.add_get(f"/v2/job/async/{{id}}/{path}", self._tracked(handler), allow_head=False)
-        router.add_get("/stats", self._get_stats)
-        router.add_get("/health", _get_health)
-        return application
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """See to it that each request is in the account, and that each answer has an id.
 
-    def _tracked(self, handler: Handler) -> Handler:
-        """Return a handler that we can cancel: aiohttp forgets those of connections that were lost."""
-
-        async def tracked(request: web.Request) -> web.StreamResponse:
-            task = asyncio.current_task()
-            if task is None:
-                raise AssertionError("a handler runs in a task")
-            self._handlers.add(task)
-            try:
-                return await handler(request)
-            except (ConnectionError, ClientPayloadError, HttpProcessingError):
-                self._account.disconnected += 1
-                return web.Response(status=499)  # for nobody: the client left
-            finally:
-                self._handlers.discard(task)
-
-        return tracked
+        Whatever a handler raises is a 500 that is counted. Its task is kept, so that it can be cancelled:
+        aiohttp forgets those of connections that were lost.
+        """
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("a handler runs in a task")
+        self._handlers.add(task)
+        try:
+            response = await handler(request)
+        except (ConnectionError, ClientPayloadError, HttpProcessingError):
+            self._account.disconnected += 1
+            return web.Response(status=499)  # for nobody: the client left
+        except web.HTTPException as error:  # an unknown path or method, in JSON as the service does
+            response = web.json_response({"message": error.reason}, status=error.status)
+        except Exception as error:  # noqa: BLE001 - no request without an account
+            self._account.failed += request.method == "POST" and id(request) not in self._routes.counted
+            if request.transport is not None and request.writer.output_size:
+                request.transport.close()  # the answer has begun: it can only be cut
+            body = {"message": "Internal server error", "detail": type(error).__name__}
+            response = web.json_response(body, status=500)
+        finally:
+            self._handlers.discard(task)
+            self._routes.counted.discard(id(request))
+        if not response.prepared:
+            response.headers["x-request-id"] = str(uuid4())
+        return response
 
     async def _get_stats(self, _request: web.Request) -> web.Response:
         return web.json_response(asdict(self.stats()))
-
-    async def _add_request_id(self, _request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["x-request-id"] = str(uuid4())
 
     async def _cancel_handlers(self, _application: web.Application) -> None:
         for handler in self._handlers:
@@ -218,10 +169,34 @@ async def _get_health(_request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer an unknown path or method in JSON, as the service does."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return web.json_response({"message": error.reason}, status=error.status)
+@contextlib.contextmanager
+def background_emulator(**options: Any) -> Iterator[Emulator]:
+    """Run `Emulator(**options)` in a thread while the block lasts. Raises what starting it raises.
+
+    For tests, and for programs whose event loop should stay theirs. Its `base_url`, `token` and `stats()`
+    may be used from any thread.
+    """
+    started: Future[tuple[Emulator, Callable[[], object]]] = Future()
+
+    async def serve() -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        async with Emulator(**options) as emulator:
+            started.set_result((emulator, lambda: loop.call_soon_threadsafe(stop.set)))
+            await stop.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="emulator") as thread:
+        ended = thread.submit(run)
+        emulator, stop = started.result(_PATIENCE)
+        try:
+            yield emulator
+        finally:
+            stop()
+            ended.result(_PATIENCE)

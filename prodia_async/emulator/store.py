@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from prodia_async.emulator.faults.kinds import Fault
     from prodia_async.emulator.jobs import OutputFile
-    from prodia_async.emulator.orders import Orders
+    from prodia_async.emulator.runner import Task
 
 
-@dataclass
 class StoredJob:
-    """An asynchronous job as it is now; its inputs are not kept.
+    """An asynchronous job as it is now; what it was asked for, without its inputs, which are not kept.
 
-    `price` is what its result tells once it is processed, to any client where `priced`. `requests` about it
-    and `downloads` of its outputs are counted, and those requests, `faulted`, for which a fault is ordered.
-    `fault` is the one that its submission met: it may be one of its outputs or its result.
+    `requests` about it and `downloads` of its outputs are counted, and those requests, `faulted`, for which
+    a fault is ordered.
     """
 
-    result: dict[str, Any]
-    orders: Orders
-    price: dict[str, Any]
-    priced: bool
-    sized: bool
-    outputs: Mapping[str, OutputFile] = field(default_factory=dict)
-    requests: int = 0
-    downloads: int = 0
-    fault: Fault | None = None
-    faulted: int = 0
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return str(self.result["id"])
+    def __init__(self, task: Task, result: dict[str, Any]) -> None:
+        self.id = task.id
+        self.orders = task.orders
+        self.fault = task.fault
+        self.sized = task.plan.sized
+        self.result = result
+        self.outputs: Mapping[str, OutputFile] = {}
+        self.requests = self.downloads = self.faulted = 0
+        self._price = task.price
+        self._priced = task.priced
 
     @property
     def state(self) -> str:
@@ -47,26 +38,20 @@ class StoredJob:
 
     def told(self, *, priced: bool) -> dict[str, Any]:
         """Return the job result, with the price of a processed job where it is asked for."""
-        shown = self.state == "processed" and (priced or self.priced)
-        return self.result | self.price if shown else self.result
+        shown = self.state == "processed" and (priced or self._priced)
+        return self.result | self._price if shown else self.result
 
 
 class Store:
-    """Keeps at most `limit` jobs. One that has ended expires; until then it stays, however long it runs."""
+    """Keeps jobs. One that has ended expires; until then it stays, however long it runs."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._jobs: dict[str, StoredJob] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.expired = 0
 
     def __len__(self) -> int:
         return len(self._jobs)
-
-    @property
-    def full(self) -> bool:
-        """Whether no job can be added."""
-        return len(self._jobs) >= self._limit
 
     def add(self, job: StoredJob) -> None:
         """Keep a job."""

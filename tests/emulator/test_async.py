@@ -250,7 +250,7 @@ async def test_a_job_expires_some_time_after_its_end(start, ordered):
     orders = {"lifetime": 0.05} if ordered else {}
     job_id = (await client.submit(BYTES, {"emulator": orders})).json()["id"]
     assert client.emulator.stats().async_jobs == 1
-    kept = weakref.ref(client.emulator._asynchronous.store.find(job_id))
+    kept = weakref.ref(client.emulator._routes.store.find(job_id))
     await until(lambda: client.emulator.stats().completed == 1)
     assert (await client.ask(job_id, "job.json")).status == 200
     await until(lambda: client.emulator.stats().async_jobs == 0)
@@ -269,7 +269,7 @@ async def test_closing_ends_what_runs_and_leaves_nothing():
             for latency in (60, 0):
                 reply = await client.submit(TXT2IMG, {"prompt": "x", "emulator": {"latency": latency}})
             await client.ended(reply)
-            kept = weakref.ref(emulator._asynchronous.store.find(reply.json()["id"]))
+            kept = weakref.ref(emulator._routes.store.find(reply.json()["id"]))
             assert (emulator.stats().busy, emulator.stats().async_jobs) == (1, 2)
         stats = emulator.stats()
         assert (stats.busy, stats.async_jobs, stats.completed, stats.expired) == (0, 0, 1, 0)

@@ -40,8 +40,8 @@ def test_faults_are_met_and_stand_in_the_account():
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("speed=0.1", "there is no fault 'speed'; there are hang-upload, "),
-        ("cut=2", "the rate of cut cannot be 2.0: from 0 to 1"),
+        ("speed=0.1", "faults= has no 'speed': there are hang-upload, "),
+        ("cut=2", "faults= takes chances from 0 to 1, such as 0.01, not 2.0 for cut"),
         ("cut", "'cut' is not NAME=RATE: --fault reset=0.01"),
         ("cut=often", "'cut=often' is not NAME=RATE: --fault reset=0.01"),
     ],

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prodia_async.emulator.faults.kinds import Fault
-from prodia_async.emulator.faults.table import FAULTS
+from prodia_async.emulator.faults.table import FAULTS, Fault
 
 DOCS = Path(__file__).parents[2] / "docs" / "emulator.md"
 

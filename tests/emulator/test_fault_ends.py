@@ -16,8 +16,8 @@ from emulator.raw import Got, Wire, a_job, get, run
 from support.leaks import Census
 
 from prodia_async.emulator import Emulator, EmulatorStats
-from prodia_async.emulator.account import Account
-from prodia_async.emulator.faults.line import Line, Terms
+from prodia_async.emulator.faults.wire import Line
+from prodia_async.emulator.orders import Orders
 
 HOLDING = ["hang-upload", "hang", "hang-headers", "hang-body", "drip"]
 
@@ -103,7 +103,7 @@ async def test_a_reset_waits_until_the_socket_has_taken_what_was_written():
         connection = writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         request = SimpleNamespace(transport=writer.transport, writer=writer)
-        line = Line(request, Account(), Terms(5.0, None))
+        line = Line(request, EmulatorStats(), Orders(fault_time=5.0))
         await line.write(bytes(60_000))
         waiting.append(writer.transport.get_write_buffer_size())
         await line.reset()
@@ -221,6 +221,6 @@ async def test_the_answer_of_an_asynchronous_request_can_hang():
     async with Emulator(latency=0, faults={"hang": 1}, fault_time=0.05) as emulator:
         assert (await run(emulator, a_job(None), "/v2/job/async")).data == b""
         await until(lambda: emulator.stats().billed == 1)
-        [job_id] = emulator._asynchronous.store._jobs
+        [job_id] = emulator._routes.store._jobs
         assert (await get(emulator, f"/v2/job/async/{job_id}/job.state.current")).data == b""
         assert emulator.stats().faults == {"hang": 2}

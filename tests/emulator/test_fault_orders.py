@@ -9,7 +9,7 @@ from emulator.helpers import until
 from emulator.raw import BYTES, a_job, get, run
 
 from prodia_async.emulator import Emulator
-from prodia_async.emulator.faults.forms import HOSTILE
+from prodia_async.emulator.faults.body import HOSTILE
 from prodia_async.emulator.faults.table import FAULTS, Dice
 
 PING = "inference.ping.v1"
@@ -58,9 +58,12 @@ async def test_times_bounds_how_often_a_fault_is_met(emulator, name):
     ("job", "said"),
     [
         (a_job("speed"), "type: there is no fault 'speed'; there are hang-upload, "),
-        (a_job(None, fault="speed"), "config.emulator.fault: must be hang-upload, "),
-        (a_job(None, fault="cut", fault_at="poll"), "config.emulator.fault_at: must be submission, state, "),
-        (a_job(None, fault_time=-1), "config.emulator.fault_time: must be a number from 0 to "),
+        (
+            a_job(None, fault="speed"),
+            "config.emulator.fault: there is no fault 'speed'; there are hang-upload, ",
+        ),
+        (a_job(None, fault="cut", fault_at="poll"), "config.emulator.fault_at: Invalid enum value 'poll'"),
+        (a_job(None, fault_time=-1), "config.emulator.fault_time: Expected `float` >= 0"),
     ],
 )
 async def test_a_fault_that_there_is_not_is_refused(emulator, job, said):
@@ -73,11 +76,14 @@ async def test_a_fault_that_there_is_not_is_refused(emulator, job, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"faults": {"speed": 0.1}}, "there is no fault 'speed'; there are hang-upload, "),
-        ({"faults": {"cut": 1.5}}, "the rate of cut cannot be 1.5: from 0 to 1"),
-        ({"faults": {"cut": float("nan")}}, "the rate of cut cannot be nan"),
-        ({"faults": {"cut": 0.7, "reset": 0.6}}, "the rates of faults cannot exceed 1 together"),
-        ({"fault_time": -1}, "fault_time cannot be -1"),
+        ({"faults": {"speed": 0.1}}, "faults= has no 'speed': there are hang-upload, "),
+        ({"faults": {"cut": 1.5}}, "faults= takes chances from 0 to 1, such as 0.01, not 1.5 for cut"),
+        (
+            {"faults": {"cut": float("nan")}},
+            "faults= takes chances from 0 to 1, such as 0.01, not nan for cut",
+        ),
+        ({"faults": {"cut": 0.7, "reset": 0.6}}, "faults= takes chances that are at most 1 together"),
+        ({"fault_time": -1}, "fault_time= takes seconds, at least 0, such as 0.5, not -1"),
     ],
 )
 def test_senseless_rates_are_refused(options, said):

@@ -13,7 +13,7 @@ from emulator.raw import Got, a_job, run
 from support.leaks import Census
 
 from prodia_async.emulator import Emulator, pattern_blocks
-from prodia_async.emulator.faults.forms import HOSTILE
+from prodia_async.emulator.faults.body import HOSTILE
 from prodia_async.emulator.faults.table import FAULTS
 
 OUTPUT = b"".join(pattern_blocks(7, 3000))

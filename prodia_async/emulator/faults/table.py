@@ -3,113 +3,174 @@
 from __future__ import annotations
 
 import random
-import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from prodia_async.emulator.faults import answers, forms, wire
-from prodia_async.emulator.faults.kinds import (
-    Altered,
-    Fault,
-    Lost,
-    Malformed,
-    Outputs,
-    Refusal,
-    Result,
-    Upload,
-    Wire,
-)
+from prodia_async.emulator.faults import body, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+Stage: TypeAlias = Literal["upload", "refusal", "answer", "wire", "form", "outputs", "result"]
+
+_ASKED = {"upload": "submission", "form": "none", "outputs": "outputs", "result": "job.json"}
 _PAST = "Wed, 21 Oct 2015 07:28:00 GMT"
 _ROUNDING = 1e-9
-_SUFFIX = re.compile(r"\.fault-([^.]*)$")
-
-_ALL: tuple[Fault, ...] = (
-    Upload("hang-upload", "the body is read no further, and no answer comes", wire.hang_upload),
-    Upload("reset-upload", "reset (RST) while the body is sent", wire.reset_upload),
-    Upload("early-429", "429 while the body is sent", wire.early_429),
-    Upload("early-429-reset", "429 while the body is sent, then a reset", wire.early_429_reset),
-    Refusal("shed", "429 with `Retry-After`", answers.refuse(429)),
-    Refusal("500", "500 with JSON", answers.refuse(500)),
-    Refusal("502", "502 with HTML", answers.refuse(502)),
-    Refusal("503", "503 with `Retry-After`", answers.refuse(503)),
-    Refusal("413", "413 with JSON", answers.refuse(413)),
-    Refusal("redirect", "307 to `https://elsewhere.invalid/`", answers.redirect),
-    Refusal("retry-after-negative", "429 with `Retry-After: -5`", answers.refuse_with("-5")),
-    Refusal("retry-after-huge", "429 with `Retry-After: 86400000`", answers.refuse_with("86400000")),
-    Refusal("retry-after-nan", "429 with `Retry-After: nan`", answers.refuse_with("nan")),
-    Refusal("retry-after-past", "429 with a date of 2015 as `Retry-After`", answers.refuse_with(_PAST)),
-    Refusal("retry-after-missing", "429 without `Retry-After`", answers.refuse_with(None)),
-    Lost("500-after", "500 with JSON", answers.lose(500)),
-    Lost("502-after", "502 with HTML", answers.lose(502)),
-    Lost("html", "200 with a page of HTML", answers.be_html),
-    Lost("empty", "an empty body, with `Content-Length: 0`", answers.be_empty),
-    Altered("header-64k", "a header of 64 KiB", answers.add_header),
-    Altered("gzip", "`Content-Encoding: gzip`", answers.be_gzip),
-    Altered("gzip-bomb", "gzip, 1 MiB that expands to 1 GiB in the last part", answers.be_bomb),
-    Altered("gzip-bad", "`Content-Encoding: gzip` on a body that is not compressed", answers.mislabel),
-    Wire("reset", "reset before the headers", wire.reset),
-    Wire("reset-headers", "reset when half of the headers was sent", wire.reset_headers),
-    Wire("reset-body", "reset when half of the body was sent", wire.reset_body),
-    Wire("cut", "closed when half of the body was sent, with `Content-Length`", wire.cut),
-    Wire("cut-chunked", "the same, chunked", wire.cut_chunked),
-    Wire("cut-close", "the same, a body that ends with the connection", wire.cut_close),
-    Wire("bad-chunk", "half of the body in chunks, then one whose size is no number", wire.bad_chunk),
-    Wire("garbage", "bytes that are no HTTP", wire.garbage),
-    Wire("drip", "the body a byte at a time, one every 10 ms; cut at the time limit", wire.drip),
-    Wire("hang", "nothing comes", wire.hang),
-    Wire("hang-headers", "nothing comes after half of the headers", wire.hang_headers),
-    Wire("hang-body", "nothing comes after half of the body", wire.hang_body),
-    Malformed("no-boundary", "no final boundary", forms.drop_end),
-    Malformed("no-job", "no job part", forms.drop_job),
-    Malformed("job-last", "the job part last", forms.put_job_last),
-    Malformed("two-jobs", "the job part first and last", forms.repeat_job),
-    Malformed("wrong-boundary", "another boundary in `Content-Type` than in the body", forms.rename_boundary),
-    Malformed("lf", "boundaries and headers of parts end in LF alone", forms.end_lines_with_lf),
-    Malformed("preamble", "2 KB of text before the first boundary", forms.add_preamble),
-    Malformed("epilogue", "1 MiB after the final boundary", forms.add_epilogue(forms.EPILOGUE, sized=True)),
-    Malformed(
-        "epilogue-endless",
-        "1 GiB after the final boundary, chunked",
-        forms.add_epilogue(forms.ENDLESS, sized=False),
-    ),
-    Outputs("parts", "1,000 parts, small outputs beside the job's own", forms.fill_up(1000)),
-    Outputs("too-many-parts", "1,001 parts", forms.fill_up(1001)),
-    Outputs("names-hostile", "the first output under each of 20 hostile names", forms.rename(*forms.HOSTILE)),
-    Outputs("names-repeated", "the first output three times under one name", forms.repeat_name),
-    Outputs("names-missing", "the outputs, and one more, without names", forms.drop_names),
-    Outputs("name-nul", "the first output under a name with a NUL", forms.rename("a\0b.png")),
-    Result("bad-json", "half of the job result's JSON", forms.break_json),
-    Result("unknown-state", "a job result in the state `paused`", forms.change_state),
-    Result("huge-job", "a job result of 8 MiB", forms.pad_result),
-)
-FAULTS = {fault.name: fault for fault in _ALL}
 
 
-def fault_of_type(job_type: str) -> str | None:
-    """Return what stands after `.fault-` at the end of a job type: a fault's name, or what should be one."""
-    found = _SUFFIX.search(job_type)
-    return None if found is None else found[1]
+class Fault(NamedTuple):
+    """One fault: what a client meets, and where it acts on a request's way.
+
+    `act` takes and returns what its stage works with. upload: the line, to an answer, or to None where it
+    has closed the connection. refusal: Retry-After, to an answer. answer: an answer, to another. wire: the
+    line and the answer, which it sends in its own way. form: the parts, to an answer. outputs: the outputs,
+    to others. result: the job result, to bytes. `keeps`: whether what the answer held still comes.
+    """
+
+    name: str
+    stage: Stage
+    does: str
+    act: Callable[..., Any]
+    keeps: bool = True
+
+    @property
+    def ran(self) -> bool:
+        """Whether a job that meets it has run, or will, and is billed."""
+        return self.stage not in ("upload", "refusal")
+
+    @property
+    def asked(self) -> str:
+        """Which requests of the asynchronous API can meet it."""
+        return _ASKED.get(self.stage, "all")
 
 
-def check_rates(rates: Mapping[str, float]) -> None:
-    """Check the chances of faults. Raises ValueError."""
-    for name, rate in rates.items():
-        if name not in FAULTS:
-            raise ValueError(f"there is no fault {name!r}; there are {', '.join(FAULTS)}")
-        if not 0 <= rate <= 1:
-            raise ValueError(f"the rate of {name} cannot be {rate!r}: from 0 to 1")
-    if sum(rates.values()) > 1 + _ROUNDING:
-        raise ValueError("the rates of faults cannot exceed 1 together")
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("hang-upload", "upload", "the body is read no further, and no answer comes", wire.Line.hang),
+        Fault("reset-upload", "upload", "reset (RST) while the body is sent", wire.Line.reset),
+        Fault("early-429", "upload", "429 while the body is sent", wire.early_429),
+        Fault("early-429-reset", "upload", "429 while the body is sent, then a reset", wire.early_429_reset),
+        Fault("shed", "refusal", "429 with `Retry-After`", body.refuse(429)),
+        Fault("500", "refusal", "500 with JSON", body.refuse(500)),
+        Fault("502", "refusal", "502 with HTML", body.refuse(502)),
+        Fault("503", "refusal", "503 with `Retry-After`", body.refuse(503)),
+        Fault("413", "refusal", "413 with JSON", body.refuse(413)),
+        Fault("redirect", "refusal", "307 to `https://elsewhere.invalid/`", body.redirect),
+        Fault("retry-after-negative", "refusal", "429 with `Retry-After: -5`", body.refuse_with("-5")),
+        Fault(
+            "retry-after-huge", "refusal", "429 with `Retry-After: 86400000`", body.refuse_with("86400000")
+        ),
+        Fault("retry-after-nan", "refusal", "429 with `Retry-After: nan`", body.refuse_with("nan")),
+        Fault(
+            "retry-after-past", "refusal", "429 with a date of 2015 as `Retry-After`", body.refuse_with(_PAST)
+        ),
+        Fault("retry-after-missing", "refusal", "429 without `Retry-After`", body.refuse_with(None)),
+        Fault("500-after", "answer", "500 with JSON", body.be_error(500), keeps=False),
+        Fault("502-after", "answer", "502 with HTML", body.be_error(502), keeps=False),
+        Fault("html", "answer", "200 with a page of HTML", body.be_html, keeps=False),
+        Fault("empty", "answer", "an empty body, with `Content-Length: 0`", body.be_empty, keeps=False),
+        Fault("header-64k", "answer", "a header of 64 KiB", body.add_header("x-padding", "x" * body.HEADER)),
+        Fault("gzip", "answer", "`Content-Encoding: gzip`", body.be_gzip),
+        Fault("gzip-bomb", "answer", "gzip, 1 MiB that expands to 1 GiB in the last part", body.be_bomb),
+        Fault(
+            "gzip-bad",
+            "answer",
+            "`Content-Encoding: gzip` on a body that is not compressed",
+            body.add_header("Content-Encoding", "gzip"),
+        ),
+        Fault("reset", "wire", "reset before the headers", wire.sent("nothing", "reset")),
+        Fault(
+            "reset-headers",
+            "wire",
+            "reset when half of the headers was sent",
+            wire.sent("half head", "reset"),
+        ),
+        Fault("reset-body", "wire", "reset when half of the body was sent", wire.sent("half body", "reset")),
+        Fault(
+            "cut",
+            "wire",
+            "closed when half of the body was sent, with `Content-Length`",
+            wire.sent("half body", "close"),
+        ),
+        Fault("cut-chunked", "wire", "the same, chunked", wire.sent("half body", "close", "chunked")),
+        Fault(
+            "cut-close",
+            "wire",
+            "the same, a body that ends with the connection",
+            wire.sent("half body", "close", "close"),
+        ),
+        Fault(
+            "bad-chunk",
+            "wire",
+            "half of the body in chunks, then one whose size is no number",
+            wire.sent("half body", "close", "chunked", b"size\r\nx\r\n"),
+        ),
+        Fault(
+            "garbage",
+            "wire",
+            "bytes that are no HTTP",
+            wire.sent("nothing", "close", extra=b"\x00\x15\x03\x01 this is no HTTP \xff\xfe\r\n\r\n"),
+        ),
+        Fault("drip", "wire", "the body a byte at a time, one every 10 ms; cut at the time limit", wire.drip),
+        Fault("hang", "wire", "nothing comes", wire.sent("nothing", "hang")),
+        Fault(
+            "hang-headers", "wire", "nothing comes after half of the headers", wire.sent("half head", "hang")
+        ),
+        Fault("hang-body", "wire", "nothing comes after half of the body", wire.sent("half body", "hang")),
+        Fault("no-boundary", "form", "no final boundary", body.drop_end),
+        Fault("no-job", "form", "no job part", body.drop_job),
+        Fault("job-last", "form", "the job part last", body.put_job_last),
+        Fault("two-jobs", "form", "the job part first and last", body.repeat_job),
+        Fault(
+            "wrong-boundary",
+            "form",
+            "another boundary in `Content-Type` than in the body",
+            body.rename_boundary,
+        ),
+        Fault("lf", "form", "boundaries and headers of parts end in LF alone", body.end_lines_with_lf),
+        Fault("preamble", "form", "2 KB of text before the first boundary", body.add_preamble),
+        Fault("epilogue", "form", "1 MiB after the final boundary", body.add_epilogue(1024**2, sized=True)),
+        Fault(
+            "epilogue-endless",
+            "form",
+            "1 GiB after the final boundary, chunked",
+            body.add_epilogue(1024**3, sized=False),
+        ),
+        Fault("parts", "outputs", "1,000 parts, small outputs beside the job's own", body.fill_up(1000)),
+        Fault("too-many-parts", "outputs", "1,001 parts", body.fill_up(1001)),
+        Fault(
+            "names-hostile",
+            "outputs",
+            "the first output under each of 20 hostile names",
+            body.rename(*body.HOSTILE),
+        ),
+        Fault("names-repeated", "outputs", "the first output three times under one name", body.repeat_name),
+        Fault("names-missing", "outputs", "the outputs, and one more, without names", body.drop_names),
+        Fault("name-nul", "outputs", "the first output under a name with a NUL", body.rename("a\0b.png")),
+        Fault("bad-json", "result", "half of the job result's JSON", body.break_json),
+        Fault(
+            "unknown-state",
+            "result",
+            "a job result in the state `paused`",
+            body.set_field(state={"current": "paused", "history": None}),
+        ),
+        Fault("huge-job", "result", "a job result of 8 MiB", body.set_field(padding="x" * body.HUGE)),
+    )
+}
 
 
 class Dice:
-    """Says which fault a request meets by chance, the same ones for the same seed."""
+    """Says which fault a request meets by chance, the same ones for the same seed. Raises ValueError."""
 
     def __init__(self, rates: Mapping[str, float], seed: int) -> None:
-        self._rates = rates
+        for name, rate in rates.items():
+            if name not in FAULTS:
+                raise ValueError(f"faults= has no {name!r}: there are {', '.join(FAULTS)}")
+            if not 0 <= rate <= 1:
+                raise ValueError(f"faults= takes chances from 0 to 1, such as 0.01, not {rate!r} for {name}")
+        if sum(rates.values()) > 1 + _ROUNDING:
+            raise ValueError("faults= takes chances that are at most 1 together")
+        self._rates = dict(rates)
         self._chance = random.Random(f"faults {seed}")  # noqa: S311 - repeatable, no secret
 
     def throw(self) -> Fault | None:

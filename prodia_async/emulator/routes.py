@@ -1,0 +1,376 @@
+"""Every route of both APIs: who asks, what for, is there room, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from prodia_async.emulator.account import Slots
+from prodia_async.emulator.answer import (
+    Answer,
+    Form,
+    RefusedError,
+    error_answer,
+    failed_answer,
+    json_answer,
+    multipart_answer,
+    refusal,
+    refused_result,
+    to_json,
+)
+from prodia_async.emulator.faults.table import FAULTS
+from prodia_async.emulator.faults.wire import Line
+from prodia_async.emulator.request import BadRequestError, JobError, read_accept, read_job
+from prodia_async.emulator.runner import Runner
+from prodia_async.emulator.sending import drop, send, transport_of
+from prodia_async.emulator.store import Store, StoredJob, by_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from concurrent.futures import Executor
+
+    from prodia_async.emulator.account import EmulatorStats
+    from prodia_async.emulator.faults.table import Fault
+    from prodia_async.emulator.options import Options
+    from prodia_async.emulator.orders import Orders
+    from prodia_async.emulator.request import ReceivedJob
+    from prodia_async.emulator.runner import Finished, Task
+
+    Serve = Callable[[web.Request, Task], Awaitable[web.StreamResponse]]
+
+EARLY = 1024 * 1024
+"""Bytes: a larger upload is shed at its headers where there is no room; a smaller one is read first."""
+
+
+class InterruptedUploadError(Exception):
+    """A fault has closed the connection while the request was read: nothing runs, nothing is answered."""
+
+
+class Routes:
+    """Answers what both APIs can be asked; the asynchronous jobs run in tasks of their own."""
+
+    def __init__(self, options: Options, account: EmulatorStats, executor: Executor) -> None:
+        self.slots = Slots()
+        self.store = Store()
+        self.counted: set[int] = set()
+        """The ids of those requests under way of which the account has the outcome."""
+        self._options = options
+        self._account = account
+        self._runner = Runner(options, account, executor)
+        self._running: set[asyncio.Task[None]] = set()
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Register all routes."""
+        for path, serve in (("/v2/job", self._run), ("/v2/job/async", self._submit)):
+            router.add_post(path, self._posts(serve), expect_handler=self._expect)
+        for path, tell in (
+            ("job.state.current", self._tell_state),
+            ("job.json", self._tell_result),
+            ("output", self._tell_names),
+            ("output/{filename:(?s:.+)}", self._tell_output),
+        ):
+            router.add_get(f"/v2/job/async/{{id}}/{path}", tell, allow_head=False)
+
+    async def aclose(self) -> None:
+        """Cancel the asynchronous jobs that run, and forget all."""
+        for running in self._running:
+            running.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self.store.clear()
+
+    def _check_token(self, request: web.Request) -> None:
+        """Check the token (API reference, Authentication). Raises RefusedError."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        given = token.strip().encode("utf-8", "replace")
+        if scheme.lower() != "bearer":
+            raise RefusedError(error_answer(401, "a bearer token is needed"))
+        for bad in self._options.forbidden:
+            if hmac.compare_digest(given, bad.encode()):
+                raise RefusedError(error_answer(403, "the token may not run jobs"))
+        if not hmac.compare_digest(given, self._options.token.encode()):
+            raise RefusedError(error_answer(401, "the token is not known"))
+
+    def _require_room(self, request: web.Request, orders: Orders) -> None:
+        """Refuse a job for which there is no room now. Raises RefusedError."""
+        if request.path.endswith("/async") and len(self.store) >= self._options.async_limit:
+            raise RefusedError(refusal(429, "too many asynchronous jobs", orders.retry_after))
+        if self.slots.busy >= self._options.capacity:
+            raise RefusedError(refusal(429, "no idle capacity", orders.retry_after))
+
+    async def _expect(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer `Expect: 100-continue`: a client that cannot be served keeps its body."""
+        try:
+            self._check_token(request)
+            self._require_room(request, self._runner.orders)
+        except RefusedError as refused:
+            self._account.requests += 1
+            return await self._refuse(request, refused.answer)
+        if request.version >= (1, 1):
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return None
+
+    def _posts(self, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return what answers a request to run a job, which `serve` then does."""
+
+        async def post(request: web.Request) -> web.StreamResponse:
+            self._account.requests += 1
+            try:
+                self._check_token(request)
+                met = self._runner.dice.throw() if self._options.faults else None
+                if met is not None and met.stage == "upload":
+                    await self._interrupt(request, met, self._runner.orders)
+                if request.content_length is None or request.content_length > EARLY:
+                    self._require_room(request, self._runner.orders)
+                return await serve(request, await self._read(request, met))
+            except RefusedError as refused:
+                return await self._refuse(request, refused.answer)
+            except InterruptedUploadError:
+                return web.StreamResponse()  # for nobody: the connection is closed
+
+        return post
+
+    async def _interrupt(self, request: web.Request, fault: Fault, orders: Orders) -> None:
+        """Let a fault of the upload act. Raises RefusedError and InterruptedUploadError."""
+        line = Line(request, self._account, orders)
+        self._account.faulted(fault.name)
+        self.counted.add(id(request))
+        answer = await fault.act(line)
+        if answer is None:
+            raise InterruptedUploadError
+        raise RefusedError(answer)
+
+    async def _read(self, request: web.Request, met: Fault | None) -> Task:
+        async def on_job(received: ReceivedJob) -> None:
+            ordered = self._runner.upload_fault(received) if received.may_order else None
+            if ordered is not None:
+                await self._interrupt(request, *ordered)
+
+        accept = read_accept(request.headers.get("Accept", ""))
+        try:
+            received = await read_job(request.headers.get("Content-Type", ""), self._chunks(request), on_job)
+        except BadRequestError as error:
+            raise RefusedError(error_answer(400, str(error))) from None
+        except JobError as error:
+            raise RefusedError(failed_answer(refused_result(error.job, str(error)), accept)) from None
+        return self._runner.understand(received, accept, priced=_is_priced(request), met=met)
+
+    async def _chunks(self, request: web.Request) -> AsyncIterator[bytes]:
+        async for chunk in request.content.iter_any():
+            self._account.bytes_in += len(chunk)
+            yield chunk
+
+    async def _refuse(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        self._account.answered(answer.status)
+        self.counted.add(id(request))
+        return await send(request, answer, self._account)
+
+    async def _deliver(
+        self,
+        request: web.Request,
+        answer: Answer,
+        fault: Fault | None,
+        orders: Orders,
+        *,
+        on_headers: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> web.StreamResponse:
+        """Send an answer as `send` does, or as a fault of whole answers or of the wire has it.
+
+        `on_headers` is called in any case, `on_end` only for an answer whose last byte leaves.
+        """
+        if fault is not None and fault.stage in ("refusal", "answer", "wire"):
+            transport_of(request)
+            self._account.faulted(fault.name)
+            if fault.stage == "wire":
+                line = Line(request, self._account, orders)
+                if on_headers is not None:
+                    on_headers()
+                await fault.act(line, answer)
+                if on_end is not None and line.whole:
+                    on_end()
+                return web.StreamResponse()  # for nobody: the connection is closed
+            answer = fault.act(orders.retry_after if fault.stage == "refusal" else answer)
+        return await send(request, answer, self._account, on_headers=on_headers, on_end=on_end)
+
+    async def _run(self, request: web.Request, task: Task) -> web.StreamResponse:
+        """Run a job while its client waits: the answer is its result and its outputs."""
+        if not _acceptable(task):
+            raise RefusedError(
+                error_answer(406, f"the outputs of {task.received.type} cannot be sent like this")
+            )
+        self._require_room(request, task.orders)
+        slot = self.slots.take()
+        try:
+            finished = await self._runner.run(task)
+            self.counted.add(id(request))
+            fault = task.fault
+            if fault is not None and fault.stage in ("form", "outputs", "result"):
+                self._account.faulted(fault.name)
+            answer = _answer(task, finished)
+            if task.orders.drop is not None and task.within_times:
+                return await drop(request, answer, self._account, halfway=task.orders.drop == "during")
+            frees = {"on_headers" if self._options.free_at == "headers" else "on_end": slot.release}
+            return await self._deliver(request, answer, fault, task.orders, **frees)
+        finally:
+            slot.release()
+
+    async def _submit(self, request: web.Request, task: Task) -> web.StreamResponse:
+        """Take a job, which then runs by itself; its slot is idle when it has ended, however it ends."""
+        job_type, choices, wished = task.received.type, task.plan.choices, task.accept.media_type
+        if "sync-only" in job_type or not task.orders.asynchronous:
+            raise RefusedError(error_answer(400, f"{job_type} cannot be run asynchronously"))
+        if wished is not None and choices and wished not in choices:
+            raise RefusedError(error_answer(406, f"the outputs of {job_type} cannot be made like this"))
+        self._require_room(request, task.orders)
+        slot = self.slots.take()
+        seconds = self._options.async_lifetime if task.orders.lifetime is None else task.orders.lifetime
+        job = StoredJob(task, task.result("processing", lifetime=timedelta(seconds=seconds)))
+        self.store.add(job)
+        self._account.submitted += 1
+        self.counted.add(id(request))
+        running = asyncio.create_task(self._run_by_itself(task, job, seconds))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        running.add_done_callback(lambda _: slot.release())
+        answer = json_answer(201, job.result)
+        if task.orders.drop == "before" and task.within_times:
+            return await drop(request, answer, self._account, halfway=False)
+        return await self._deliver(request, answer, task.fault, task.orders)
+
+    async def _run_by_itself(self, task: Task, job: StoredJob, seconds: float) -> None:
+        finished = await self._runner.run(task)
+        outputs = finished.outputs
+        if task.fault is not None and task.fault.stage == "outputs":
+            self._account.faulted(task.fault.name)
+            outputs = task.fault.act(outputs)
+        job.outputs = by_name(outputs)
+        state = "processed" if finished.error is None else "failed"
+        job.result = task.result(state, finished, timedelta(seconds=seconds))
+        self.store.expire_in(job.id, seconds)
+
+    async def _tell_state(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET .../job.state.current`: the state as plain text."""
+        self._account.polls += 1
+        return await self._tell(request, "state", _state)
+
+    async def _tell_result(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET .../job.json`: the job result."""
+        priced = _is_priced(request)
+        return await self._tell(request, "result", lambda job: json_answer(200, job.told(priced=priced)))
+
+    async def _tell_names(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET .../output`: the names of the outputs."""
+        return await self._tell(request, "names", lambda job: json_answer(200, list(job.outputs)))
+
+    async def _tell_output(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET .../output/{filename}`: the bytes of an output."""
+        name = request.match_info["filename"]
+        return await self._tell(request, "output", lambda job: _output(job, name))
+
+    async def _tell(
+        self, request: web.Request, place: str, tell: Callable[[StoredJob], Answer]
+    ) -> web.StreamResponse:
+        try:
+            job = self._find(request)
+            answer = tell(job)
+        except RefusedError as refused:
+            return await send(request, refused.answer, self._account)
+        on_end = None
+        if place == "output":
+            job.downloads += 1
+            if job.orders.drop == "during" and job.downloads <= job.orders.times:
+                return await drop(request, answer, self._account, halfway=True)
+            on_end = self._count_download
+        fault = self._met(job, place)
+        if fault is not None and fault.stage == "result" and place == "result":
+            self._account.faulted(fault.name)
+            answer = Answer(200, answer.content_type, (fault.act(job.told(priced=_is_priced(request))),))
+        if fault is not None and (fault.stage == "refusal" or not fault.keeps):
+            on_end = None
+        return await self._deliver(request, answer, fault, job.orders, on_end=on_end)
+
+    def _count_download(self) -> None:
+        self._account.downloads += 1
+
+    def _met(self, job: StoredJob, place: str) -> Fault | None:
+        """Return the fault that a request about a job meets: the one that is ordered, or by chance."""
+        if job.orders.fault is not None and job.orders.fault_at == place:
+            job.faulted += 1
+            if job.faulted <= job.orders.times:
+                return FAULTS[job.orders.fault]
+        if place == "result" and job.fault is not None and job.fault.stage == "result":
+            return job.fault
+        return self._runner.dice.throw()
+
+    def _find(self, request: web.Request) -> StoredJob:
+        """Return the job that a request is about, or refuse it, as the job may have ordered."""
+        self._check_token(request)
+        job = self.store.find(request.match_info["id"])
+        if job is None:
+            raise RefusedError(error_answer(404, "no such job, or it has expired"))
+        job.requests += 1
+        status = job.orders.poll_status
+        if status is not None and job.requests <= job.orders.poll_times:
+            raise RefusedError(refusal(status, "ordered by the job", job.orders.retry_after))
+        return job
+
+
+def _is_priced(request: web.Request) -> bool:
+    return request.query.get("price") == "true"
+
+
+def _state(job: StoredJob) -> Answer:
+    state = job.state
+    if job.orders.state is not None and state == "processing":
+        state = job.orders.state
+    return Answer(200, "text/plain; charset=utf-8", (state.encode("utf-8", "replace"),))
+
+
+def _output(job: StoredJob, name: str) -> Answer:
+    output = job.outputs.get(name)
+    if output is None:
+        raise RefusedError(error_answer(404, "the job has no such output"))
+    return Answer(200, output.content_type, (output,), sized=job.sized)
+
+
+def _acceptable(task: Task) -> bool:
+    """Whether the outputs can be sent as the Accept header asks (API reference, Response Body)."""
+    form, wished = task.accept
+    types = task.plan.media_types
+    if form == "direct" and len(types) != 1:
+        return False
+    if wished is None or form == "json":
+        return True
+    if task.plan.choices:
+        return wished in task.plan.choices
+    return form == "multipart" or wished == types[0]
+
+
+def _answer(task: Task, finished: Finished) -> Answer:
+    """Return the answer to a job that has run, as its client asked for it, or as a fault has it."""
+    if finished.status == 500:  # noqa: PLR2004 - something broke here, which no job result tells
+        return error_answer(500, finished.error)
+    failed = finished.error is not None
+    status = 400 if failed and not task.orders.fail_200 else 200
+    result = task.result("failed" if failed else "completed", finished)
+    if task.priced and not failed:
+        result |= task.price
+    last, outputs, fault = task.orders.job_part == "last", finished.outputs, task.fault
+    if fault is not None and fault.stage in ("form", "outputs", "result"):
+        job = fault.act(result) if fault.stage == "result" else to_json(result)
+        outputs = fault.act(outputs) if fault.stage == "outputs" else outputs
+        form = Form(status, job, outputs, last, task.plan.sized)
+        return fault.act(form) if fault.stage == "form" else form.answer()
+    if failed:
+        return failed_answer(result, task.accept, status)
+    if task.accept.form == "json":
+        return json_answer(200, result)
+    if task.accept.form == "direct":
+        [output] = outputs
+        return Answer(200, output.content_type, (output,), sized=task.plan.sized)
+    return multipart_answer(200, result, outputs, job_last=last, sized=task.plan.sized)
