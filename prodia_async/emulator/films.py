@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from prodia_async.emulator.drawing import Caption, paint
 from prodia_async.emulator.request import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Shares of the largest view: the camera comes nearer from the first to the last frame.
-_FIRST_VIEW, _LAST_VIEW = 0.96, 0.68
+_SCALE = 1.5  # a scene is painted larger than the film that shows parts of it
+
+
+def film(prompt: str, seed: int, size: tuple[int, int], frames: int) -> Iterator[Image.Image]:
+    """Yield the frames of a film: a scene over which a camera moves, above a caption that stands."""
+    caption = Caption(prompt, seed, size, share=0.4)
+    shown = (size[0], size[1] - caption.height)
+    scene = paint(prompt, seed, (round(shown[0] * _SCALE), round(shown[1] * _SCALE)))
+    for view in moving_view(scene, shown, frames, seed):
+        picture = Image.new("RGB", size)
+        picture.paste(view)
+        caption.draw_on(picture)
+        yield picture
 
 
 def moving_view(picture: Image.Image, size: tuple[int, int], frames: int, seed: int) -> Iterator[Image.Image]:
@@ -24,7 +36,7 @@ def moving_view(picture: Image.Image, size: tuple[int, int], frames: int, seed: 
     largest = min(picture.width / size[0], picture.height / size[1])
     for frame in range(frames):
         share = frame / max(1, frames - 1)
-        scale = largest * (_FIRST_VIEW + (_LAST_VIEW - _FIRST_VIEW) * share)
+        scale = largest * (0.96 - 0.28 * share)
         width, height = size[0] * scale, size[1] * scale
         left = (picture.width - width) * (start[0] + (end[0] - start[0]) * share)
         top = (picture.height - height) * (start[1] + (end[1] - start[1]) * share)
@@ -39,11 +51,11 @@ def encode_film(frames: Iterable[Image.Image], size: tuple[int, int], rate: int)
         raise JobError("a film needs PyAV: pip install 'prodia-async[emulator]'") from None
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4") as container:
-        film = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
-        film.width, film.height = size
-        film.pix_fmt = "yuv420p"  # what browsers play
-        film.thread_count = 1  # of several jobs at once
+        video = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
+        video.width, video.height = size
+        video.pix_fmt = "yuv420p"  # what browsers play
+        video.thread_count = 1  # of several jobs at once
         for frame in frames:
-            container.mux(film.encode(av.VideoFrame.from_bytes(frame.convert("RGBA").tobytes(), *size)))
-        container.mux(film.encode(None))
+            container.mux(video.encode(av.VideoFrame.from_bytes(frame.convert("RGBA").tobytes(), *size)))
+        container.mux(video.encode(None))
     return stream.getvalue()

@@ -8,9 +8,11 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from prodia_async.emulator.films import encode_film
+from prodia_async.emulator.drawing import drawn
+from prodia_async.emulator.films import encode_film, film, moving_view
+from prodia_async.emulator.media import FORMATS, encode, mask, read_picture, upscale
 from prodia_async.emulator.pattern import pattern_blocks
-from prodia_async.emulator.pictures import FORMATS, SUFFIXES, Studio, encode
+from prodia_async.emulator.pictures import restyle
 from prodia_async.emulator.request import BadRequestError, JobError
 
 if TYPE_CHECKING:
@@ -59,9 +61,6 @@ class Plan(Struct, frozen=True):
 class Workshop:
     """Plans jobs by their type: any of the vendor's names works by the word in it that says what it does."""
 
-    def __init__(self) -> None:
-        self.studio = Studio()
-
     def plan(self, received: ReceivedJob, seed: int) -> Plan:
         """Check a job; `seed` is filled in where it has none. Raises JobError and BadRequestError."""
         planners: dict[str, Callable[[ReceivedJob, int], Plan]] = {
@@ -109,33 +108,36 @@ class Workshop:
         prompt = _text(config, "prompt", None)
         size = (_side(config, "width"), _side(config, "height"))
         config |= {"width": size[0], "height": size[1]}
-        return _picture(config, lambda: self.studio.draw(prompt, config["seed"], size))
+        return _picture(config, lambda: drawn(prompt, config["seed"], size))
 
     def _img2img(self, received: ReceivedJob, seed: int) -> Plan:
         source = received.input()
         config = _with_steps(_with_seed(received.config, seed))
         prompt = _text(config, "prompt", "")
-        return _picture(config, lambda: self.studio.restyle(source, prompt, config["seed"]))
+        return _picture(config, lambda: restyle(source, prompt, config["seed"]))
 
     def _upscale(self, received: ReceivedJob, _seed: int) -> Plan:
         source = received.input()
         factor = _number(received.config, "upscale", 2, 1, 8.0)
         config = received.config | {"upscale": factor}
-        return _picture(config, lambda: self.studio.upscale(source, factor))
+        return _picture(config, lambda: upscale(source, factor))
 
     def _segment(self, received: ReceivedJob, _seed: int) -> Plan:
         source = received.input()
-        return _picture(received.config, lambda: self.studio.segment(source))
+        return _picture(received.config, lambda: mask(read_picture(source)))
 
     def _txt2vid(self, received: ReceivedJob, seed: int) -> Plan:
         config = _with_film(_with_seed(received.config, seed))
         prompt = _text(config, "prompt", None)
-        return _video(config, lambda *film: self.studio.film(prompt, config["seed"], *film))
+        return _video(config, lambda *shape: film(prompt, config["seed"], *shape))
 
     def _img2vid(self, received: ReceivedJob, seed: int) -> Plan:
         source = received.input()
         config = _with_film(_with_seed(received.config, seed))
-        return _video(config, lambda *film: self.studio.film_of(source, config["seed"], *film))
+        return _video(
+            config,
+            lambda size, count: moving_view(read_picture(source, 3 * max(size)), size, count, config["seed"]),
+        )
 
     def _nano_banana(self, received: ReceivedJob, seed: int) -> Plan:
         """Plan a picture and, unless `include_messages` is false, a message beside it."""
@@ -145,7 +147,7 @@ class Workshop:
 
         def make(media_type: str) -> list[OutputFile]:
             [picture] = plan.make(media_type) if plan.make is not None else plan.ready
-            named = OutputFile(f"image{SUFFIXES[media_type]}", media_type, picture.size, picture.blocks)
+            named = OutputFile(f"image{FORMATS[media_type][1]}", media_type, picture.size, picture.blocks)
             return [named, _whole("message.txt", "text/plain", message)] if messages else [named]
 
         config = plan.config | {"output_message_count": int(messages), "output_image_count": 1}
