@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageFilter, ImageOps
 
@@ -67,3 +67,18 @@ def mask(picture: Image.Image) -> Image.Image:
     grey = picture.convert("L").filter(ImageFilter.BoxBlur(4))
     average = grey.resize((1, 1), Image.Resampling.BOX).tobytes()[0]
     return grey.point([255 if tone > average else 0 for tone in range(256)])
+
+
+def read_frame(source: ReceivedInput) -> Image.Image:
+    """Return the first frame of a video that was sent. Raises JobError where there is none."""
+    try:
+        import av  # noqa: PLC0415 - large, and needed by films only
+    except ImportError:
+        raise JobError("a film needs PyAV: pip install 'prodia-async[emulator]'") from None
+    try:
+        with av.open(io.BytesIO(source.content or b""), "r") as container:
+            frame: Any = next(container.decode(video=0))
+            picture: Image.Image = frame.to_image().convert("RGB")
+            return picture
+    except (av.FFmpegError, IndexError, StopIteration, ValueError):
+        raise JobError(f"{source.filename}: not a video that can be read") from None

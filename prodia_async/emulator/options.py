@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import ssl as ssl_module
 
 _MOST = 1_000_000_000
+_PRICE = 'dollars, such as 0.0025, dollars by job type, "list" or None'
 _Seconds = Annotated[float, Meta(ge=0, le=_MOST)]
 _SECONDS = (_Seconds, "seconds, at least 0, such as 0.5")
 _TEXT = Annotated[str, Meta(min_length=1, pattern=r"^[^\r\n]*\Z")]
@@ -28,10 +29,8 @@ _TAKES: dict[str, tuple[Any, str]] = {
     "host": (_TEXT, 'an address of this computer, such as "127.0.0.1"'),
     "port": (Annotated[int, Meta(ge=0, le=65535)], "a port from 0 to 65535; 0 is a free one"),
     "seed": (int, "a whole number, such as 7"),
-    "price": (
-        _Seconds | dict[str, _Seconds | None] | None,
-        "dollars, or dollars by job type, such as 0.0025",
-    ),
+    "price": (_Seconds | dict[str, _Seconds | None] | Literal["list"] | None, _PRICE),
+    "strict": (bool, "True or False"),
     "async_limit": (Annotated[int, Meta(ge=0)], "a number of jobs, at least 0, such as 1000"),
     "async_lifetime": _SECONDS,
     "faults": (dict[str, float] | None, "faults and their chances, such as {'reset': 0.01}"),
@@ -55,7 +54,8 @@ class Options:
     port: int = 0
     seed: int = 0
     ssl: ssl_module.SSLContext | None = None
-    price: float | Mapping[str, float | None] | None = 0.0025
+    price: float | Mapping[str, float | None] | Literal["list"] | None = 0.0025
+    strict: bool = False
     async_limit: int = 1000
     async_lifetime: float = 300.0
     faults: Mapping[str, float] | None = None

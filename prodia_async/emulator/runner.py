@@ -14,10 +14,11 @@ from uuid import uuid4
 from msgspec import UNSET, Struct, field
 
 from prodia_async.emulator import answer as answers
+from prodia_async.emulator import schemas
 from prodia_async.emulator.account import Counts
 from prodia_async.emulator.answer import RefusedError, error_answer, failed_answer, refused_result
 from prodia_async.emulator.faults.table import FAULTS, Dice, Fault
-from prodia_async.emulator.jobs import OutputFile, Plan, Workshop
+from prodia_async.emulator.jobs import OutputFile, Plan, plan
 from prodia_async.emulator.orders import Orders, read_orders
 from prodia_async.emulator.request import Accept, BadRequestError, JobError, ReceivedJob
 
@@ -106,7 +107,6 @@ class Runner:
         self._account = account
         self._executor = executor
         self._chance = random.Random(options.seed)  # noqa: S311 - repeatable latencies and seeds, no secret
-        self._workshop = Workshop()
         self._attempts, self._completions, self._uploads = Counts(), Counts(), Counts()
 
     def upload_fault(self, received: ReceivedJob) -> tuple[Fault, Orders] | None:
@@ -137,24 +137,26 @@ class Runner:
             if fault is not None and fault.stage == "refusal":
                 self._account.faulted(fault.name)
                 raise RefusedError(fault.act(orders.retry_after))
-            plan = self._workshop.plan(received, self._chance.getrandbits(32))
+            if self._options.strict:
+                schemas.check(received.type, received.config)
+            planned = plan(received, self._chance.getrandbits(32), orders.moderation)
         except BadRequestError as error:
             raise RefusedError(error_answer(400, str(error))) from None
         except JobError as error:
             job = received.job | {"emulator": described(received, attempt)}
             raise RefusedError(failed_answer(refused_result(job, str(error)), accept)) from None
-        dollars = self._dollars(received.type) if orders.price is UNSET else orders.price
-        return Task(received, orders, plan, accept, attempt, priced, dollars, fault)
+        dollars = self._dollars(received.type, planned) if orders.price is UNSET else orders.price
+        return Task(received, orders, planned, accept, attempt, priced, dollars, fault)
 
     async def run(self, task: Task) -> Finished:
         """Spend the job's latency, in which its outputs are made by a worker thread; bill it at its end."""
-        started, plan = monotonic(), task.plan
+        started, planned = monotonic(), task.plan
         loop = asyncio.get_running_loop()
-        made = None if plan.make is None else loop.run_in_executor(self._executor, _make, task)
+        made = None if planned.make is None else loop.run_in_executor(self._executor, _make, task)
         seconds = self._latency() if task.orders.latency is None else task.orders.latency
         if seconds:
             await asyncio.sleep(seconds)
-        finished = Finished(plan.ready) if made is None else await made
+        finished = Finished(planned.ready) if made is None else await made
         if task.orders.fail is not None and task.within_times:
             finished = Finished(error=task.orders.fail, status=400)
         if finished.error is not None:
@@ -163,8 +165,8 @@ class Runner:
         self._account.ran(task.dollars, self._completions.count(task.received.key))
         elapsed = monotonic() - started
         finished.metrics = {"elapsed": elapsed}
-        if "steps" in plan.config and elapsed > 0:
-            finished.metrics["ips"] = plan.config["steps"] / elapsed
+        if "steps" in planned.config and elapsed > 0:
+            finished.metrics["ips"] = planned.config["steps"] / elapsed
         return finished
 
     def _latency(self) -> float:
@@ -174,9 +176,16 @@ class Runner:
             return mean
         return self._chance.lognormvariate(math.log(mean) - sigma**2 / 2, sigma)
 
-    def _dollars(self, job_type: str) -> float | None:
+    def _dollars(self, job_type: str, planned: Plan) -> float | None:
         price = self._options.price
-        return price.get(job_type) if isinstance(price, Mapping) else price
+        if not planned.billed and not isinstance(price, Mapping | str):
+            return price
+        costs = [
+            price.get(name) if isinstance(price, Mapping) else schemas.dollars(name, config, price)
+            for name, config in planned.billed or ((job_type, planned.config),)
+        ]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known else None
 
 
 def _fault(orders: Orders, attempt: int, met: Fault | None) -> Fault | None:

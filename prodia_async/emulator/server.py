@@ -44,7 +44,9 @@ class Emulator(Options):
     sends none. `free_at`: whether the slot is idle again with the answer's headers or with its last byte.
     `token`: the only token that is accepted; `forbidden` tokens are answered 403, as are job types that
     contain `forbidden`. `port=0` takes a free one. `seed` makes latencies and filled-in seeds repeatable.
-    `ssl` serves TLS. `price`: dollars for a job, or a mapping from job type to dollars; None for no price.
+    `ssl` serves TLS. `price`: dollars for a job, or a mapping from job type to dollars; None for no price;
+    "list" for the prices on the vendor's pages, some of which depend on the config. `strict`: answer 400 to
+    a config that does not keep to the schema of its type, where that is known.
     At most `async_limit` asynchronous jobs are kept, each for `async_lifetime` seconds after its end.
     `faults`: with what chance, from 0 to 1, a request meets each of the faults that docs/emulator.md lists;
     `fault_time`: for how many seconds, at most, a fault holds a connection.

@@ -136,10 +136,11 @@ class Client:
         *,
         job_last: bool = False,
         extra: bytes = b"",
+        query: str = "",
         **headers: Any,
     ) -> Reply:
         body = io.BytesIO(form(job, inputs, job_last=job_last, extra=extra))
-        return await self.send(body, f"multipart/form-data; boundary={BOUNDARY}", **headers)
+        return await self.send(body, f"multipart/form-data; boundary={BOUNDARY}", query, **headers)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -94,7 +94,7 @@ async def test_upscale_scales_the_input(client, config, size):
 
 
 async def test_segment_makes_a_mask(client):
-    reply = await change(client, "inference.birefnet.segment.v1", landscape())
+    reply = await change(client, "inference.sam2.segment.v1", landscape())
     mask = reply.outputs()[0].picture()
     assert {value for _, value in mask.getcolors()} == {0, 255}
 

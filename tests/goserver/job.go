@@ -29,12 +29,16 @@ type orders struct {
 	Fail200    bool     `json:"fail_200"`
 	JobPart    string   `json:"job_part"`
 	Price      *float64 `json:"price"`
+	Moderation float64  // the score that workflow.moderate finds in the content
 	Polls      int      // how often an asynchronous job is said to be processing
 }
 
 // Settings are the fields of config that say what the job types make.
 type settings struct {
 	Image       *string
+	Prompt      string
+	Jobs        []json.RawMessage // of a workflow
+	Threshold   json.RawMessage
 	Images      []string
 	Seed        int64
 	Size        int
@@ -53,6 +57,7 @@ type job struct {
 	received received
 	id       string
 	created  time.Time
+	steps    int // of a workflow: each has its price
 }
 
 // newJob reads a job's JSON and checks it as the API reference wants it.
@@ -98,6 +103,8 @@ func (j *job) outputs(accept accept) ([]writtenPart, error) {
 	var err error
 	choices := map[string]bool{}
 	switch {
+	case strings.HasPrefix(j.Type, "workflow."):
+		outputs, err = j.workflow(accept)
 	case strings.Contains(j.Type, "echo"):
 		for _, input := range j.received.inputs() {
 			name := input.Filename
@@ -110,6 +117,8 @@ func (j *job) outputs(accept accept) ([]writtenPart, error) {
 		if outputs, err = j.picture(accept.wish); !choices[accept.wish] {
 			return nil, errNotAcceptable
 		}
+	case containsAny(j.Type, "birefnet", "remove-background", "sam3", "img2label", "txt2vec"):
+		outputs, err = j.madeOf(accept)
 	case !strings.Contains(j.Type, "ping"):
 		return nil, &badJob{j.fields, "no such job type"}
 	}
@@ -120,6 +129,15 @@ func (j *job) outputs(accept accept) ([]writtenPart, error) {
 		}
 	}
 	return outputs, err
+}
+
+func containsAny(text string, words ...string) bool {
+	for _, word := range words {
+		if strings.Contains(text, word) {
+			return true
+		}
+	}
+	return false
 }
 
 func (j *job) patterned() ([]writtenPart, error) {
@@ -205,7 +223,11 @@ func (j *job) result(state string, outputs []writtenPart, priced bool) map[strin
 	result["received"] = j.received
 	result["sent"] = sent
 	if priced && j.Orders.Price != nil {
-		result["price"] = map[string]any{"product": "go-product", "dollars": *j.Orders.Price}
+		dollars := *j.Orders.Price
+		if j.steps > 0 {
+			dollars *= float64(j.steps)
+		}
+		result["price"] = map[string]any{"product": "go-product", "dollars": dollars}
 	} else if priced {
 		result["price"] = nil
 	}
