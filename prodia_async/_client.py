@@ -63,6 +63,7 @@ class Prodia(Client):
         custom_id: str | None = None,
         priority: int | None = None,
         mode: Mode | None = None,
+        extra: Mapping[str, Any] | None = None,
         price: bool | None = None,
         timeout: float | None = None,
         spool: bool = False,
@@ -73,10 +74,11 @@ class Prodia(Client):
         `job` is a job type, with `config` and `inputs`, or a `Job`. `to`: None keeps outputs in memory; a
         path to a file or into a folder; `File(...)`, `Folder(...)`; or a factory of sinks, `Callable[[Job],
         Sink]`. `accept`: the media type wanted for the first output. `mode`: "async" runs it through the
-        asynchronous API, for jobs of minutes. `timeout`: seconds for all of it, waiting included; default
-        none. `spool`: keep one-shot inputs so that they can be sent again. `expect_continue`: ask the server
-        whether it wants the inputs before they are sent, so that a shed job costs none of them; by default
-        for one-shot inputs, with a number for bodies of so many bytes, with True or False for all or none.
+        asynchronous API, for jobs of minutes. `extra`: further fields of the job's JSON, beside type and
+        config. `timeout`: seconds for all of it, waiting included; default none. `spool`: keep one-shot
+        inputs so that they can be sent again. `expect_continue`: ask the server whether it wants the inputs
+        before they are sent, so that a shed job costs none of them; by default for one-shot inputs, with a
+        number for bodies of so many bytes, with True or False for all or none.
 
         Raises InputError before anything is sent for a job that cannot work, and another ProdiaError when
         the job did not bring its outputs; `error.may_have_run` tells whether it may have been billed.
@@ -92,6 +94,7 @@ class Prodia(Client):
         accept: str | None = None,
         custom_id: str | None = None,
         priority: int | None = None,
+        extra: Mapping[str, Any] | None = None,
         price: bool | None = None,
         timeout: float | None = None,
         spool: bool = False,
@@ -120,6 +123,7 @@ class Prodia(Client):
         accept: str | None = None,
         custom_id: str | None = None,
         priority: int | None = None,
+        extra: Mapping[str, Any] | None = None,
         price: bool | None = None,
         timeout: float | None = None,
         spool: bool = False,

@@ -33,7 +33,7 @@ BeforeSend: TypeAlias = Callable[[int], Awaitable[None]]
 Notify: TypeAlias = Callable[[EventKind, Attempt | None], None]
 JobPartHook: TypeAlias = Callable[[bytes], None]
 
-_OF_A_JOB = ("config", "inputs", "accept", "custom_id", "priority", "mode")
+_OF_A_JOB = ("config", "inputs", "accept", "custom_id", "priority", "mode", "extra")
 _MODES = get_args(Mode)
 _PLAIN = {(str, int, str, str), (str, int, str, type(None))}
 """The kinds of `type`, `priority`, `mode` and `custom_id` that most jobs have; others are looked at twice."""

@@ -41,6 +41,7 @@ class Job(Struct, frozen=True):
     wanted for the first output, such as `image/png`. `custom_id` is yours: it names outputs in a
     folder and appears in errors. A smaller `priority` is served first. `mode="async"` runs it through the
     asynchronous API, which suits jobs of minutes: it is sent, asked for, and its outputs are fetched.
+    `extra` has further fields of the job's JSON, beside its type and config, such as a workflow's `jobs`.
     """
 
     type: str
@@ -50,6 +51,7 @@ class Job(Struct, frozen=True):
     custom_id: str | None = None
     priority: int = 0
     mode: Mode = "sync"
+    extra: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
         try:

@@ -71,10 +71,22 @@ def job_json(job: Job) -> bytes:
     body = {"type": kind if kind.isascii() and type(kind) is str else _text(kind, "type")}
     if config:
         body["config"] = _plain(config, "config", 0)
+    if job.extra != {}:
+        _add_extra(body, job.extra)
     try:
         return msgspec.json.encode(body)
     except (TypeError, ValueError, RecursionError) as exc:
         raise InputError(f"the job's config cannot be written as JSON: {exc}") from None
+
+
+def _add_extra(body: dict[str, Any], extra: object) -> None:
+    if not isinstance(extra, Mapping):
+        raise InputError(f"extra must be a mapping such as {{'jobs': [...]}}, not {type(extra).__name__}")
+    more = _plain(extra, "extra", 0)
+    for name in ("type", "config"):
+        if name in more:
+            raise InputError(f"extra cannot have {name!r}: a job has it already")
+    body |= more
 
 
 def _plain(value: Any, path: str, depth: int) -> Any:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from prodia_async.batch.lines import LineReader
 
 _PLAIN = ("custom_id", "type", "input", "inputs", "accept", "priority", "mode")
-_KNOWN = "custom_id, type, prompt, input, inputs, accept, priority, mode and config.<key>"
+_PROMPT = ("config", "prompt")
+_KNOWN = "custom_id, type, prompt, input, inputs, accept, priority, mode, config.<key> and extra.<key>"
 
 
 class CsvDrafts:
@@ -58,9 +59,9 @@ class _Columns:
             self._add(index, name)
 
     def _add(self, index: int, name: str) -> None:
-        path = tuple(name.removeprefix("config.").split(".")) if name.startswith("config.") else ()
+        path = tuple(name.split(".")) if name.startswith(("config.", "extra.")) else ()
         if name == "prompt":
-            path = ("prompt",)
+            path = _PROMPT
         if path and all(path):
             self._add_key(index, name, path)
         elif name not in _PLAIN:
@@ -91,7 +92,7 @@ class _Columns:
         inputs += [name.strip() for name in plain.get("inputs", "").split(";") if name.strip()]
         return Draft(
             type=plain["type"].strip() if "type" in plain else None,
-            config=self._config(cells),
+            **self._values(cells),
             inputs=inputs,
             accept=plain["accept"].strip() if "accept" in plain else None,
             custom_id=plain.get("custom_id"),
@@ -99,18 +100,19 @@ class _Columns:
             mode=_mode(plain["mode"].strip()) if "mode" in plain else None,
         )
 
-    def _config(self, cells: Sequence[str]) -> dict[str, Any]:
-        config: dict[str, Any] = {}
+    def _values(self, cells: Sequence[str]) -> dict[str, Any]:
+        """Return the config and the extra fields that a row says."""
+        values: dict[str, Any] = {"config": {}, "extra": {}}
         for index, path in self._keys:
             if not cells[index]:
                 continue
-            place = config
+            place = values
             for key in path[:-1]:
                 place = place.setdefault(key, {})
             place[path[-1]] = (
                 cells[index] if is_prompt(path[-1]) else _value(cells[index], self._names[index])
             )
-        return config
+        return values
 
 
 def is_prompt(key: str) -> bool:

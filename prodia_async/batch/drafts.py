@@ -26,6 +26,7 @@ class Draft(Struct, forbid_unknown_fields=True):
     custom_id: str | int | float | None = None
     priority: int = 0
     mode: Mode | None = None
+    extra: dict[str, Any] = {}
 
 
 Numbered: TypeAlias = tuple[int, Draft | InputError]

@@ -76,6 +76,7 @@ class _Sent(Struct, omit_defaults=True):
     config: dict[str, Any] = {}
     inputs: list[str] = []
     accept: str | None = None
+    extra: dict[str, Any] = {}
 
 
 class Parser:
@@ -117,8 +118,9 @@ class Parser:
             custom_id=custom_id,
             priority=draft.priority,
             mode=self._defaults.mode if draft.mode is None else draft.mode,
+            extra=sent.extra,
         )
-        if text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW:
+        if sent.extra or text.count(b"[") + text.count(b"{") > _SURELY_SHALLOW:
             job_json(job)
         problem = None if lacking is None else Problem(line, lacking)
         return Entry(line, job, digest[:16], mark, problem=problem)
@@ -135,6 +137,7 @@ class Parser:
             {**self._config, **draft.config} if self._config else draft.config,
             draft.inputs,
             self._defaults.accept if draft.accept is None else draft.accept,
+            draft.extra,
         )
 
     def _custom_id(self, given: str | float | None, digest: bytes) -> str:

@@ -24,8 +24,10 @@ async def test_a_whole_row_becomes_an_entry(write_csv, tmp_path):
     for name in ("a;1.png", "b.png", "c.png"):
         (tmp_path / name).write_bytes(b"x")
     path = write_csv(
-        "custom_id, type ,prompt,input,inputs,accept,priority,config.seed,config.style.a,config.style.x\r\n"
-        'é/1, t ,"a cat,\r\nblack",a;1.png,b.png; c.png;,image/png,-2,7,plain,"[1, {""a"": null}]"\r\n',
+        "custom_id, type ,prompt,input,inputs,accept,priority,config.seed,config.style.a,config.style.x,"
+        "extra.name,extra.jobs\r\n"
+        'é/1, t ,"a cat,\r\nblack",a;1.png,b.png; c.png;,image/png,-2,7,plain,"[1, {""a"": null}]",'
+        'mine,"[{""type"": ""u""}]"\r\n',
         "utf-8-sig",
     )
     [entry], problems = await read_manifest(path)
@@ -38,14 +40,15 @@ async def test_a_whole_row_becomes_an_entry(write_csv, tmp_path):
         accept="image/png",
         custom_id="é/1",
         priority=-2,
+        extra={"name": "mine", "jobs": [{"type": "u"}]},
     )
 
 
 async def test_a_row_is_the_same_job_as_its_line(write_csv, write_manifest, tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
-    line = {"type": "t", "config": {"prompt": "p", "n": 1.5}, "inputs": ["a.png"]}
+    line = {"type": "t", "config": {"prompt": "p", "n": 1.5}, "inputs": ["a.png"], "extra": {"name": "m"}}
     [of_line], _ = await read_manifest(write_manifest(line))
-    path = write_csv("config.n,prompt,input,type,accept,inputs\n1.5,p,a.png,t,,\n")
+    path = write_csv("config.n,prompt,input,type,accept,inputs,extra.name\n1.5,p,a.png,t,,,m\n")
     [of_row], _ = await read_manifest(path)
     assert of_row.job == of_line.job
     assert (of_row.fingerprint, of_row.inputs_mark) == (of_line.fingerprint, of_line.inputs_mark)

@@ -25,6 +25,7 @@ async def test_a_whole_line_becomes_an_entry(write_manifest, tmp_path):
         "inputs": ["in/é.jpg", str(tmp_path / "in" / ".." / "in" / "b.jpg")],
         "accept": "image/png",
         "priority": -2,
+        "extra": {"jobs": [{"type": "u"}]},
     }
     [entry], problems = await read_manifest(write_manifest("", line))
     assert problems == []
@@ -36,7 +37,17 @@ async def test_a_whole_line_becomes_an_entry(write_manifest, tmp_path):
         accept="image/png",
         custom_id="a/1",
         priority=-2,
+        extra={"jobs": [{"type": "u"}]},
     )
+
+
+async def test_extra_fields_make_another_job_and_must_be_other_fields(write_manifest):
+    lines = ['{"type":"t"}', '{"type":"t","extra":{"jobs":[]}}', '{"type":"t","extra":{"jobs":[1]}}']
+    bad = ['{"type":"t","extra":{"type":"u"}}', '{"type":"t","extra":[1]}']
+    entries, problems = await read_manifest(write_manifest(*lines, *bad))
+    assert len({entry.fingerprint for entry in entries}) == 3
+    assert [problem.line for problem in problems] == [4, 5]
+    assert "extra cannot have 'type'" in problems[0].reason
 
 
 async def test_a_bare_job_is_named_by_its_content(write_manifest):

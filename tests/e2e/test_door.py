@@ -36,6 +36,7 @@ BAD_OF_A_JOB = {
     "mode": ["Async", "asnyc", 5, ["sync"]],
     "accept": [5, "png", b"image/png", ["image/png"]],
     "config": [5, "prompt", [1], {1: 2}, {"a": object()}, {"a": math.nan}],
+    "extra": [5, "jobs", [1], {1: 2}, {"type": "t"}, {"config": {}}, {"jobs": [object()]}],
     "inputs": [5, "photo.jpg", [5], [("a",)], {"a": object()}],
 }
 BAD_OF_A_CALL = {

@@ -97,11 +97,26 @@ def endless():
         (Job("t", {"\udfff": 1}), "a key of config holds a lone surrogate"),
         (Job("t", {"a": endless()}), "nested too deeply"),
         (Job("t", {"a": 10**5000}), "cannot be written as JSON"),
+        (Job("t", extra=[1]), r"extra must be a mapping such as \{'jobs': \[\.\.\.\]\}, not list"),
+        (Job("t", extra=None), "extra must be a mapping .* not NoneType"),
+        (Job("t", extra={"type": "u"}), "extra cannot have 'type': a job has it already"),
+        (Job("t", extra={"config": {}}), "extra cannot have 'config': a job has it already"),
+        (Job("t", extra={"jobs": [{"a": b"x"}]}), r"extra\.jobs\[0\]\.a is of type bytes"),
+        (Job("t", extra={1: 2}), "extra has the key 1"),
     ],
 )
 def test_what_json_cannot_say_is_named(job, why):
     with pytest.raises(InputError, match=why):
         job_json(job)
+
+
+def test_extra_fields_stand_beside_the_config():
+    jobs = [{"type": "a", "config": {"prompt": "x"}}, {"type": "b"}]
+    body = job_json(Job("workflow.serial.v1", {"seed": 1}, extra={"jobs": jobs, "name": "mine"}))
+    expected = {"type": "workflow.serial.v1", "config": {"seed": 1}, "jobs": jobs, "name": "mine"}
+    assert json.loads(body) == expected
+    assert [*json.loads(body)] == [*expected]
+    assert job_json(Job("t", extra={})) == b'{"type":"t"}'
 
 
 def test_the_job_part_comes_first_and_the_size_is_exact():
