@@ -227,6 +227,7 @@ class Client:
         return Engine(transport, slots, Budget(self._options.limits.collect), chance)
 
     def _make_transport(self) -> Transport:
+        self._address.check_offline()
         context, proxy = self._arguments["ssl_context"], self._proxy
         needs_tls = context or "https" in (self._address.scheme, proxy and proxy.url[:5])
         if self._trust is None and needs_tls:

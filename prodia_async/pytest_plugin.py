@@ -34,6 +34,15 @@ def prodia_options() -> dict[str, Any]:
 
 
 @pytest.fixture
+def prodia_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no client reach another computer: PRODIA_OFFLINE=1 for the test. It raises InputError instead.
+
+    For all tests of a project: a `conftest.py` with an autouse fixture that asks for this one.
+    """
+    monkeypatch.setenv("PRODIA_OFFLINE", "1")
+
+
+@pytest.fixture
 def prodia_emulator(prodia_emulator_options: dict[str, Any]) -> Iterator[Emulator]:
     """Run an emulator for the test, in a thread: its counts and orders are this test's alone."""
     from prodia_async.emulator import background_emulator  # noqa: PLC0415 - the extra is only needed here

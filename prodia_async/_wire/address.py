@@ -34,13 +34,19 @@ class Address(Struct, frozen=True):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host is this computer."""
+        """Whether the host is this computer; 0.0.0.0 is, where a server that listens there is meant."""
         if self.host == "localhost" or self.host.endswith(".localhost"):
             return True
         try:
-            return ip_address(self.host).is_loopback
+            found = ip_address(self.host)
         except ValueError:
             return False
+        return found.is_loopback or found.is_unspecified
+
+    def check_offline(self) -> None:
+        """Raise InputError where PRODIA_OFFLINE=1 and the host is another computer."""
+        if not self.is_loopback and os.environ.get("PRODIA_OFFLINE", "") not in ("", "0"):
+            raise InputError(f"PRODIA_OFFLINE is set: {self.url} is on another computer, and is not reached")
 
 
 def parse(base_url: str) -> Address:
