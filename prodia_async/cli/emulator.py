@@ -15,6 +15,7 @@ from prodia_async.cli.terminal import Exit, plain, tell
 
 if TYPE_CHECKING:
     import asyncio
+    from typing import Literal
 
     from prodia_async.emulator import EmulatorStats
 
@@ -28,8 +29,21 @@ def _fault(text: str) -> tuple[str, float]:
         raise click.BadParameter(f"{text!r} is not NAME=RATE: --fault reset=0.01") from None
 
 
+def _price(text: str) -> float | Literal["list"] | None:
+    """Return the price that an option names. Raises BadParameter."""
+    if text in ("list", "none"):
+        return "list" if text == "list" else None
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither dollars, such as 0.04, nor list nor none") from None
+
+
 @click.command(
     cls=door.Command, epilog="Example: prodia-async emulator --port 8000 --capacity 8 --latency 0.5"
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0: every address, for a container."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
 @click.option(
@@ -55,6 +69,22 @@ def _fault(text: str) -> tuple[str, float]:
     show_default=True,
     help="When a slot is idle again: with the answer's headers or its last byte.",
 )
+@click.option("--seed", type=int, default=0, show_default=True, help="Of latencies, seeds and faults.")
+@click.option(
+    "--price",
+    type=_price,
+    default="0.0025",
+    show_default=True,
+    metavar="DOLLARS",
+    help="What a job costs; list: the vendor's prices, by type and config; none.",
+)
+@click.option("--strict", is_flag=True, help="Answer 400 to a config outside the known schema of its type.")
+@click.option(
+    "--record", metavar="FOLDER", help="Write each request and reply, without tokens, into a folder."
+)
+@click.option("--replay", metavar="FOLDER", help="Answer from a folder that was recorded.")
+@click.option("--at-once", is_flag=True, help="Replay without the recorded time.")
+@click.option("--upstream", metavar="URL", help="Hand all on to this service, with the client's own token.")
 @click.option("--token", default="emulator-token", show_default=True, help="The only token that is accepted.")
 @click.option(
     "--fault",
@@ -65,7 +95,7 @@ def _fault(text: str) -> tuple[str, float]:
     help="A fault, and with what chance from 0 to 1 a request meets it: reset=0.01. Can be repeated.",
 )
 @debug_option
-def command(*, port: int, faults: tuple[tuple[str, float], ...], **given: Any) -> Exit:
+def command(*, host: str, port: int, faults: tuple[tuple[str, float], ...], **given: Any) -> Exit:
     """Serve jobs on this computer until Ctrl-C, then print an account.
 
     A job that finds no idle slot is answered 429, as the service does. Pictures are real, but drawn here.
@@ -73,13 +103,14 @@ def command(*, port: int, faults: tuple[tuple[str, float], ...], **given: Any) -
 
     async def main(stop: asyncio.Event) -> Exit:
         try:
-            server = emulators.Emulator(port=port, faults=dict(faults), **given)
+            server = emulators.Emulator(host=host, port=port, faults=dict(faults), **given)
             await server.start()
         except ValueError as error:
             raise InputError(str(error)) from error
         except OSError as error:
+            where = f"port {port}" if host == "127.0.0.1" else f"{host} port {port}"
             reason = error.strerror or error
-            raise InputError(f"port {port} cannot be used: {reason}; choose another --port") from error
+            raise InputError(f"{where} cannot be used: {reason}; choose another --port") from error
         try:
             _greet(server.base_url, server.token)
             await stop.wait()

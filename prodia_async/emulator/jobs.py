@@ -49,13 +49,21 @@ class OutputFile(Struct, frozen=True):
     json: bytes | None = None
 
 
+class Recorded(Struct, frozen=True):
+    """A reply that is given again: how long it took, in seconds, what its job result told, and its price."""
+
+    seconds: float
+    result: dict[str, Any]
+    dollars: float | None
+
+
 class Plan(Struct, frozen=True):
     """A job whose configuration is in order, ready to run.
 
     `config` has its defaults filled in. `media_types` has the type of each output; `choices` those that a
     client may choose from for the first, where there is a choice. The outputs are `ready`, or
     `make(media_type)` makes them, in a worker thread, with the first one of that type. `billed`: the types
-    and configs that the price is of, where that is not the job's own.
+    and configs that the price is of, where that is not the job's own. `recorded`: it is a reply from before.
     """
 
     config: dict[str, Any]
@@ -65,6 +73,7 @@ class Plan(Struct, frozen=True):
     choices: Collection[str] = ()
     sized: bool = True
     billed: tuple[tuple[str, dict[str, Any]], ...] = ()
+    recorded: Recorded | None = None
 
 
 def plan(received: ReceivedJob, seed: int, score: float = 0) -> Plan:

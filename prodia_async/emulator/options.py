@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import ssl as ssl_module
 
 _MOST = 1_000_000_000
+_URL = "'https://inference.prodia.com'"
 _PRICE = 'dollars, such as 0.0025, dollars by job type, "list" or None'
 _Seconds = Annotated[float, Meta(ge=0, le=_MOST)]
 _SECONDS = (_Seconds, "seconds, at least 0, such as 0.5")
@@ -31,6 +33,10 @@ _TAKES: dict[str, tuple[Any, str]] = {
     "seed": (int, "a whole number, such as 7"),
     "price": (_Seconds | dict[str, _Seconds | None] | Literal["list"] | None, _PRICE),
     "strict": (bool, "True or False"),
+    "at_once": (bool, "True or False"),
+    "upstream": (Annotated[str, Meta(pattern="^https?://[^\\s]+\\Z")] | None, "a URL, such as " + _URL),
+    "record": (str | None, "a folder, such as 'recording'"),
+    "replay": (str | None, "a folder that was recorded, such as 'recording'"),
     "async_limit": (Annotated[int, Meta(ge=0)], "a number of jobs, at least 0, such as 1000"),
     "async_lifetime": _SECONDS,
     "faults": (dict[str, float] | None, "faults and their chances, such as {'reset': 0.01}"),
@@ -56,6 +62,10 @@ class Options:
     ssl: ssl_module.SSLContext | None = None
     price: float | Mapping[str, float | None] | Literal["list"] | None = 0.0025
     strict: bool = False
+    record: str | os.PathLike[str] | None = None
+    replay: str | os.PathLike[str] | None = None
+    at_once: bool = False
+    upstream: str | None = None
     async_limit: int = 1000
     async_lifetime: float = 300.0
     faults: Mapping[str, float] | None = None
@@ -72,10 +82,15 @@ def _check(name: str, value: Any) -> None:
     plain = value
     if isinstance(value, Mapping):
         plain = dict(value)
+    elif isinstance(value, os.PathLike):
+        plain = os.fspath(value)
     elif isinstance(value, Collection) and not isinstance(value, str | bytes):
         plain = list(value)
     try:
         msgspec.convert(plain, kind)
+        is_good = name != "replay" or plain is None or os.path.isdir(plain)  # noqa: PTH112 - it may be bytes
     except msgspec.ValidationError:
+        is_good = False
+    if not is_good:
         shown = "" if name in ("token", "forbidden") else f", not {value!r}"
-        raise ValueError(f"{name}= takes {said}{shown}") from None
+        raise ValueError(f"{name}= takes {said}{shown}")

@@ -133,7 +133,7 @@ async def read_job(content_type: str, chunks: AsyncIterable[bytes], on_job: OnJo
     """
     kind, parameters = split_media_type(content_type)
     if kind == JSON:
-        received = ReceivedJob(_job(await _small_body(chunks)))
+        received = ReceivedJob(parse_job(await _small_body(chunks)))
         await on_job(received)
     elif kind == MULTIPART:
         boundary = parameters.get("boundary", "")
@@ -179,7 +179,7 @@ def _whole_job(reader: FormReader) -> ReceivedJob | None:
     parts = reader.parts if reader.ended else reader.parts[:-1]
     content = next((part.content for part in parts if part.name == "job"), None)
     try:
-        return None if content is None else ReceivedJob(_job(content))
+        return None if content is None else ReceivedJob(parse_job(content))
     except JobError:
         return None
 
@@ -199,10 +199,11 @@ def from_parts(parts: list[Part]) -> ReceivedJob:
     )
     if len({item.filename for item in inputs}) != len(inputs):
         raise BadRequestError("two input parts have the same filename")
-    return ReceivedJob(_job(content), inputs)
+    return ReceivedJob(parse_job(content), inputs)
 
 
-def _job(body: bytes) -> dict[str, Any]:
+def parse_job(body: bytes) -> dict[str, Any]:
+    """Return a job that is written in JSON. Raises JobError."""
     try:
         job = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):

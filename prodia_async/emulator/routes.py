@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -24,6 +25,8 @@ from prodia_async.emulator.answer import (
 )
 from prodia_async.emulator.faults.table import FAULTS
 from prodia_async.emulator.faults.wire import Line
+from prodia_async.emulator.forward import Forwarder
+from prodia_async.emulator.record import Recorder
 from prodia_async.emulator.request import BadRequestError, JobError, read_accept, read_job
 from prodia_async.emulator.runner import Runner
 from prodia_async.emulator.sending import drop, send, transport_of
@@ -58,13 +61,18 @@ class Routes:
         self.store = Store()
         self.counted: set[int] = set()
         """The ids of those requests under way of which the account has the outcome."""
+        self._recorder = None if options.record is None else Recorder(Path(options.record))
+        self._forwarder = None if options.upstream is None else Forwarder(options.upstream)
         self._options = options
         self._account = account
         self._runner = Runner(options, account, executor)
         self._running: set[asyncio.Task[None]] = set()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        """Register all routes."""
+        """Register all routes, or one that hands all on."""
+        if self._forwarder is not None:
+            router.add_route("*", "/v2/{path:(?s:.*)}", self._hand_on)
+            return
         for path, serve in (("/v2/job", self._run), ("/v2/job/async", self._submit)):
             router.add_post(path, self._posts(serve), expect_handler=self._expect)
         for path, tell in (
@@ -82,6 +90,8 @@ class Routes:
         if self._running:
             await asyncio.wait(self._running)
         self.store.clear()
+        if self._forwarder is not None:
+            await self._forwarder.aclose()
 
     def _check_token(self, request: web.Request) -> None:
         """Check the token (API reference, Authentication). Raises RefusedError."""
@@ -162,12 +172,44 @@ class Routes:
     async def _chunks(self, request: web.Request) -> AsyncIterator[bytes]:
         async for chunk in request.content.iter_any():
             self._account.bytes_in += len(chunk)
+            if self._recorder is not None:
+                self._recorder.sent(request, chunk)
             yield chunk
+
+    def _noted(self, request: web.Request, answer: Answer) -> Answer:
+        """Return the answer, which is recorded where that is wished."""
+        return answer if self._recorder is None else self._recorder.answered(request, answer)
+
+    def end(self, request: web.Request) -> None:
+        """Forget a request that is over."""
+        self.counted.discard(id(request))
+        if self._recorder is not None:
+            self._recorder.end(request)
+
+    async def _send(self, request: web.Request, answer: Answer, **calls: Any) -> web.StreamResponse:
+        return await send(request, self._noted(request, answer), self._account, **calls)
+
+    async def _hand_on(self, request: web.Request) -> web.StreamResponse:
+        """Ask the service that stands behind us, and count what it answers."""
+        is_job = request.method == "POST"
+        self._account.requests += is_job
+        try:
+            answer = await self._forwarder.ask(request, self._chunks(request))  # type: ignore[union-attr]
+        except RefusedError as refused:
+            answer = refused.answer
+        if is_job and answer.status == 200:  # noqa: PLR2004 - the status codes are plainest as numbers
+            self._account.ran(None, 1)
+        elif is_job and answer.status == 201:  # noqa: PLR2004 - as above
+            self._account.submitted += 1
+        elif is_job:
+            self._account.answered(answer.status)
+        self.counted.add(id(request))
+        return await self._send(request, answer)
 
     async def _refuse(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         self._account.answered(answer.status)
         self.counted.add(id(request))
-        return await send(request, answer, self._account)
+        return await self._send(request, answer)
 
     async def _deliver(
         self,
@@ -190,12 +232,12 @@ class Routes:
                 line = Line(request, self._account, orders)
                 if on_headers is not None:
                     on_headers()
-                await fault.act(line, answer)
+                await fault.act(line, self._noted(request, answer))
                 if on_end is not None and line.whole:
                     on_end()
                 return web.StreamResponse()  # for nobody: the connection is closed
             answer = fault.act(orders.retry_after if fault.stage == "refusal" else answer)
-        return await send(request, answer, self._account, on_headers=on_headers, on_end=on_end)
+        return await self._send(request, answer, on_headers=on_headers, on_end=on_end)
 
     async def _run(self, request: web.Request, task: Task) -> web.StreamResponse:
         """Run a job while its client waits: the answer is its result and its outputs."""
@@ -213,7 +255,9 @@ class Routes:
                 self._account.faulted(fault.name)
             answer = _answer(task, finished)
             if task.orders.drop is not None and task.within_times:
-                return await drop(request, answer, self._account, halfway=task.orders.drop == "during")
+                return await drop(
+                    request, self._noted(request, answer), self._account, halfway=task.orders.drop == "during"
+                )
             frees = {"on_headers" if self._options.free_at == "headers" else "on_end": slot.release}
             return await self._deliver(request, answer, fault, task.orders, **frees)
         finally:
@@ -239,7 +283,7 @@ class Routes:
         running.add_done_callback(lambda _: slot.release())
         answer = json_answer(201, job.result)
         if task.orders.drop == "before" and task.within_times:
-            return await drop(request, answer, self._account, halfway=False)
+            return await drop(request, self._noted(request, answer), self._account, halfway=False)
         return await self._deliver(request, answer, task.fault, task.orders)
 
     async def _run_by_itself(self, task: Task, job: StoredJob, seconds: float) -> None:
@@ -279,12 +323,12 @@ class Routes:
             job = self._find(request)
             answer = tell(job)
         except RefusedError as refused:
-            return await send(request, refused.answer, self._account)
+            return await self._send(request, refused.answer)
         on_end = None
         if place == "output":
             job.downloads += 1
             if job.orders.drop == "during" and job.downloads <= job.orders.times:
-                return await drop(request, answer, self._account, halfway=True)
+                return await drop(request, self._noted(request, answer), self._account, halfway=True)
             on_end = self._count_download
         fault = self._met(job, place)
         if fault is not None and fault.stage == "result" and place == "result":

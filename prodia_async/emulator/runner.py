@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from prodia_async.emulator.answer import RefusedError, error_answer, failed_answ
 from prodia_async.emulator.faults.table import FAULTS, Dice, Fault
 from prodia_async.emulator.jobs import OutputFile, Plan, plan
 from prodia_async.emulator.orders import Orders, read_orders
+from prodia_async.emulator.record import Replay
 from prodia_async.emulator.request import Accept, BadRequestError, JobError, ReceivedJob
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class Task(Struct):
         expires = self.created + answers.LIFETIME if lifetime is None else answers.now() + lifetime
         result = self.received.job | answers.times(self.created, expires)
         result |= {"id": self.id, "state": {"current": state, "history": None}, "config": self.plan.config}
+        if self.plan.recorded is not None and finished is not None:
+            result |= self.plan.recorded.result
         if finished is not None and finished.error is not None:
             result["error"] = finished.error
         elif finished is not None:
@@ -104,6 +108,7 @@ class Runner:
         self.dice = Dice(options.faults or {}, options.seed)
         self.orders = Orders(retry_after=options.retry_after, fault_time=options.fault_time)
         self._options = options
+        self._replay = None if options.replay is None else Replay(Path(options.replay))
         self._account = account
         self._executor = executor
         self._chance = random.Random(options.seed)  # noqa: S311 - repeatable latencies and seeds, no secret
@@ -139,7 +144,9 @@ class Runner:
                 raise RefusedError(fault.act(orders.retry_after))
             if self._options.strict:
                 schemas.check(received.type, received.config)
-            planned = plan(received, self._chance.getrandbits(32), orders.moderation)
+            seed = self._chance.getrandbits(32)
+            replay = self._replay
+            planned = plan(received, seed, orders.moderation) if replay is None else replay.plan(received)
         except BadRequestError as error:
             raise RefusedError(error_answer(400, str(error))) from None
         except JobError as error:
@@ -153,10 +160,12 @@ class Runner:
         started, planned = monotonic(), task.plan
         loop = asyncio.get_running_loop()
         made = None if planned.make is None else loop.run_in_executor(self._executor, _make, task)
-        seconds = self._latency() if task.orders.latency is None else task.orders.latency
+        seconds = self._latency(planned) if task.orders.latency is None else task.orders.latency
         if seconds:
             await asyncio.sleep(seconds)
         finished = Finished(planned.ready) if made is None else await made
+        if planned.recorded is not None and planned.recorded.result.get("error"):
+            finished = Finished(error=str(planned.recorded.result["error"]), status=400)
         if task.orders.fail is not None and task.within_times:
             finished = Finished(error=task.orders.fail, status=400)
         if finished.error is not None:
@@ -164,13 +173,18 @@ class Runner:
             return finished
         self._account.ran(task.dollars, self._completions.count(task.received.key))
         elapsed = monotonic() - started
+        if planned.recorded is not None:
+            finished.metrics = planned.recorded.result.get("metrics", {})
+            return finished
         finished.metrics = {"elapsed": elapsed}
         if "steps" in planned.config and elapsed > 0:
             finished.metrics["ips"] = planned.config["steps"] / elapsed
         return finished
 
-    def _latency(self) -> float:
-        """Return the seconds that one job takes: lognormal around the mean `latency`."""
+    def _latency(self, planned: Plan) -> float:
+        """Return the seconds that one job takes: lognormal around the mean `latency`, or as recorded."""
+        if planned.recorded is not None:
+            return 0 if self._options.at_once else planned.recorded.seconds
         mean, sigma = self._options.latency, self._options.latency_sigma
         if not mean or not sigma:
             return mean
@@ -178,6 +192,8 @@ class Runner:
 
     def _dollars(self, job_type: str, planned: Plan) -> float | None:
         price = self._options.price
+        if planned.recorded is not None and planned.recorded.dollars is not None:
+            return planned.recorded.dollars
         if not planned.billed and not isinstance(price, Mapping | str):
             return price
         costs = [

@@ -67,8 +67,9 @@ def transport_of(request: web.Request) -> asyncio.Transport:
 
 def _response(request: web.Request, answer: Answer) -> web.StreamResponse:
     transport_of(request)
-    headers = {"x-request-id": str(uuid4()), "Content-Type": answer.content_type, **dict(answer.headers)}
-    response = web.StreamResponse(status=answer.status, headers=headers)
+    response = web.StreamResponse(status=answer.status, headers=dict(answer.headers))
+    response.headers["Content-Type"] = answer.content_type
+    response.headers.setdefault("x-request-id", str(uuid4()))
     if answer.sized:
         response.content_length = answer.size
     return response

@@ -48,6 +48,9 @@ class Emulator(Options):
     "list" for the prices on the vendor's pages, some of which depend on the config. `strict`: answer 400 to
     a config that does not keep to the schema of its type, where that is known.
     At most `async_limit` asynchronous jobs are kept, each for `async_lifetime` seconds after its end.
+    `record`: a folder into which each request and its reply are written, without tokens; `replay`: one that
+    was recorded, from which jobs are answered, in their recorded time or `at_once`. `upstream`: the URL of a
+    service to which all is handed on, with the client's own token, to be recorded.
     `faults`: with what chance, from 0 to 1, a request meets each of the faults that docs/emulator.md lists;
     `fault_time`: for how many seconds, at most, a fault holds a connection.
 
@@ -152,7 +155,7 @@ class Emulator(Options):
             response = web.json_response(body, status=500)
         finally:
             self._handlers.discard(task)
-            self._routes.counted.discard(id(request))
+            self._routes.end(request)
         if not response.prepared:
             response.headers["x-request-id"] = str(uuid4())
         return response
