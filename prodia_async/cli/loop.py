@@ -15,7 +15,7 @@ from prodia_async.cli.terminal import Exit
 
 if TYPE_CHECKING:
     from prodia_async import Prodia
-    from prodia_async.emulator import Emulator
+    from prodia_async.emulator import EmulatorProcess
 
 Main: TypeAlias = Callable[[asyncio.Event], Awaitable[Exit]]
 
@@ -36,7 +36,7 @@ def run(
 
 
 @contextlib.asynccontextmanager
-async def connected(emulator: Emulator | None, **options: Any) -> AsyncIterator[Prodia]:
+async def connected(emulator: EmulatorProcess | None, **options: Any) -> AsyncIterator[Prodia]:
     """Yield a client of the emulator, which is started, or of the service that the environment names."""
     async with contextlib.AsyncExitStack() as stack:
         if emulator is not None:

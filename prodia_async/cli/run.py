@@ -95,7 +95,7 @@ def command(
     waiting = _Waiting(job_type)
 
     async def main(_: asyncio.Event) -> Exit:
-        server = emulators.Emulator() if emulator else None
+        server = emulators.EmulatorProcess() if emulator else None
         async with connected(server, on_event=waiting.hear) as prodia:
 
             async def run(to: To) -> JobResult:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prodia_async.batch import BatchReport
     from prodia_async.batch.report import ManifestCheck
     from prodia_async.batch.results import Record
-    from prodia_async.emulator import Emulator, EmulatorStats
+    from prodia_async.emulator import EmulatorProcess, EmulatorStats
 
 FreeAt = Literal["headers", "end"]
 
@@ -70,12 +70,17 @@ class Bench(NamedTuple):
 
     @property
     def ideal(self) -> float:
-        """The most jobs a second that it can do."""
+        """The most jobs a second that it can do where outputs cost nothing."""
         return self.capacity / self.latency if self.latency else math.inf
 
-    def emulator(self) -> Emulator:
+    def ideal_of(self, account: EmulatorStats) -> float:
+        """Return the most jobs a second that it could do: what drawing cost was not the client's."""
+        seconds = self.latency + account.drawing_seconds / max(1, account.completed)
+        return self.capacity / seconds if seconds else math.inf
+
+    def emulator(self) -> EmulatorProcess:
         """Return the emulator, not yet started."""
-        return emulators.Emulator(capacity=self.capacity, latency=self.latency, free_at=self.free_at)
+        return emulators.EmulatorProcess(capacity=self.capacity, latency=self.latency, free_at=self.free_at)
 
 
 def exit_code(report: BatchReport) -> Exit:
@@ -125,7 +130,8 @@ def as_text(
     speed = f"{_speed(report):,.1f} jobs/s in {report.seconds:,.1f} s"
     if bench is not None and account is not None:
         sheds += f"; the emulator counts {account.shed:,} of {account.requests:,}"
-        speed += "" if math.isinf(bench.ideal) else f" against the emulator's ideal {bench.ideal:,.1f}"
+        ideal = bench.ideal_of(account)
+        speed += "" if math.isinf(ideal) else f" against the emulator's ideal {ideal:,.1f}"
     if report.shed:
         lines.append(sheds)
     if report.requests:
@@ -157,7 +163,7 @@ def as_object(
     summary["exit_code"] = exit_code(report).value
     if bench is not None and account is not None:
         summary["emulator"] = {
-            "ideal_jobs_per_second": None if math.isinf(bench.ideal) else bench.ideal,
+            "ideal_jobs_per_second": None if math.isinf(ideal := bench.ideal_of(account)) else ideal,
             "requests": account.requests,
             "completed": account.completed,
             "shed": account.shed,

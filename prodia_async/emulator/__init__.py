@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prodia_async.emulator.account import EmulatorStats
     from prodia_async.emulator.pattern import pattern_blocks
+    from prodia_async.emulator.process import EmulatorProcess
     from prodia_async.emulator.server import Emulator, background_emulator
 
 _HOME_OF = {
     "Emulator": "server",
+    "EmulatorProcess": "process",
     "EmulatorStats": "account",
     "background_emulator": "server",
     "pattern_blocks": "pattern",
 }
 
-__all__ = ["Emulator", "EmulatorStats", "background_emulator", "pattern_blocks"]
+__all__ = ["Emulator", "EmulatorProcess", "EmulatorStats", "background_emulator", "pattern_blocks"]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,8 @@ class EmulatorStats:
     of the completed jobs had been completed before: the same job and inputs, or the same
     `config.emulator.key`; the newest 100,000 are known. `bytes_in` and `bytes_out` count the bodies of both
     routes, and of what is asked about asynchronous jobs. `busy_seconds` is the time of slots in use, added
-    up; `peak_busy` the most slots in use at once.
+    up; `peak_busy` the most slots in use at once; `drawing_seconds` the time for which jobs held their slots
+    longer than their latency, for their outputs were not made yet.
 
     `submitted` asynchronous jobs were taken; of these `async_jobs` are kept now and `expired` are gone. Their
     states were asked for `polls` times, and `downloads` of their outputs were sent to the last byte.
@@ -47,6 +48,7 @@ class EmulatorStats:
     capacity: int = 0
     peak_busy: int = 0
     busy_seconds: float = 0.0
+    drawing_seconds: float = 0.0
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     faults: dict[str, int] = field(default_factory=dict)
 

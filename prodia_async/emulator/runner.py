@@ -163,7 +163,11 @@ class Runner:
         seconds = self._latency(planned) if task.orders.latency is None else task.orders.latency
         if seconds:
             await asyncio.sleep(seconds)
-        finished = Finished(planned.ready) if made is None else await made
+        finished = Finished(planned.ready)
+        if made is not None:
+            waits = monotonic()
+            finished = await made
+            self._account.drawing_seconds += monotonic() - waits
         if planned.recorded is not None and planned.recorded.result.get("error"):
             finished = Finished(error=str(planned.recorded.result["error"]), status=400)
         if task.orders.fail is not None and task.within_times:

@@ -209,6 +209,7 @@ def test_the_package_is_light_until_a_name_is_used():
 def test_the_public_names_load_and_others_do_not_exist():
     assert dir(prodia_async.emulator) == [
         "Emulator",
+        "EmulatorProcess",
         "EmulatorStats",
         "background_emulator",
         "pattern_blocks",
