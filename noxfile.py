@@ -198,6 +198,14 @@ def batches(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def live(session: nox.Session) -> None:
+    """Compare the emulator with the real service, for at most 5 cents; skipped without PRODIA_TOKEN."""
+    session.install(".[emulator]")
+    # It exits with 1 where something differs, which it has written to out/live.json.
+    session.run("python", "tests/live", *session.posargs, success_codes=[0, 1])
+
+
+@nox.session(python=NEWEST)
 def verdicts(session: nox.Session) -> None:
     """Print what the client makes of each fault of the wire, with every warning an error."""
     session.install(".[emulator]", *GROUPS["units"], *GROUPS["test"])
