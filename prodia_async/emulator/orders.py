@@ -28,24 +28,10 @@ _SUFFIX = re.compile(r"\.fault-([^.]*)$")
 
 
 class Orders(Struct, frozen=True, forbid_unknown_fields=True):
-    """The orders for one job, all optional.
+    """The orders for one job, all optional; docs/emulator.md says what each does.
 
-    `latency`: seconds, in place of the emulator's. `job_part`: "first" or "last" in a multipart answer.
-    `shed`: answer 429 to the first so many requests of this job. `status`: answer with this status,
-    without a slot and without running. `fail`: run, then fail with this reason (400, or 200 with
-    `fail_200`). `drop`: run and bill the job, then close the connection "before" the answer or "during" it,
-    when half of the body was sent. `fault`: the name of a fault that the job meets; a job type that ends in
-    `.fault-<name>` orders it, too. It holds a connection for at most `fault_time` seconds. `times`: only the
-    first so many requests, those shed included, get `status`, `fail`, `drop` or `fault`. `retry_after` and
-    `price`, in dollars, are in place of the emulator's; null is none. Requests are told apart by `key` (see
-    ReceivedJob.key). `moderation`: the score, from 0 to 1, that `workflow.moderate` finds in the content.
-
-    Of an asynchronous job, `drop` closes the connection "before" the answer to its submission, or "during"
-    the first `times` downloads. `asynchronous` (written `async`): false refuses its submission. `lifetime`:
-    seconds, in place of the emulator's. `poll_status`: answer with this status to the first `poll_times`
-    requests about it. `state`: what its state is said to be while it is processing, exactly. `fault_at`:
-    which requests meet the fault, the first `times` of them: its submission, or those for its `state`, its
-    `result`, the `names` of its outputs, or an `output`.
+    Where it is None, `latency`, `lifetime` and `price` are the emulator's. `times`: only the first so many
+    requests get `status`, `fail`, `drop` or `fault`; they are told apart by `key` (see ReceivedJob.key).
     """
 
     latency: Seconds | None = None

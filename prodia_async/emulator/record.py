@@ -140,9 +140,6 @@ class Replay:
             with contextlib.suppress(OSError, ValueError, KeyError, BadRequestError, JobError, FormError):
                 self._read(exchange)
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def plan(self, received: ReceivedJob) -> Plan:
         """Return the recorded reply to a job as its plan. Raises JobError where there is none."""
         kept = [one for one in self._kept.get(_key(received), []) if one.reply or one.result]

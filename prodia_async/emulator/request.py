@@ -81,12 +81,7 @@ class ReceivedInput(Struct, frozen=True):
 
     def described(self) -> dict[str, Any]:
         """Return what a job result tells of it."""
-        return {
-            "filename": self.filename,
-            "content_type": self.content_type,
-            "size": self.size,
-            "sha256": self.sha256,
-        }
+        return {name: getattr(self, name) for name in ("filename", "content_type", "size", "sha256")}
 
 
 class ReceivedJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hmac
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from prodia_async.emulator.runner import Finished, Task
 
     Serve = Callable[[web.Request, Task], Awaitable[web.StreamResponse]]
+    Tell = Callable[[StoredJob, web.Request], Answer]
 
 EARLY = 1024 * 1024
 """Bytes: a larger upload is shed at its headers where there is no room; a smaller one is read first."""
@@ -75,13 +77,14 @@ class Routes:
             return
         for path, serve in (("/v2/job", self._run), ("/v2/job/async", self._submit)):
             router.add_post(path, self._posts(serve), expect_handler=self._expect)
-        for path, tell in (
-            ("job.state.current", self._tell_state),
-            ("job.json", self._tell_result),
-            ("output", self._tell_names),
-            ("output/{filename:(?s:.+)}", self._tell_output),
+        for path, place, tell in (
+            ("job.state.current", "state", _state),
+            ("job.json", "result", lambda job, request: json_answer(200, _told(job, request))),
+            ("output", "names", lambda job, _: json_answer(200, list(job.outputs))),
+            ("output/{filename:(?s:.+)}", "output", _output),
         ):
-            router.add_get(f"/v2/job/async/{{id}}/{path}", tell, allow_head=False)
+            handler = functools.partial(self._tell, place=place, tell=tell)
+            router.add_get(f"/v2/job/async/{{id}}/{path}", handler, allow_head=False)
 
     async def aclose(self) -> None:
         """Cancel the asynchronous jobs that run, and forget all."""
@@ -297,31 +300,12 @@ class Routes:
         job.result = task.result(state, finished, timedelta(seconds=seconds))
         self.store.expire_in(job.id, seconds)
 
-    async def _tell_state(self, request: web.Request) -> web.StreamResponse:
-        """Answer `GET .../job.state.current`: the state as plain text."""
-        self._account.polls += 1
-        return await self._tell(request, "state", _state)
-
-    async def _tell_result(self, request: web.Request) -> web.StreamResponse:
-        """Answer `GET .../job.json`: the job result."""
-        priced = _is_priced(request)
-        return await self._tell(request, "result", lambda job: json_answer(200, job.told(priced=priced)))
-
-    async def _tell_names(self, request: web.Request) -> web.StreamResponse:
-        """Answer `GET .../output`: the names of the outputs."""
-        return await self._tell(request, "names", lambda job: json_answer(200, list(job.outputs)))
-
-    async def _tell_output(self, request: web.Request) -> web.StreamResponse:
-        """Answer `GET .../output/{filename}`: the bytes of an output."""
-        name = request.match_info["filename"]
-        return await self._tell(request, "output", lambda job: _output(job, name))
-
-    async def _tell(
-        self, request: web.Request, place: str, tell: Callable[[StoredJob], Answer]
-    ) -> web.StreamResponse:
+    async def _tell(self, request: web.Request, place: str, tell: Tell) -> web.StreamResponse:
+        """Answer what is asked about an asynchronous job."""
+        self._account.polls += place == "state"
         try:
             job = self._find(request)
-            answer = tell(job)
+            answer = tell(job, request)
         except RefusedError as refused:
             return await self._send(request, refused.answer)
         on_end = None
@@ -333,7 +317,7 @@ class Routes:
         fault = self._met(job, place)
         if fault is not None and fault.stage == "result" and place == "result":
             self._account.faulted(fault.name)
-            answer = Answer(200, answer.content_type, (fault.act(job.told(priced=_is_priced(request))),))
+            answer = Answer(200, answer.content_type, (fault.act(_told(job, request)),))
         if fault is not None and (fault.stage == "refusal" or not fault.keeps):
             on_end = None
         return await self._deliver(request, answer, fault, job.orders, on_end=on_end)
@@ -368,15 +352,22 @@ def _is_priced(request: web.Request) -> bool:
     return request.query.get("price") == "true"
 
 
-def _state(job: StoredJob) -> Answer:
+def _told(job: StoredJob, request: web.Request) -> dict[str, Any]:
+    """Return the job result as it is told now, with the price where that is asked for."""
+    return job.told(priced=_is_priced(request))
+
+
+def _state(job: StoredJob, _request: web.Request) -> Answer:
+    """Return the state as plain text."""
     state = job.state
     if job.orders.state is not None and state == "processing":
         state = job.orders.state
     return Answer(200, "text/plain; charset=utf-8", (state.encode("utf-8", "replace"),))
 
 
-def _output(job: StoredJob, name: str) -> Answer:
-    output = job.outputs.get(name)
+def _output(job: StoredJob, request: web.Request) -> Answer:
+    """Return the bytes of an output. Raises RefusedError where there is none of that name."""
+    output = job.outputs.get(request.match_info["filename"])
     if output is None:
         raise RefusedError(error_answer(404, "the job has no such output"))
     return Answer(200, output.content_type, (output,), sized=job.sized)
