@@ -63,7 +63,7 @@ class Routes:
         self.store = Store()
         self.counted: set[int] = set()
         """The ids of those requests under way of which the account has the outcome."""
-        self._recorder = None if options.record is None else Recorder(Path(options.record))
+        self.recorder = None if options.record is None else Recorder(Path(options.record))
         self._forwarder = None if options.upstream is None else Forwarder(options.upstream)
         self._options = options
         self._account = account
@@ -175,22 +175,16 @@ class Routes:
     async def _chunks(self, request: web.Request) -> AsyncIterator[bytes]:
         async for chunk in request.content.iter_any():
             self._account.bytes_in += len(chunk)
-            if self._recorder is not None:
-                self._recorder.sent(request, chunk)
+            if self.recorder is not None:
+                self.recorder.sent(request, chunk)
             yield chunk
 
     def _noted(self, request: web.Request, answer: Answer) -> Answer:
         """Return the answer, which is recorded where that is wished."""
-        return answer if self._recorder is None else self._recorder.answered(request, answer)
+        return answer if self.recorder is None else self.recorder.answered(request, answer)
 
-    def end(self, request: web.Request) -> None:
-        """Forget a request that is over."""
-        self.counted.discard(id(request))
-        if self._recorder is not None:
-            self._recorder.end(request)
-
-    async def _send(self, request: web.Request, answer: Answer, **calls: Any) -> web.StreamResponse:
-        return await send(request, self._noted(request, answer), self._account, **calls)
+    async def _send(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        return await send(request, self._noted(request, answer), self._account)
 
     async def _hand_on(self, request: web.Request) -> web.StreamResponse:
         """Ask the service that stands behind us, and count what it answers."""
@@ -240,7 +234,9 @@ class Routes:
                     on_end()
                 return web.StreamResponse()  # for nobody: the connection is closed
             answer = fault.act(orders.retry_after if fault.stage == "refusal" else answer)
-        return await self._send(request, answer, on_headers=on_headers, on_end=on_end)
+        if self.recorder is not None:
+            answer = self.recorder.answered(request, answer)
+        return await send(request, answer, self._account, on_headers=on_headers, on_end=on_end)
 
     async def _run(self, request: web.Request, task: Task) -> web.StreamResponse:
         """Run a job while its client waits: the answer is its result and its outputs."""

@@ -22,7 +22,7 @@ from prodia_async.emulator.faults.table import FAULTS, Dice, Fault
 from prodia_async.emulator.jobs import OutputFile, Plan, plan
 from prodia_async.emulator.orders import Orders, read_orders
 from prodia_async.emulator.record import Replay
-from prodia_async.emulator.request import Accept, BadRequestError, JobError, ReceivedJob
+from prodia_async.emulator.request import Accept, BadRequestError, JobError, ReceivedInput, ReceivedJob
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -98,7 +98,7 @@ class Finished(Struct):
 
 def described(received: ReceivedJob, attempt: int) -> dict[str, Any]:
     """Return what a job result tells of the request as it was read."""
-    return {"inputs": [item.described() for item in received.inputs], "attempt": attempt}
+    return {"inputs": list(map(ReceivedInput.described, received.inputs)), "attempt": attempt}
 
 
 class Runner:

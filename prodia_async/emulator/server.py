@@ -149,7 +149,9 @@ class Emulator(Options):
             response = web.json_response(body, status=500)
         finally:
             self._handlers.discard(task)
-            self._routes.end(request)
+            self._routes.counted.discard(id(request))
+            if self._routes.recorder is not None:
+                self._routes.recorder.end(request)
         if not response.prepared:
             response.headers["x-request-id"] = str(uuid4())
         return response
