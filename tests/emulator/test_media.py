@@ -5,6 +5,7 @@ import re
 import pytest
 
 from prodia_async.emulator import Emulator
+from prodia_async.emulator.jobs import Plan
 from prodia_async.emulator.request import Accept, read_accept, split_media_type
 
 
@@ -36,7 +37,7 @@ def test_parameters_may_be_quoted():
 def test_latency_is_constant_without_sigma_and_lognormal_around_its_mean_with_it():
     def drawn(times, **options):
         runner = Emulator(**options)._routes._runner
-        return [runner._latency() for _ in range(times)]
+        return [runner._latency(Plan({})) for _ in range(times)]
 
     assert drawn(3) == [0.5] * 3
     spread = drawn(4000, latency_sigma=0.5, seed=1)
@@ -65,8 +66,8 @@ SENSELESS = [
     ("host", None, 'an address of this computer, such as "127.0.0.1", not None'),
     ("port", 65536, "a port from 0 to 65535; 0 is a free one, not 65536"),
     ("seed", "7", "a whole number, such as 7, not '7'"),
-    ("price", -0.1, "dollars, or dollars by job type, such as 0.0025, not -0.1"),
-    ("price", {"a": "1"}, "dollars, or dollars by job type, such as 0.0025, not {'a': '1'}"),
+    ("price", -0.1, 'dollars, such as 0.0025, dollars by job type, "list" or None, not -0.1'),
+    ("price", {"a": "1"}, "dollars, such as 0.0025, dollars by job type, \"list\" or None, not {'a': '1'}"),
     ("async_limit", -1, "a number of jobs, at least 0, such as 1000, not -1"),
     ("async_lifetime", float("inf"), "seconds, at least 0, such as 0.5, not inf"),
     ("faults", ["cut"], "faults and their chances, such as {'reset': 0.01}, not ['cut']"),
@@ -88,4 +89,4 @@ def test_a_token_is_not_shown():
 
 def test_prices_may_differ_by_type():
     runner = Emulator(price={"a": 0.1, "c": None})._routes._runner
-    assert [runner._dollars(name) for name in "abc"] == [0.1, None, None]
+    assert [runner._dollars(name, Plan({})) for name in "abc"] == [0.1, None, None]
