@@ -140,8 +140,8 @@ async def read_job(content_type: str, chunks: AsyncIterable[bytes], on_job: OnJo
             raise BadRequestError(str(error)) from None
     else:
         raise BadRequestError("Content-Type must be application/json or multipart/form-data")
-    named = received.named
-    if named and not set(named) <= {item.filename for item in received.inputs}:
+    refers = "image" in received.config or "images" in received.config
+    if refers and not set(received.named) <= {item.filename for item in received.inputs}:
         raise BadRequestError("Missing input image")
     return received
 

@@ -170,7 +170,8 @@ class Routes:
             raise RefusedError(error_answer(400, str(error))) from None
         except JobError as error:
             raise RefusedError(failed_answer(refused_result(error.job, str(error)), accept)) from None
-        return self._runner.understand(received, accept, priced=_is_priced(request), met=met)
+        priced = bool(request.query_string) and _is_priced(request)
+        return self._runner.understand(received, accept, priced=priced, met=met)
 
     async def _chunks(self, request: web.Request) -> AsyncIterator[bytes]:
         async for chunk in request.content.iter_any():

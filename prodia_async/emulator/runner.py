@@ -138,7 +138,7 @@ class Runner:
                 raise RefusedError(answers.refusal(429, "no idle capacity", orders.retry_after))
             if orders.status is not None and attempt <= orders.times:
                 raise RefusedError(answers.refusal(orders.status, "ordered by the job", orders.retry_after))
-            fault = _fault(orders, attempt, met)
+            fault = met if orders.fault is None else _fault(orders, attempt, met)
             if fault is not None and fault.stage == "refusal":
                 self._account.faulted(fault.name)
                 raise RefusedError(fault.act(orders.retry_after))
