@@ -24,10 +24,23 @@ class Content(Protocol):
         """Return at most `size` bytes, b"" at the end."""
 
 
-_Bytes: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str] | Content | AsyncIterable[bytes]
+class Elsewhere(Protocol):
+    """An input that has to be asked for: an object of a store (`prodia_async.stores`), or a `Remote`."""
 
-Input: TypeAlias = str | _Bytes | tuple[str, _Bytes] | tuple[str, _Bytes, str | None]
-"""An input: a path, bytes, a file or an async iterator, or (file name, one of these[, media type])."""
+    @property
+    def name(self) -> str:
+        """Its file name."""
+
+    async def prodia_source(self, label: str) -> Any:
+        """Look at it, and return what is sent of it. Raises InputError, which names it by `label`."""
+
+
+_Bytes: TypeAlias = (
+    bytes | bytearray | memoryview | os.PathLike[str] | Content | AsyncIterable[bytes] | Elsewhere
+)
+
+Input: TypeAlias = str | _Bytes | tuple[str, str | _Bytes] | tuple[str, str | _Bytes, str | None]
+"""An input: a path, a store's URL, bytes, a file, an async iterator, or (file name, one of these[, media type])."""
 
 
 Mode: TypeAlias = Literal["sync", "async"]
@@ -102,6 +115,7 @@ class _OutputFields(Struct, frozen=True):
     size: int
     path: str | os.PathLike[str] | None = None
     data: bytes | None = None
+    url: str | None = None
 
 
 _PATH: Any = vars(_OutputFields)["path"]  # its place in an instance, which the property reads and fills
@@ -110,7 +124,8 @@ _PATH: Any = vars(_OutputFields)["path"]  # its place in an instance, which the 
 class Output(_OutputFields, frozen=True):
     """One output file of a job: where it was stored (`path`) or, with `to=None`, its bytes (`data`).
 
-    `filename` is the service's own name for it, never used as a path.
+    In an object store `url` says where it is, and `path` is None. `filename` is the service's own name for
+    it, never used as a path.
     """
 
     @property  # type: ignore[misc]  # over an attribute, whose place it reads
@@ -128,13 +143,13 @@ class Output(_OutputFields, frozen=True):
         return bool(self.path == other.path and super().__eq__(other))
 
     def __hash__(self) -> int:
-        return hash((self.filename, self.content_type, self.size, self.path, self.data))
+        return hash((self.filename, self.content_type, self.size, self.path, self.data, self.url))
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the output to `path`, replacing what is there, and return it. Blocks: it writes a file.
 
-        Raises OSError where the file cannot be written, and ValueError for an output that went to a
-        sink of your own.
+        Raises OSError where the file cannot be written, and ValueError for an output that went to an
+        object store or a sink of your own.
         """
         target = pathlib.Path(path)
         if self.data is not None:
@@ -142,11 +157,13 @@ class Output(_OutputFields, frozen=True):
         elif self.path is not None:
             shutil.copyfile(self.path, target)
         else:
-            raise ValueError("this output went to a sink of your own: neither its data nor its path is known")
+            place = self.url or "a sink of your own: neither its data nor its path is known"
+            raise ValueError(f"this output went to {place}")
         return target
 
     def __repr__(self) -> str:
-        place = f"path={str(self.path)!r}" if self.path is not None else f"data: {self.data is not None}"
+        place = f"url={self.url!r}" if self.url is not None else f"data: {self.data is not None}"
+        place = f"path={str(self.path)!r}" if self.path is not None else place
         return f"Output({self.filename!r}, {self.content_type!r}, {self.size} bytes, {place})"
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from prodia_async._errors import InputError, quoted, reason_of
 from prodia_async._files import readers
-from prodia_async._files.landing import name_of, refuse_address
+from prodia_async._files.landing import leaf_of, name_of, refuse_address
 from prodia_async._files.threads import hop, start
 from prodia_async._loops import OnExit
 from prodia_async._wire import media
@@ -38,12 +38,15 @@ _SPOOL_MEMORY = 1024 * 1024
 
 
 class Given(Struct, frozen=True):
-    """One input as the user gave it: `make` makes its source, and may block if it `looks`."""
+    """One input as the user gave it: `make` makes its source, and may block if it `looks`.
+
+    Where it has to be asked for elsewhere, `make` gives what is awaited for it.
+    """
 
     label: str
     name: str | None
     media_type: str | None
-    make: Callable[[], readers.Source]
+    make: Callable[[], readers.Source | Callable[[], Awaitable[readers.Source]]]
     looks: bool = True
 
 
@@ -75,10 +78,11 @@ async def examined(given: Sequence[Given], *, spool: bool = False) -> list[reade
     Raises InputError, which names the input, for a file that is missing, or cannot be read.
     """
 
-    def make() -> list[readers.Source]:
+    def make() -> list[Any]:
         return [each.make() for each in given]
 
-    sources = await hop(make) if any(each.looks for each in given) else make()
+    made = await hop(make) if any(each.looks for each in given) else make()
+    sources = [await each() if callable(each) else each for each in made]
     if spool:
         async with contextlib.AsyncExitStack() as stack:
             sources = [each if each.replayable else await _kept(each, stack) for each in sources]
@@ -109,15 +113,22 @@ def _given(label: str, item: Any) -> Given:
     media_type = rest[0] if rest else None
     if media_type is not None and not _MEDIA_TYPE.fullmatch(_text(label, media_type, "media type")):
         raise InputError(f"{label}: {quoted(media_type)} is no media type: pass one such as 'image/png'")
+    name = _text(label, name, "file name")
     if isinstance(content, str):
-        raise InputError(f"{label}: its content is text: pass Path(...) for a file, or encode it to bytes")
-    return _of(label, content, _text(label, name, "file name"), media_type)
+        if leaf_of(content) is None:
+            raise InputError(f"{label}: its content is text: pass Path(...) for a file, or encode it to bytes")
+        return _of_path(label, content, name, media_type)
+    return _of(label, content, name, media_type)
 
 
 def _of(label: str, content: Any, name: str | None = None, media_type: str | None = None) -> Given:
     """Check the content, and give it the name that a path or an open file brings along."""
     if isinstance(content, os.PathLike):
         return _of_path(label, os.fspath(content), name, media_type)
+    if hasattr(content, "prodia_source"):
+        name = name or content.name or None
+        asked = partial(content.prodia_source, label if name is None else f"input {quoted(name)}")
+        return Given(label, name, media_type, lambda: asked, looks=False)
     if isinstance(content, bytes | bytearray) and type(content) not in (bytes, bytearray):
         content = memoryview(content)  # its bytes, whatever else a class of the user's does
     if isinstance(content, memoryview):
@@ -137,6 +148,8 @@ def _of(label: str, content: Any, name: str | None = None, media_type: str | Non
 
 def _of_path(label: str, given: Any, name: str | None = None, media_type: str | None = None) -> Given:
     shown = f"{label}: {quoted(_text(label, given, 'path'))}"
+    if (leaf := leaf_of(given)) is not None:
+        return _of(label, leaf.stored(label, given), name, media_type)
     refuse_address(shown, given, "fetch or decode it, and pass its bytes, or the open response")
     path = Path(given)
     if not path.is_absolute():

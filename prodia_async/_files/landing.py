@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import itertools
 import os
 import re
 import secrets
 import stat
+from typing import Any
 
 from prodia_async._errors import InputError, quoted
 
@@ -22,6 +24,9 @@ _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)", re.IGNORECASE)
 
 _ADDRESS = re.compile(r"\s*(?:data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)
+
+_LEAVES = dict.fromkeys(("s3", "gs", "az", "file", "memory"), "prodia_async.stores")
+"""Who knows what a URL's scheme means."""
 
 _process = secrets.token_hex(8)
 _numbers = itertools.count()
@@ -39,6 +44,13 @@ def refuse_address(what: str, path: str, advice: str) -> None:
     """Raise InputError for `data:...` and `scheme://...`, of which pathlib leaves `scheme:/...`."""
     if _ADDRESS.match(path):
         raise InputError(f"{what} is an address, not a path: {advice}")
+
+
+def leaf_of(text: str) -> Any:
+    """Return the module that knows the scheme of a URL, imported when it is met; None for a path."""
+    scheme, mark, _ = text.partition("://")
+    name = _LEAVES.get(scheme.lower()) if mark else None
+    return None if name is None else importlib.import_module(name)
 
 
 def safe_name(text: str) -> str:

@@ -1,6 +1,6 @@
 """What `to=` means, and what one attempt has brought: outputs go to the sink, and limits are watched."""
 
-# ruff: noqa: PTH103, PTH108, PTH114, PTH120 - asked for each job; pathlib costs several times as much
+# ruff: noqa: PTH103, PTH108, PTH114, PTH117, PTH120 - asked for each job; pathlib costs several times as much
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._errors import InputError, OutputError, ProdiaError, quoted, reason_of
-from prodia_async._files.landing import MOST_IN_A_NAME, is_path, mode_of, new_file, refuse_address
+from prodia_async._files.landing import MOST_IN_A_NAME, is_path, leaf_of, mode_of, new_file, refuse_address
 from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._files.threads import hop
 from prodia_async._models import Job, Output, OutputInfo
@@ -112,13 +112,13 @@ class NotKeptError(Exception):
 class Outputs:
     """What one attempt has brought so far. `commit` or `discard` ends it.
 
-    `hook` hears of the reply's job part as soon as it has come. All methods that are awaited but `discard`
+    `hook`, or the sink's `job_part` if it has one, hears of the reply's job part as soon as it has come. All methods that are awaited but `discard`
     raise NotKeptError.
     """
 
     def __init__(self, sink: Sink, limits: Limits, hook: Callable[[bytes], None] | None = None) -> None:
         self.job_part: bytes | None = None
-        self._hook = hook
+        self._hook = hook or getattr(sink, "job_part", None)
         try:
             self._sink, _ = sink, (sink.open, sink.commit, sink.discard)
         except AttributeError:
@@ -164,8 +164,9 @@ class Outputs:
 
     @property
     def is_kept(self) -> bool:
-        """Whether all outputs stand on disk, though their commit was interrupted."""
-        return all(getattr(writer, "location", None) is not None for writer in self._writers or [None])
+        """Whether all outputs stand on disk or in a store, though their commit was interrupted."""
+        places = ((getattr(one, "location", None), getattr(one, "url", None)) for one in self._writers or [None])
+        return all(place != (None, None) for place in places)
 
     async def discard(self) -> None:
         """Drop what was received. A sink that cannot even do that is told of in the log only."""
@@ -180,8 +181,8 @@ class Outputs:
         outputs: list[Output] = []
         for info, size, writer in zip(self._infos, self._sizes, self._writers, strict=True):
             path = getattr(writer, "location", None) or getattr(writer, "path", None)
-            data = getattr(writer, "data", None)
-            outputs.append(Output(info.filename, info.content_type, size, path, data))
+            data, url = getattr(writer, "data", None), getattr(writer, "url", None)
+            outputs.append(Output(info.filename, info.content_type, size, path, data, url))
         return tuple(outputs)
 
     def written(self) -> tuple[Path, ...]:
@@ -221,7 +222,7 @@ class Folder(Struct, frozen=True):
 
 
 To: TypeAlias = str | os.PathLike[str] | File | Folder | SinkFactory | None
-"""What `to=` takes: a path, `File`, `Folder`, a function that makes a sink, or None for memory."""
+"""What `to=` takes: a path, a store's URL, `File`, `Folder`, a function that makes a sink, or None."""
 
 
 class Target(Struct, frozen=True):
@@ -249,14 +250,17 @@ class Targets:
             return self._folders.get(os.fspath(to.path))
         if to is None:
             return Target(lambda _: MemorySink(limits.max_memory_output))
-        return Target(to) if callable(to) else None
+        return Target(to, getattr(to, "accept", None)) if callable(to) and getattr(to, "is_good", True) else None
 
     async def get(self, to: Any) -> Target:
         """Return what a fixed `File` or `Folder` means; its folder is made, and tried, in one trip.
 
         A file's path that is an existing folder counts as that folder, and asks for no type. Raises
-        InputError, before anything is sent, where outputs could not be written.
+        InputError, before anything is sent, where outputs could not be written. So does an object store.
         """
+        if callable(to):
+            await to.prepare()
+            return Target(to, to.accept)
         path, is_file, budget = os.fspath(to.path), isinstance(to, File), self._budget
         folder = os.path.dirname(path) if is_file else path
         try:
@@ -279,7 +283,7 @@ class Targets:
 
 
 def fixed(to: To, *, many: bool = False) -> To:
-    """Return what `to` means at this moment: a path as a `File` or `Folder`, from the root.
+    """Return what `to` means at this moment: a path as a `File` or `Folder`, from the root; a URL as a store.
 
     A path with a trailing slash or without a known media suffix (`.png`, `.mp4` ...) is a folder, any other
     a file. Looks at nothing on disk. Raises InputError for an address, for anything else that is no target,
@@ -296,6 +300,16 @@ def fixed(to: To, *, many: bool = False) -> To:
             f"to= cannot be {quoted(given)}: pass the path of a file or folder, File(...), Folder(...), "
             "a function that makes a sink, or None for memory"
         )
+    leaf, outright = leaf_of(given), isinstance(to, File) if isinstance(to, File | Folder) else None
+    found: To = (_on_disk if leaf is None else leaf.target)(given, outright, many=many)
+    if type(to) is str and (leaf is not None or os.path.isabs(to)):
+        if len(_fixed) >= _MOST_FOLDERS:
+            _fixed.clear()
+        _fixed[to] = found
+    return found
+
+
+def _on_disk(given: str, outright: bool | None, *, many: bool) -> File | Folder:
     refuse_address(f"to={quoted(given)}", given, "pass a path, or a function that makes a sink of your own")
     path = Path(given)
     try:
@@ -303,23 +317,18 @@ def fixed(to: To, *, many: bool = False) -> To:
     except OSError as error:
         raise InputError(f"to={quoted(given)} cannot be written: the current folder is gone") from error
     is_file = not given.endswith(("/", os.sep)) and media.type_for_name(path.name) is not None
-    found: File | Folder = Folder(whole)
-    if isinstance(to, File) or (is_file and not isinstance(to, Folder)):
-        found = File(whole)
-        said = f"to= cannot be the file {quoted(given)}"
-        if path.name in ("", ".."):
-            raise InputError(f"{said}: pass a path that ends in a file name")
-        if many:
-            raise InputError(f"{said} for many jobs: pass a folder, or Folder(...) if it is one")
-    if type(to) is str and path.is_absolute():
-        if len(_fixed) >= _MOST_FOLDERS:
-            _fixed.clear()
-        _fixed[to] = found
-    return found
+    if not (is_file if outright is None else outright):
+        return Folder(whole)
+    said = f"to= cannot be the file {quoted(given)}"
+    if path.name in ("", ".."):
+        raise InputError(f"{said}: pass a path that ends in a file name")
+    if many:
+        raise InputError(f"{said} for many jobs: pass a folder, or Folder(...) if it is one")
+    return File(whole)
 
 
-_fixed: dict[str, File | Folder] = {}
-"""What absolute paths mean: many jobs go to the same folder."""
+_fixed: dict[str, To] = {}
+"""What absolute paths and URLs mean: many jobs go to the same folder."""
 
 
 def _prepare(path: str, is_file: bool) -> str:

@@ -1,98 +1,19 @@
-"""One contract for every sink: ours in all their ways, and one as a user writes it."""
+"""One contract for every sink: ours in all their ways, one as a user writes it, and object stores."""
 
 import asyncio
 import hashlib
 
 import pytest
-from files.steps import cancelled_at, descriptors, names
+from files.steps import cancelled_at
 
 from prodia_async._errors import OutputError
 from prodia_async._files.outputs import MemorySink
-from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._files.threads import hop
 from prodia_async._models import JobResult, OutputInfo
 
 RESULT = JobResult(type="inference.ping.v1", config={}, id="job-1")
 PNG, TEXT = OutputInfo(0, "a.png", "image/png"), OutputInfo(1, "../m.txt", "text/plain; charset=utf-8")
 MiB = 1024 * 1024
-
-
-class UsersSink:
-    """What a user may write: a plain object with the three methods."""
-
-    def __init__(self, store):
-        self.store = store
-        self.open_now = []
-
-    async def open(self, output):
-        writer = UsersWriter(output.index)
-        self.open_now.append(writer)
-        return writer
-
-    async def commit(self, result):
-        await asyncio.sleep(0)
-        for writer in self.open_now:
-            self.store[f"{result.id}-{writer.index}"] = b"".join(writer.blocks)
-        self.open_now = []
-
-    async def discard(self):
-        self.open_now = []
-
-
-class UsersWriter:
-    def __init__(self, index):
-        self.index = index
-        self.blocks = []
-
-    async def write(self, data):
-        await asyncio.sleep(0)
-        self.blocks.append(data)
-
-    async def close(self):
-        await asyncio.sleep(0)
-
-
-class Case:
-    """A kind of sink, and how to look at what it has kept."""
-
-    def __init__(self, kind, folder):
-        self.kind = kind
-        self.folder = folder
-        self.store = {}
-        self.writers = []
-        self.budget = Budget(0 if kind.endswith("without budget") else 32 * MiB)
-
-    def sink(self):
-        self.writers = []
-        if self.kind == "user":
-            return UsersSink(self.store)
-        if self.kind == "memory":
-            return MemorySink(64 * MiB)
-        if self.kind.startswith("folder"):
-            return FolderSink(self.folder / "new" / "out", None, self.budget)
-        return FileSink(self.folder / "x.png", self.budget)
-
-    async def output(self, sink, info, *blocks):
-        writer = await sink.open(info)
-        self.writers.append(writer)
-        for block in blocks:
-            await writer.write(block)
-        await writer.close()
-
-    def kept(self):
-        if self.kind == "user":
-            return list(self.store.values())
-        if self.kind == "memory":
-            return [writer.data for writer in self.writers if writer.data is not None]
-        return [path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file()]
-
-    def is_clean(self):
-        return self.budget.used == 0 and not list(self.folder.rglob(".prodia-*"))
-
-
-@pytest.fixture(params=["memory", "file", "file without budget", "folder", "folder without budget", "user"])
-def case(request, tmp_path):
-    return Case(request.param, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +54,12 @@ async def test_what_is_discarded_leaves_nothing(case, size, closed):
     await writer.write(b"x" * size)
     if closed:
         await writer.close()
-    before = descriptors()
+    before = case.descriptors()
     await sink.discard()
     await sink.discard()
     assert case.kept() == []
     assert case.is_clean()
-    assert descriptors() <= before
+    assert case.descriptors() <= before
 
 
 async def test_a_sink_is_discarded_before_anything_came(case):
@@ -150,7 +71,7 @@ async def test_a_sink_is_discarded_before_anything_came(case):
 async def test_cancelled_at_any_step(case, way):
     """Nothing, or all outputs whole: never a part, a temporary file, an open file, or bytes of the budget."""
     await hop(int)
-    before, outcomes = descriptors(), set()
+    before, outcomes = case.descriptors(), set()
 
     async def job():
         sink = case.sink()
@@ -169,14 +90,14 @@ async def test_cancelled_at_any_step(case, way):
         assert kept in ([], [b"1" * 10, b"2" * 2 * MiB])
         assert kept or not done
         assert case.is_clean()
-        assert descriptors() == before
+        assert case.descriptors() == before
         outcomes.add(bool(kept))
-        clear(case)
+        case.clear()
     assert False in outcomes
 
 
 async def test_cancelled_while_it_commits(case):
-    before, outcomes = descriptors(), set()
+    before, outcomes = case.descriptors(), set()
     for step in range(0, 60, 2):
         sink = case.sink()
         await case.output(sink, PNG, b"1" * 10)
@@ -187,9 +108,9 @@ async def test_cancelled_while_it_commits(case):
         assert len(kept) in (0, 2)
         assert len(kept) == 2 or not done
         assert case.is_clean()
-        assert descriptors() == before
+        assert case.descriptors() == before
         outcomes.add(len(kept))
-        clear(case)
+        case.clear()
     assert 0 in outcomes or case.kind == "memory"
 
 
@@ -218,11 +139,3 @@ async def test_memory_shows_the_data_of_closed_outputs():
 
 def digests(blocks):
     return sorted(hashlib.sha256(block).hexdigest() for block in blocks)
-
-
-def clear(case):
-    case.store.clear()
-    case.writers.clear()
-    for path in [path for path in case.folder.rglob("*") if path.is_file()]:
-        path.unlink()
-    assert not [name for name in names(case.folder) if name.endswith(".part")]
