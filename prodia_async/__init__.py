@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Timeouts
     from prodia_async._stream import Stream, StreamedOutput
+    from prodia_async.remote import Remote
 
 __version__ = "0.1.0"
 
@@ -67,6 +68,7 @@ _HOMES = {
     "_models": "Attempt Content Event Job JobResult JobState Metrics Output OutputInfo Price Stats TypeStats",
     "_settings": "Adaptive Fixed Limits Polling Retry Timeouts",
     "_stream": "Stream StreamedOutput",
+    "remote": "Remote",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -108,6 +110,7 @@ __all__ = [
     "ProdiaTimeoutError",
     "ProtocolError",
     "QueueFullError",
+    "Remote",
     "Retry",
     "ServerError",
     "Sink",
