@@ -32,6 +32,8 @@ class Room:
     """What the jobs of one event loop share of a store: how much is held, and which keys are taken."""
 
     def __init__(self, uploads: int, collect: int) -> None:
+        self.trial = asyncio.Lock()
+        """Held by who finds out whether the store takes outputs."""
         self.slots = asyncio.Semaphore(uploads)
         """Jobs that upload at the same time; each holds at most some 40 MiB."""
         self.collect = collect
@@ -150,7 +152,7 @@ class StoreSink:
         return not await stands(self._store.store, key)
 
     async def commit(self, result: JobResult) -> None:
-        """Let the outputs appear, first to last: all of them, or none.
+        """Let the outputs appear, all of them or none, in order; last to first where keys are the job's own.
 
         From its begin on a cancellation waits until it has ended.
         """
@@ -158,7 +160,9 @@ class StoreSink:
             return
         task = Steady(self._commit(safe_name(self._stem or result.id or result.request_id or "output")))
         await settled([task])
-        task.result()
+        error = task.result()
+        if error is not None:
+            raise error
 
     async def discard(self) -> None:
         """Leave nothing: an upload under way is aborted, and waited for."""
@@ -169,7 +173,7 @@ class StoreSink:
         writers, self._writers = self._writers, []
         failure: OutputError | None = None
         try:
-            for writer in writers:
+            for writer in writers[::-1] if self._store.owns else writers:
                 await self._land(writer, stem)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a loop's end cuts `Blocks`
             failure = self.failed(error)

@@ -54,25 +54,28 @@ def reason(error: BaseException) -> str:
     return f"{said[:_MOST_SAID]}{f' ({code[1]})' if code else ''}"
 
 
-class Steady(asyncio.Task[Any]):
+class Steady(asyncio.Task[BaseException | None]):
     """A task that a cancellation does not reach: what it does ends by itself, also while its loop is closed.
 
     A request to a store that is cut may or may not have been done, and leaves an unfinished upload behind.
+    Its result is the error that it ended with, for nobody may be there to take it.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        super().__init__(coroutine, loop=asyncio.get_running_loop())
+        super().__init__(_outcome(coroutine), loop=asyncio.get_running_loop())
         _under_way.add(self)  # a loop keeps no task alive
-        self.add_done_callback(_is_over)
+        self.add_done_callback(_under_way.discard)
 
     def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - the signature is asyncio's
         return False
 
 
-def _is_over(task: asyncio.Task[Any]) -> None:
-    _under_way.discard(task)
-    if not task.cancelled():
-        task.exception()  # it is well if nobody asks
+async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> BaseException | None:
+    try:
+        await coroutine
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is handed on
+        return error
+    return None
 
 
 async def settled(tasks: Collection[Steady], timeout: float | None = None) -> None:
@@ -128,8 +131,7 @@ class Upload:
             blocks.taken.clear()
             await blocks.taken.wait()
         if self.task.done():
-            self.task.result()
-            raise RuntimeError("the store ended an upload before it was whole")
+            raise self.task.result() or RuntimeError("the store ended an upload before it was whole")
         blocks.block = block
         blocks.news.set()
 
@@ -137,7 +139,9 @@ class Upload:
         """Let the object appear. Raises what the upload failed with."""
         self._blocks.is_whole = True
         self._blocks.news.set()
-        await self.task
+        error = await self.task
+        if error is not None:
+            raise error
 
     def fail(self) -> None:
         """Have the store drop what it has."""

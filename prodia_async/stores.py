@@ -8,6 +8,7 @@ of obstore, with credentials and options of its own, or whatever else has the me
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ class Store:
 
     The first output of a job is `<prefix><custom_id or job id>.<ext>`, then `-2`, `-3`. `store` is one of
     obstore's, or has the methods of `ObjectStore`. With `owns` the keys of a job are its own, and whatever
-    stands there is replaced: for work that is done again under the same custom_id. `url`: what stands before
+    stands there is replaced, the first of a job last: where it stands, all do. That is for work which is done
+    again under the same custom_id. `url`: what stands before
     the key in `Output.url`, such as `s3://bucket`, without a slash at its end;
     obstore's stores tell it themselves.
 
@@ -93,13 +95,16 @@ class Store:
 
         Raises InputError.
         """
-        failure = await self._try()
-        if isinstance(failure, NotImplementedError) and self.keeps_types:
-            self.keeps_types = False
+        async with self.room().trial:  # once for many jobs that begin at the same time
+            if self.is_good:
+                return
             failure = await self._try()
-        if not isinstance(failure, DroppedError | None):
-            raise InputError(f"outputs cannot go to {self}: {reason(failure)}")
-        self.is_good = True
+            if isinstance(failure, NotImplementedError) and self.keeps_types:
+                self.keeps_types = False
+                failure = await self._try()
+            if not isinstance(failure, DroppedError | None):
+                raise InputError(f"outputs cannot go to {self}: {reason(failure)}")
+            self.is_good = True
 
     async def _try(self) -> BaseException | None:
         attributes = {"Content-Type": media.OCTETS} if self.keeps_types else None
@@ -107,7 +112,7 @@ class Store:
         upload.fail()
         await settled([upload.task], _TRIAL)
         if upload.task.done():
-            return upload.task.exception()
+            return upload.task.result()
         return TimeoutError(f"it did not answer within {_TRIAL:g} s")
 
     def __call__(self, job: Job) -> StoreSink:
@@ -128,6 +133,12 @@ class Store:
     def url_of(self, key: str) -> str:
         """Return the URL of a key, prefix included."""
         return f"{self._url}/{key}"
+
+    def renamed(self, name: str | None = None) -> Store:
+        """Return the same store, whose first output has this key after the prefix, and is replaced."""
+        other = copy.copy(self)
+        other.name = name
+        return other
 
     def input(self, key: str) -> Stored:
         """Return the object at a key, after the prefix, as an input: `inputs=[store.input("in.jpg")]`."""
@@ -238,8 +249,7 @@ def target(url: str, outright: bool | None = None, *, many: bool = False) -> Sto
         raise InputError(
             f"to= cannot be the one key {url!r} for many jobs: pass a prefix, such as {base}/out/"
         )
-    made = Store(store, key[: len(key) - len(name)], url=base)
-    made.name = name
+    made = Store(store, key[: len(key) - len(name)], url=base).renamed(name)
     kind = media.type_for_name(name)
     made.accept = None if kind == media.OCTETS else kind
     return made
