@@ -101,7 +101,7 @@ def main(size: int) -> None:
     try:
         endpoint = f"http://127.0.0.1:{server.stdout.readline().strip()}"
         keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-        os.environ |= {**keys, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
+        os.environ |= {**keys, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_TIMEOUT": "180s"}
         with background_emulator(latency=0.0) as emulator:
             os.environ |= {"PRODIA_BASE_URL": emulator.base_url, "PRODIA_TOKEN": emulator.token}
             request = urllib.request.Request(f"{endpoint}/bench", method="PUT")

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import json
 
 from prodia_async._errors import OutputError
 from prodia_async._files.landing import name_of, safe_name
 from prodia_async._settings import MiB
-from prodia_async._uploads import ObjectStore, Steady, Upload, is_taken, reason, settled, stands
+from prodia_async._uploads import ObjectStore, Steady, Upload, is_taken, reason, seen, settled
 from prodia_async._wire import media
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from prodia_async._models import JobResult, OutputInfo
 
@@ -68,11 +69,13 @@ class StoreWriter:
         self.upload: Upload | None = None
         self.key = ""  # of an upload, or of what has been put
         self.held = bytearray()
+        self.size = 0
         self._sink = sink
         self._counted = 0  # bytes of `held` that the store's room counts
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; waits where the store is slower than the network."""
+        self.size += len(data)
         if self.upload is None:
             room = self._sink.room
             if len(self.held) + len(data) <= _SMALL and room.collected + len(data) <= room.collect:
@@ -149,7 +152,7 @@ class StoreSink:
             return False
         self.room.begun.add(key)
         self._begun.append(key)  # given back in the end, whatever comes
-        return not await stands(self._store.store, key)
+        return await seen(self._store.store, key) is None
 
     async def commit(self, result: JobResult) -> None:
         """Let the outputs appear, all of them or none, in order; last to first where keys are the job's own.
@@ -184,17 +187,35 @@ class StoreSink:
             raise failure
 
     async def _land(self, writer: StoreWriter, stem: str) -> None:
-        if writer.upload is not None:
-            if not self._replaces(writer) and await stands(self._store.store, writer.key):
-                raise OutputError(
-                    f"something else was written to {self._store.url_of(writer.key)} meanwhile: "
-                    "give each job a custom_id of its own",
-                    may_have_run=True,
-                )
-            await writer.upload.end()
-        else:
+        if writer.upload is None:
             await self._put(writer, stem)
+        else:
+            await self._end(writer, writer.upload)
         writer.url = self._store.url_of(writer.key)
+
+    async def _end(self, writer: StoreWriter, upload: Upload) -> None:
+        """End an upload. Its answer may be lost: a store takes its time to put many parts together."""
+        before = await seen(self._store.store, writer.key)
+        if before is not None and not self._replaces(writer):
+            raise OutputError(
+                f"something else was written to {self._store.url_of(writer.key)} meanwhile: "
+                "give each job a custom_id of its own",
+                may_have_run=True,
+            )
+        try:
+            await upload.end()
+        except (Exception, asyncio.CancelledError):
+            after = await self._left(writer)
+            if after is None or (before is not None and after["e_tag"] == before["e_tag"]):
+                raise
+
+    async def _left(self, writer: StoreWriter) -> Mapping[str, Any] | None:
+        """Look what stands after a request that failed: None unless it may be our output."""
+        with contextlib.suppress(Exception):  # what failed is the request before
+            found = await seen(self._store.store, writer.key)
+            if found is not None and found["size"] == writer.size:
+                return found
+        return None
 
     async def _put(self, writer: StoreWriter, stem: str) -> None:
         """Put a small output in one request, under a key that is free, or ours."""
@@ -212,7 +233,10 @@ class StoreSink:
             except Exception as error:
                 if mode == "create" and is_taken(error):
                     continue
-                raise
+                found = await self._left(writer)
+                digest = hashlib.md5(writer.held, usedforsecurity=False).hexdigest()
+                if found is None or str(found["e_tag"]).strip('"') != digest:  # as S3 makes it of one put
+                    raise
             return
 
     async def _undo(self, writers: list[StoreWriter]) -> None:

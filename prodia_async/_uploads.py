@@ -178,13 +178,13 @@ class Blocks:
             await self.news.wait()
 
 
-async def stands(store: ObjectStore, key: str) -> bool:
-    """Ask whether an object is there."""
+async def seen(store: ObjectStore, key: str) -> Mapping[str, Any] | None:
+    """Ask, in one HEAD, for the `size` and `e_tag` of what is at a key; None for nothing."""
     try:
-        await store.head_async(key)
+        found: Mapping[str, Any] = await store.head_async(key)
     except FileNotFoundError:
-        return False
-    return True
+        return None
+    return found
 
 
 def is_taken(error: Exception) -> bool:

@@ -18,7 +18,7 @@ from prodia_async._errors import InputError
 from prodia_async._files.readers import Reader, Source
 from prodia_async._settings import MiB
 from prodia_async._store_sink import Room, StoreSink, StoreWriter
-from prodia_async._uploads import DroppedError, ObjectStore, Upload, reason, settled, stands
+from prodia_async._uploads import DroppedError, ObjectStore, Upload, reason, seen, settled
 from prodia_async._wire import media
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Store:
 
     async def stands(self, key: str) -> bool:
         """Ask, in one HEAD, whether an object is at a key, after the prefix. Raises what the store raises."""
-        return await stands(self.store, self.prefix + key)
+        return await seen(self.store, self.prefix + key) is not None
 
 
 class Stored:

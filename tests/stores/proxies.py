@@ -39,6 +39,20 @@ class Faulty:
                 raise ConnectionError("cut off")
 
 
+class Mute:
+    """A store that does what it is told to, and whose answers to puts are lost."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def put_async(self, *args: Any, **options: Any) -> Any:
+        await self.store.put_async(*args, **options)
+        raise ConnectionError("the answer was lost")
+
+
 class Slow:
     """A store that takes some time for each call, and for each block of an upload."""
 

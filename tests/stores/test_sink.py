@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from obstore.store import LocalStore, MemoryStore
-from stores.proxies import Faulty, Slow
+from stores.proxies import Faulty, Mute, Slow
 from support.cancelling import Trap, by_scope, native
 
 from prodia_async import InputError, Job, OutputError, OutputInfo
@@ -203,6 +203,22 @@ async def test_a_store_that_fails_at_each_call(store, uploads, after_blocks):
     assert at > 4
     assert faulty.calls < at
     assert len(kept(store)) == len(MIXED)
+
+
+@pytest.mark.parametrize("owns", [False, True])
+async def test_an_output_whose_answer_is_lost_stands(bucket, owns):
+    place = Store(Mute(bucket.store), collect=MiB, owns=owns)
+    await run(place, *MIXED, custom_id="x")
+    assert sorted(kept(bucket.store)) == sorted(size for _, size in MIXED)
+    assert (bucket.uploads(), idle(place)) == ([], True)
+
+
+async def test_what_stands_already_is_not_taken_for_an_output(bucket):
+    bucket.put("x.mp4", b"0" * 3 * MiB)
+    place = Store(Faulty(bucket.store, 2, after_blocks=1), collect=0, owns=True, url="s3://b")
+    with pytest.raises(OutputError):
+        await run(place, (FILM, 3 * MiB), custom_id="x")
+    assert (bucket.uploads(), idle(place)) == ([], True)
 
 
 async def test_a_slow_store_holds_the_writer_back(store, uploads):

@@ -22,7 +22,12 @@ class Bucket:
     def __init__(self, endpoint: str, name: str) -> None:
         self.name = name
         self.url = f"s3://{name}"
-        self.environment = {**_KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
+        self.environment = {
+            **_KEYS,
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_TIMEOUT": "120s",
+        }
         self._backend: Any = get_backend("s3")[_OWNER]["aws"]
         self._backend.create_bucket(name, "us-east-1")
         self.store = S3Store(
@@ -31,7 +36,7 @@ class Bucket:
             access_key_id="test",
             secret_access_key="s3cret-key",
             region="us-east-1",
-            client_options={"allow_http": True},
+            client_options={"allow_http": True, "timeout": "120s"},
             retry_config={"max_retries": 0},
         )
 
