@@ -40,7 +40,7 @@ _Bytes: TypeAlias = (
 )
 
 Input: TypeAlias = str | _Bytes | tuple[str, str | _Bytes] | tuple[str, str | _Bytes, str | None]
-"""An input: a path, a store's URL, bytes, a file, an async iterator, or (file name, one of these[, media type])."""
+"""An input: a path or a store's URL, bytes, a file, an async iterator, or (name, one of these[, type])."""
 
 
 Mode: TypeAlias = Literal["sync", "async"]

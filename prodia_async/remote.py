@@ -15,9 +15,8 @@ from msgspec import Struct
 from yarl import URL
 
 from prodia_async._errors import InputError
-from prodia_async._files.readers import Source, StreamReader
+from prodia_async._files.readers import Reader, Source
 from prodia_async._settings import MiB, require
-from prodia_async._wire import media
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -73,10 +72,8 @@ class Remote(Struct, frozen=True):
         """Ask for it, and return what is sent of it."""
         async with self._fetched(label) as reply:
             size, marks = reply.content_length, _marks(reply)
-            head = b"" if media.type_for_name(self.name) else await reply.content.read(_HEAD)
-        return Source(
-            label, lambda source: StreamReader(source, items=_Reading(self, label, marks)), size, head
-        )
+            head = await reply.content.read(_HEAD)
+        return Source(label, lambda source: Reader(source, items=_Reading(self, label, marks)), size, head)
 
     async def blocks(self, label: str, marks: tuple[str | None, ...]) -> AsyncGenerator[bytes]:
         """Fetch it, if it is what it was."""

@@ -14,7 +14,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from prodia_async._errors import InputError
+from prodia_async._errors import InputError, quoted
 from prodia_async._files.readers import Reader, Source
 from prodia_async._settings import MiB
 from prodia_async._store_sink import Room, StoreSink, StoreWriter
@@ -244,10 +244,10 @@ def target(url: str, outright: bool | None = None, *, many: bool = False) -> Sto
     if not (media.type_for_name(name) is not None if outright is None else outright):
         return Store(store, key, url=base)
     if not name:
-        raise InputError(f"to= cannot be the file {url!r}: pass a URL that ends in a name")
+        raise InputError(f"to= cannot be the file {quoted(url)}: pass a URL that ends in a name")
     if many:
         raise InputError(
-            f"to= cannot be the one key {url!r} for many jobs: pass a prefix, such as {base}/out/"
+            f"to= cannot be the one key {quoted(url)} for many jobs: pass a prefix, such as {base}/out/"
         )
     made = Store(store, key[: len(key) - len(name)], url=base).renamed(name)
     kind = media.type_for_name(name)
@@ -259,7 +259,7 @@ def stored(label: str, url: str) -> Stored:
     """Return the object at a URL as an input. Raises InputError for a URL that cannot be one."""
     store, base, key = _opened(url, label)
     if not key or key.endswith("/"):
-        raise InputError(f"{label}: {url!r} is a prefix: pass the URL of one object")
+        raise InputError(f"{label}: {quoted(url)} is a prefix: pass the URL of one object")
     return Stored(store, key, f"{base}/{key}")
 
 
@@ -301,7 +301,7 @@ def _opened(url: str, what: str) -> tuple[ObjectStore, str, str]:
 
 def _key(key: Any, what: str) -> str:
     if not isinstance(key, str) or _BAD_KEY.search(key):
-        raise InputError(f"{what} cannot be {key!r}: keys have no empty parts, '.' and '..'")
+        raise InputError(f"{what} cannot be {quoted(key)}: keys have no empty parts, '.' and '..'")
     return str(key)
 
 

@@ -116,7 +116,9 @@ def _given(label: str, item: Any) -> Given:
     name = _text(label, name, "file name")
     if isinstance(content, str):
         if leaf_of(content) is None:
-            raise InputError(f"{label}: its content is text: pass Path(...) for a file, or encode it to bytes")
+            raise InputError(
+                f"{label}: its content is text: pass Path(...) for a file, or encode it to bytes"
+            )
         return _of_path(label, content, name, media_type)
     return _of(label, content, name, media_type)
 

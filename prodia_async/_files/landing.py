@@ -1,6 +1,6 @@
 """Names on disk, and how a file gets one: no file is ever replaced by accident. All of it blocks."""
 
-# ruff: noqa: PTH103, PTH105, PTH108, PTH116 - pathlib costs as much as the system does
+# ruff: noqa: PTH103, PTH105, PTH108, PTH114, PTH116, PTH120 - pathlib costs as much as the system does
 from __future__ import annotations
 
 import contextlib
@@ -129,3 +129,29 @@ def mode_of(path: str) -> int | None:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(f"{quoted(path)} is not a regular file")
     return mode
+
+
+def is_file_at(path: str) -> bool:
+    """Tell whether a file can be at the path, or is; False for a folder, and for a link."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def prepare(path: str, is_file: bool) -> str:
+    """Make the folder of an output, try it, and return it. Blocks.
+
+    Raises OSError for all that would keep an output from its name, once it was paid for.
+    """
+    folder = path
+    if is_file and not stat.S_ISDIR(mode_of(path) or 0):
+        path = os.path.realpath(path) if os.path.islink(path) else path  # it is written through
+        folder = os.path.dirname(path)
+    mode_of(f"{folder}{os.sep}{'n' * MOST_IN_A_NAME}")
+    os.makedirs(folder, exist_ok=True)
+    mode_of(path)  # whether its name is too long shows only now
+    trial, descriptor = new_file(folder)  # permission bits do not tell
+    os.close(descriptor)
+    os.unlink(trial)
+    return folder

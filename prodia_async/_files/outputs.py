@@ -1,12 +1,11 @@
 """What `to=` means, and what one attempt has brought: outputs go to the sink, and limits are watched."""
 
-# ruff: noqa: PTH103, PTH108, PTH114, PTH117, PTH120 - asked for each job; pathlib costs several times as much
+# ruff: noqa: PTH117, PTH120 - asked for each job; pathlib costs several times as much
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -15,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._errors import InputError, OutputError, ProdiaError, quoted, reason_of
-from prodia_async._files.landing import MOST_IN_A_NAME, is_path, leaf_of, mode_of, new_file, refuse_address
+from prodia_async._files.landing import is_file_at, is_path, leaf_of, prepare, refuse_address
 from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._files.threads import hop
 from prodia_async._models import Job, Output, OutputInfo
@@ -112,8 +111,8 @@ class NotKeptError(Exception):
 class Outputs:
     """What one attempt has brought so far. `commit` or `discard` ends it.
 
-    `hook`, or the sink's `job_part` if it has one, hears of the reply's job part as soon as it has come. All methods that are awaited but `discard`
-    raise NotKeptError.
+    `hook`, or the sink's `job_part` if it has one, hears of the reply's job part as soon as it has come.
+    All methods that are awaited but `discard` raise NotKeptError.
     """
 
     def __init__(self, sink: Sink, limits: Limits, hook: Callable[[bytes], None] | None = None) -> None:
@@ -165,8 +164,9 @@ class Outputs:
     @property
     def is_kept(self) -> bool:
         """Whether all outputs stand on disk or in a store, though their commit was interrupted."""
-        places = ((getattr(one, "location", None), getattr(one, "url", None)) for one in self._writers or [None])
-        return all(place != (None, None) for place in places)
+        return all(
+            any(getattr(one, at, None) for at in ("location", "url")) for one in self._writers or [None]
+        )
 
     async def discard(self) -> None:
         """Drop what was received. A sink that cannot even do that is told of in the log only."""
@@ -250,7 +250,9 @@ class Targets:
             return self._folders.get(os.fspath(to.path))
         if to is None:
             return Target(lambda _: MemorySink(limits.max_memory_output))
-        return Target(to, getattr(to, "accept", None)) if callable(to) and getattr(to, "is_good", True) else None
+        return (
+            Target(to, getattr(to, "accept", None)) if callable(to) and getattr(to, "is_good", True) else None
+        )
 
     async def get(self, to: Any) -> Target:
         """Return what a fixed `File` or `Folder` means; its folder is made, and tried, in one trip.
@@ -265,8 +267,8 @@ class Targets:
         folder = os.path.dirname(path) if is_file else path
         try:
             # One stat in a folder that was good just now takes a microsecond; a thread would take thirty.
-            if folder not in self._folders or (is_file and not _is_file(path)):
-                folder = await hop(_prepare, path, is_file)
+            if folder not in self._folders or (is_file and not is_file_at(path)):
+                folder = await hop(prepare, path, is_file)
         except (OSError, ValueError, RecursionError) as error:  # os.makedirs goes down one call a folder
             is_taken = isinstance(error, FileExistsError)
             why = "it is a file, and File(...) would replace it" if is_taken else reason_of(error)
@@ -329,29 +331,3 @@ def _on_disk(given: str, outright: bool | None, *, many: bool) -> File | Folder:
 
 _fixed: dict[str, To] = {}
 """What absolute paths and URLs mean: many jobs go to the same folder."""
-
-
-def _prepare(path: str, is_file: bool) -> str:
-    """Make the folder of an output, try it, and return it. Blocks.
-
-    Raises OSError for all that would keep an output from its name, once it was paid for.
-    """
-    folder = path
-    if is_file and not stat.S_ISDIR(mode_of(path) or 0):
-        path = os.path.realpath(path) if os.path.islink(path) else path  # it is written through
-        folder = os.path.dirname(path)
-    mode_of(f"{folder}{os.sep}{'n' * MOST_IN_A_NAME}")
-    os.makedirs(folder, exist_ok=True)
-    mode_of(path)  # whether its name is too long shows only now
-    trial, descriptor = new_file(folder)  # permission bits do not tell
-    os.close(descriptor)
-    os.unlink(trial)
-    return folder
-
-
-def _is_file(path: str) -> bool:
-    """Tell whether a file can be at the path, or is; False for a folder, and for a link."""
-    try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return True

@@ -237,18 +237,18 @@ async def test_good_folders_are_forgotten_rather_than_collected(tmp_path):
 
 
 ADDRESSES = [
-    "s3://bucket/cat.png",
-    "s3://bucket/out/",
-    "S3://bucket",
-    "gs://bucket/out",
+    "hdfs://host/cat.png",
+    "hdfs://host/out/",
+    "HDFS://host",
+    "swift://container/out",
     "https://host/cat.png",
     "http://host/",
-    "file:///tmp/cat.png",
+    "file:/tmp/cat.png",
     "ftp://host/out",
     "data:image/png;base64," + "QUJD" * 100_000,
     "data:,",
     Path("s3://bucket/cat.png"),
-    File("s3://bucket/cat"),
+    File("hdfs://host/cat"),
     Folder(Path("gs://bucket")),
 ]
 
