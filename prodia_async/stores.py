@@ -8,9 +8,11 @@ of obstore, with credentials and options of its own, or whatever else has the me
 from __future__ import annotations
 
 import asyncio
+import atexit
 import copy
 import re
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -262,6 +264,10 @@ def stored(label: str, url: str) -> Stored:
         raise InputError(f"{label}: {quoted(url)} is a prefix: pass the URL of one object")
     return Stored(store, key, f"{base}/{key}")
 
+
+atexit.register(time.sleep, 0.2)
+"""obstore's threads let go of what they had a moment after their answer: an exit meanwhile aborts the process
+(obstore 0.12.1: two thirds of those whose last act is an upload)."""
 
 _stores: dict[str, ObjectStore] = {}
 """Those that were opened by a URL, which keep connections."""
