@@ -294,7 +294,7 @@ async def blocks():
         yield bytes(1024 * 1024)
 
 async def main(name):
-    await S3Store(name, client_options={"allow_http": True}).put_async("x", blocks(), chunk_size=8 * 1024 * 1024)
+    await S3Store(name, client_options={"allow_http": True}).put_async("x", blocks())
 
 asyncio.run(main(sys.argv[1]))
 """
