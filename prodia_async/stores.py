@@ -132,6 +132,12 @@ class Store:
             room = self._rooms[loop] = Room(*self._sizes)
         return room
 
+    def check_many(self) -> None:
+        """Raise InputError for one key, which many jobs cannot share."""
+        if self.name is not None:
+            one = self.url_of(self.prefix + self.name)
+            raise InputError(f"to= cannot be the one key {quoted(one)} for many jobs: pass a prefix")
+
     def url_of(self, key: str) -> str:
         """Return the URL of a key, prefix included."""
         return f"{self._url}/{key}"
@@ -236,10 +242,10 @@ class _Reading:
             yield block
 
 
-def target(url: str, outright: bool | None = None, *, many: bool = False) -> Store:
+def target(url: str, outright: bool | None = None) -> Store:
     """Return where outputs go with `to=url`: by the rules of paths, a known media suffix makes it a key.
 
-    `outright` says whether it is one, where that was said; for `many` jobs it cannot be. Raises InputError.
+    `outright` says whether it is one, where that was said. Raises InputError.
     """
     store, base, key = _opened(url, "to")
     name = key.rpartition("/")[2]
@@ -247,10 +253,6 @@ def target(url: str, outright: bool | None = None, *, many: bool = False) -> Sto
         return Store(store, key, url=base)
     if not name:
         raise InputError(f"to= cannot be the file {quoted(url)}: pass a URL that ends in a name")
-    if many:
-        raise InputError(
-            f"to= cannot be the one key {quoted(url)} for many jobs: pass a prefix, such as {base}/out/"
-        )
     made = Store(store, key[: len(key) - len(name)], url=base).renamed(name)
     kind = media.type_for_name(name)
     made.accept = None if kind == media.OCTETS else kind

@@ -295,6 +295,9 @@ def fixed(to: To, *, many: bool = False) -> To:
         return known
     given: Any = to.path if isinstance(to, File | Folder) else to
     if to is None or (callable(to) and given is to):
+        check: Any = getattr(to, "check_many", None)
+        if many and check is not None:  # a URL's store
+            check()
         return to
     given = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not is_path(given):
@@ -303,7 +306,9 @@ def fixed(to: To, *, many: bool = False) -> To:
             "a function that makes a sink, or None for memory"
         )
     leaf, outright = leaf_of(given), isinstance(to, File) if isinstance(to, File | Folder) else None
-    found: To = (_on_disk if leaf is None else leaf.target)(given, outright, many=many)
+    found: To = _on_disk(given, outright, many=many) if leaf is None else leaf.target(given, outright)
+    if leaf is not None and many:
+        return fixed(found, many=True)
     if type(to) is str and (leaf is not None or os.path.isabs(to)):
         if len(_fixed) >= _MOST_FOLDERS:
             _fixed.clear()
