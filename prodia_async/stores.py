@@ -247,7 +247,7 @@ def target(url: str, outright: bool | None = None) -> Store:
 
     `outright` says whether it is one, where that was said. Raises InputError.
     """
-    store, base, key = _opened(url, "to")
+    store, base, key = _opened(url, "to=")
     name = key.rpartition("/")[2]
     if not (media.type_for_name(name) is not None if outright is None else outright):
         return Store(store, key, url=base)

@@ -152,7 +152,7 @@ def _of_path(label: str, given: Any, name: str | None = None, media_type: str | 
     shown = f"{label}: {quoted(_text(label, given, 'path'))}"
     if (leaf := leaf_of(given)) is not None:
         return _of(label, leaf.stored(label, given), name, media_type)
-    refuse_address(shown, given, "fetch or decode it, and pass its bytes, or the open response")
+    refuse_address(shown, given, "fetch or decode it, and pass its bytes, the open response or Remote(url)")
     path = Path(given)
     if not path.is_absolute():
         with readers.told_of(f"{shown} cannot be read", "check the path"):  # the folder may be gone
