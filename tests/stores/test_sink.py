@@ -124,10 +124,8 @@ async def test_a_large_output_is_seen_by_nobody_before_the_commit(bucket):
     place = Store(bucket.store)
     sink = place(Job("inference.ping.v1", custom_id="x"))
     await fill(sink, (FILM, 20 * MiB))
-    for _ in range(200):
+    while bucket.uploads() != ["x.mp4"]:
         await asyncio.sleep(0.01)
-        if bucket.uploads() == ["x.mp4"]:
-            break
     assert (bucket.names(), bucket.uploads()) == ([], ["x.mp4"])
     await sink.commit(RESULT)
     assert (bucket.names(), bucket.uploads()) == (["x.mp4"], [])
