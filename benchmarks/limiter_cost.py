@@ -16,14 +16,11 @@ import random
 import time
 import tracemalloc
 from collections import deque
-from typing import TYPE_CHECKING
 
 from prodia_async._pacing.clock import SystemClock
 from prodia_async._pacing.limiter import Limiter
+from prodia_async._pacing.turn import Turn
 from prodia_async._settings import Adaptive, Fixed
-
-if TYPE_CHECKING:
-    from prodia_async._pacing.limiter import Turn
 
 WAITING = (100, 10_000, 100_000)
 SETTINGS = {"Adaptive": Adaptive(), "Fixed": Fixed()}

@@ -297,7 +297,11 @@ class Verdict(Struct, frozen=True):
 
 
 class TypeStats(Struct, frozen=True):
-    """How one job type stands in the limiter; `latency` is smoothed, in seconds to the reply's headers."""
+    """How one job type stands in the limiter; `latency` is smoothed, in seconds to the reply's headers.
+
+    `moving`: whether the limit was another not long ago: others use the service, or its capacity changes.
+    `shares`: job types of this client that were seen to take their slots from the same capacity.
+    """
 
     state: str
     limit: int
@@ -306,6 +310,21 @@ class TypeStats(Struct, frozen=True):
     shed: int
     completed: int
     latency: float | None
+    moving: bool = False
+    shares: tuple[str, ...] = ()
+
+
+class LimitChange(Struct, frozen=True):
+    """A job type's limit from `at` on (seconds since the epoch), what was in flight then, and why it changed.
+
+    `why`: "search" for more, "admitted", "shed", or "set_limit".
+    """
+
+    at: float
+    job_type: str
+    limit: int
+    in_flight: int
+    why: str
 
 
 class Stats(Struct, frozen=True):

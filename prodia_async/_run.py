@@ -18,8 +18,8 @@ from prodia_async._http.transport import Body, JsonBody, MultipartBody, Request
 from prodia_async._http.watch import Watch
 from prodia_async._loops import OnExit, shielded
 from prodia_async._models import JobResult, Verdict
-from prodia_async._pacing.limiter import Turn
 from prodia_async._pacing.retry import Retries
+from prodia_async._pacing.turn import Turn
 from prodia_async._record import Record
 from prodia_async._wire.job import PartHead, accept_header, plan
 
@@ -125,10 +125,10 @@ class Run(UnderWay):
 
     async def _attempts(self, engine: Engine, watch: Watch, body: Body) -> Verdict:
         """Send until a verdict is final: what follows each is the table "what came back" of the README."""
-        call, record = self._call, self.record
+        call, record, pool = self._call, self.record, engine.limiter
         exchange = Exchange(engine.transport, engine.clock, self._options)
         retries: Retries | None = None  # most jobs never need them
-        turn = engine.limiter.join(call.line, self.job.priority, bounded=call.bounded)
+        turn = Turn(limiter=pool, line=pool.join(call.line, bounded=call.bounded), priority=self.job.priority)
         record.waits_since = engine.clock.monotonic()
         try:
             while True:

@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from fairness import FAIRNESS
 from limits import LIMITS, SHARING_LIMITS
 from peers import PEERS, WORLDS
 from public import PUBLIC
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 ALONE: dict[str, Play] = {
     f"{peer}: {world}": functools.partial(play, world) for world in WORLDS for peer, play in PEERS.items()
 }
-PLAYS: dict[str, Play] = {**SHARING, **SCENARIOS, **PUBLIC, **ALONE}
+PLAYS: dict[str, Play] = {**FAIRNESS, **SHARING, **SCENARIOS, **PUBLIC, **ALONE}
 
 
 def play(task: tuple[str, int]) -> tuple[str, int, Measures]:

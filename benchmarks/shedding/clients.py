@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from prodia_async._pacing.turn import Turn
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
     from world import Clock, Server
 
-    from prodia_async._pacing.limiter import Limiter, Turn
+    from prodia_async._pacing.limiter import Limiter
     from prodia_async._pacing.line import Line
 
 MISSING_RETRY_AFTER = 1.0  # seconds; what clients take in its place
@@ -60,7 +62,9 @@ class Job:
         self.open = False
 
     def start(self) -> None:
-        self.turn = self.client.limiter.join(self.client.key, self.client.priority, bounded=False)
+        limiter, client = self.client.limiter, self.client
+        line = limiter.join(client.key, bounded=False)
+        self.turn = Turn(limiter=limiter, line=line, priority=client.priority)
         self._wait()
 
     def _wait(self) -> None:
@@ -154,7 +158,9 @@ class Client:
         return self.limiter.lines.get(self.key)
 
     def start(self) -> None:
-        """Put all jobs in line at once, or as many as the feeder may."""
+        """Put all jobs in line at once, or as many as the feeder may, which says that there are more."""
+        if self.ahead is not None:
+            self.limiter.expect_more(yes=True)
         while len(self.jobs) < self.wanted and (self.ahead is None or len(self.jobs) < self.ahead):
             self.add()
 
@@ -173,6 +179,8 @@ class Client:
         self.done += 1
         if self.ahead is not None and len(self.jobs) < self.wanted:
             self.add()
+            if len(self.jobs) == self.wanted:
+                self.limiter.expect_more(yes=False)
 
     def cancel(self) -> None:
         """Cancel all jobs as a scope does: no waiter takes a slot any more before the first one leaves."""

@@ -69,6 +69,11 @@ class Trial:
             measures["goodput"] = self.goodput(servers, 0.0, until)
         return measures
 
+    def run_until(self, end: float) -> None:
+        """Run to a time, whoever still has jobs then."""
+        while self.clock.now < end and self.clock.step():
+            self._look()
+
     def _look(self) -> None:
         """Check what must hold after every event."""
         now = self.clock.now
@@ -110,13 +115,20 @@ class Trial:
             "sheds": sum(client.sheds for client in shed) / jobs,
             "most": max(job.sheds for client in shed for job in client.jobs),
             "jain": _jain(clients),
-            "early": sum(client.early for client in self.clients),
             "free": self.free,
-            "idle": self.idle_slots,
-            "leaked": sum(abs(self._leaked(limiter)) for limiter in self.limiters),
+            **self.checks(),
             "lost": jobs - len(ends),
             "requests": sum(client.sends for client in clients) / jobs,
             "seconds": ends[-1],
+        }
+
+    def checks(self) -> Measures:
+        """Return what must be 0 in every scenario."""
+        return {
+            "early": sum(client.early for client in self.clients),
+            "idle": self.idle_slots,
+            "leaked": sum(abs(self._leaked(limiter)) for limiter in self.limiters),
+            "lost": 0,
         }
 
     def _leaked(self, limiter: Limiter) -> int:
@@ -167,5 +179,8 @@ def _jain(clients: Sequence[Client | Hammer]) -> float:
     ended = [_ends([client]) for client in clients]
     first = min(times[-1] for times in ended if times)
     pairs = zip(ended, clients, strict=True)
-    shares = [sum(time <= first for time in times) / client.wanted for times, client in pairs]
+    return jain([sum(time <= first for time in times) / client.wanted for times, client in pairs])
+
+
+def jain(shares: Sequence[float]) -> float:
     return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))

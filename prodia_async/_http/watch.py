@@ -10,7 +10,7 @@ from prodia_async._pacing.clock import Deadline, Deadlines
 
 if TYPE_CHECKING:
     from prodia_async._models import VerdictKind
-    from prodia_async._pacing.limiter import Turn
+    from prodia_async._pacing.turn import Turn
     from prodia_async._settings import Timeouts
 
 CONTINUE = 1.0

@@ -1,38 +1,40 @@
 """How many jobs of one type the service has room for: arithmetic on times and counts, no loop, no queue.
 
-The service says one bit: 200 in time, or 429 at once. Four rules follow (the whole algorithm, with the
-figures that it was simulated to reach, is in docs/limiter.md):
+The service says one bit: 200 in time, or 429 at once. Its rules are told in docs/limiter.md, with the figures
+that they were simulated to reach:
 
 - A 429 cuts the limit to what was admitted: at that moment the capacity is known exactly.
 - Silence is admission: a 429 takes a round trip, a job takes seconds; what is unanswered long enough
   after its body was sent is running.
 - The search upward is exponential: 1, then 1, 2, 4 ... more while whole rounds are admitted.
 - With nothing in flight and a 429, one request at a time asks, ever more seldom.
+- A limit that moves from search to search tells of others: probe sooner, and who has lost leaves them room.
+- Types that take slots from one another search one for all.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Struct
 
-from prodia_async._pacing.clock import Timer
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 DEFAULT_RETRY_AFTER = 1.0  # seconds, if a 429's is missing or senseless; as the vendor's client waits
 _PROBE_FACTOR: dict[str, float] = {"eager": 2.0, "normal": 4.0, "frugal": 8.0}
 _PROBE_EVERY = (0.25, 60.0)  # seconds, least and most between two probes
-_REFILL_SHED = 0.25  # of a probe interval, from a refill that was shed to the next probe
 _FORGIVENESS = 0.5  # of a shed refill, earned by each success
 _FIRST_SILENCE, _SILENCE = 0.2, (0.05, 2.0)  # seconds: before a 429 was seen; least and most
-_ZERO_SHARE, _ZERO_MOST = 16, 15.0  # the wait at zero grows to 1/16 of the time spent there, at most 15 s
+_ZERO_SHARE, _ZERO_MOST = 16, 5.0  # the wait at zero grows to 1/16 of the time spent there, at most 5 s
 _RETRY_AFTER_MOST = 1.5  # times the usual Retry-After, in the wait at zero
 _GUESSED_LATENCY = 2.0  # seconds, before a job has completed
+_STILL = 12  # searches that must find the same limit before it counts as one that does not move
+_LEAVES = 0.015  # of a latency, for which slots are left to others
+_SURE = 3  # the most that one type counts on sharing with another
+_OWN_GAIN = 4  # times the silence after a round of its own in which a type has lost to nobody else
 
 
 Want: TypeAlias = Literal["refill", "grow"] | None
@@ -40,17 +42,6 @@ Want: TypeAlias = Literal["refill", "grow"] | None
 
 State: TypeAlias = Literal["SLOW_START", "TRACK", "PROBE", "ZERO", "FIXED"]
 """Where a job type stands; for `stats()` and the log."""
-
-
-class Phase(Enum):
-    """Where a turn stands."""
-
-    IDLE = "it has no slot, and stands in no queue"
-    FRESH = "it stands in line, and was never sent"
-    DUE = "it stands in line to be sent again"
-    RESTING = "it was shed, and its Retry-After has not passed"
-    SENDING = "it has a slot"
-    LINGERING = "its reply is still being read, and its slot is free again"
 
 
 class Round(Struct, eq=False):
@@ -61,50 +52,58 @@ class Round(Struct, eq=False):
     sent: int = 0
     unsent: int = 0  # of those that were sent, bodies that are still on their way
 
-
-class Place(Struct, eq=False, kw_only=True):
-    """What is known of a turn and, from `sent_at` on, of its present attempt."""
-
-    priority: int = 0
-    order: int = 0
-    phase: Phase = Phase.IDLE
-    waiter: asyncio.Future[None] | None = None
-    rest: Timer | None = None
-    left: bool = False
-    first_sent: int | None = None
-    sent_at: float = 0.0
-    body_sent_at: float | None = None
-    lingers_at: float | None = None  # when its slot is free, should its reply not be complete by then
-    round: Round | None = None
+    def body_sent(self, now: float) -> None:
+        """Take note that a body is on its way whole."""
+        self.unsent -= 1
+        self.last_sent = max(self.last_sent, now)
 
 
 class Capacity:
-    """What is known of one job type's capacity, learned from its answers and its silence."""
+    """What is known of one job type's capacity: learned from its answers and its silence, or told if `fixed`.
 
-    rests_in_slot = False  # whether a turn that was shed keeps its slot while it rests
+    `limit`: the first guess. `most`: above which it is not raised. `step`: of the first search. `peers`: the
+    types of one client. A `growth` that is passed in is the round that waits for the request's body.
+    """
 
     def __init__(
-        self, limit: int, most: int, random: Random, *, step: int = 1, probing: str = "normal"
+        self,
+        limit: int,
+        most: int,
+        random: Random,
+        peers: list[Capacity],
+        *,
+        step: int = 1,
+        probing: str = "normal",
+        fixed: bool = False,
     ) -> None:
         self.limit = min(limit, most)
+        self.most = most
+        self.fixed = fixed
         self.in_flight = 0
         self.latency: float | None = None
         self.hold_until = -math.inf  # until then nothing at all may be sent
         self.wake = math.inf  # when to ask `want` again, whatever happens until then; as it was told last
-        self._most = most
+        self.round: Round | None = None
+        self.shares: dict[Capacity, int] = {}  # types that take slots from this one, and how surely
+        self.tell: Callable[[str], object] = str  # hears why the limit or the state has changed
+        self._peers = peers
         self._factor = _PROBE_FACTOR[probing]
         self._random = random
-        self._step = step
+        self._first, self._step = self.limit, step
         self._gained = 0
+        self._gained_at = -math.inf
         self._never_shed = True
-        self._round: Round | None = None
         self._next_probe = 0.0
         self._zero_since: float | None = None
-        self._last_shed = -math.inf
         self._forgiveness = 1.0
-        self._retry_after = DEFAULT_RETRY_AFTER
+        self._retry_after = self._longest = DEFAULT_RETRY_AFTER  # usual; and the longest of late
         self._silence = _FIRST_SILENCE
-        self._round_trip: tuple[float, float] | None = None  # a 429's, and how far others are from it
+        self._round_trip = self._spread = 0.0  # a 429's, and how far others are from it
+        self._found: int | None = None  # the limit when the last search began
+        self._search_ended = self._has_lost = False
+        self._still = _STILL  # searches since the limit moved
+        self._left = 0  # slots that are left to others until `hold_until`
+        peers.append(self)
 
     @property
     def state(self) -> State:
@@ -112,8 +111,22 @@ class Capacity:
         if self._zero_since is not None:
             return "ZERO"
         if self._never_shed:
-            return "SLOW_START"
-        return "PROBE" if self._round is not None else "TRACK"
+            return "FIXED" if self.fixed else "SLOW_START"
+        return "PROBE" if self.round is not None else "TRACK"
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the limit was another not long ago, for a reason that is not in this process."""
+        return self._still < _STILL and not self.shares
+
+    @property
+    def grows(self) -> bool:
+        """Whether a search is under way."""
+        return self.round is not None and self._zero_since is None
+
+    def has_gained(self, now: float, times: float = 1.0) -> bool:
+        """Whether a search of its own was admitted, at most so many times the silence ago."""
+        return now - self._gained_at <= times * self._silence
 
     def want(self, now: float, backlog: float) -> Want:
         """Say what a free slot would be used for, with `backlog` turns ready to be sent."""
@@ -121,145 +134,173 @@ class Capacity:
         if now < self.hold_until:
             self.wake = self.hold_until
             return None
-        if self._round is not None:
+        if self.round is not None:
             self._judge(now)
-        if backlog and self.in_flight < self.limit:
-            return "refill"
-        if not backlog or self.limit >= self._most:
-            return None
-        if self._round is not None:
-            grows = self._round.sent < self._round.size
+        is_free = self.in_flight < self.limit
+        if not backlog or is_free or self.limit >= self.most:
+            return "refill" if backlog and is_free else None
+        if self.round is not None:
+            grows = self.round.sent < self.round.size
         elif now < self._next_probe:
             self.wake = self._next_probe
-            return None
+            grows = False
         else:  # no probe where a slot frees sooner than one that is shed could be sent again
             latency = None if self._never_shed else self.latency
-            grows = latency is None or backlog * latency >= self._retry_after * self.in_flight
+            grows = latency is None or backlog * latency >= self._longest * self.in_flight
         return "grow" if grows else None
 
     def _judge(self, now: float) -> None:
-        if self._round is not None and not self._round.unsent:
-            self.wake = self._round.last_sent + self._silence
+        if self.round is not None and not self.round.unsent:
+            self.wake = self.round.last_sent + self._silence
             if now >= self.wake:
                 self.wake = math.inf
-                self._admitted(self._round, now)
+                self._admitted(self.round, now)
 
     def _admitted(self, growth: Round, now: float) -> None:
-        self._round = None
+        self.round = None
         self._next_probe = now
         if self._zero_since is not None:
             self._zero_since = None
             self._step = 1
-            return
-        grows = self._gained > 0 or growth.sent > 1
-        self._step = max(1, min(2 * growth.sent, self.limit)) if grows else 1
-        self._gained += 1
+        else:
+            self._step = 2 * growth.sent if self._gained > 0 or growth.sent > 1 else 1
+            self._gained += 1
+            self._gained_at = now
+        self.tell("admitted")
 
-    def send(self, place: Place, want: Want, now: float) -> None:
-        """Count one more request in flight; growing raises the limit with it."""
-        place.sent_at = now
-        place.body_sent_at = place.round = None
+    def send(self, want: Want, now: float) -> Round | None:
+        """Count one more request in flight; growing raises the limit with it. Return its round."""
         self.in_flight += 1
         if want == "grow":
+            begins = self.round is None
+            if begins:
+                self._compare()
+                self.round = Round(self._step, now)
             self.limit += 1
-            if self._round is None:
-                self._round = Round(self._step, now)
+            if begins:
+                self.tell("search")
         elif self._zero_since is not None:
-            self._round = Round(1, now)
+            self.round = Round(1, now)
         else:
+            return None
+        if self.round is not None:
+            self.round.sent += 1
+            self.round.unsent += 1
+            self.round.last_sent = now
+        return self.round
+
+    def _compare(self) -> None:
+        """Find out, as a search begins, whether the limit has moved: by more than the slots in transit."""
+        if not self._search_ended:
             return
-        growth = place.round = self._round
-        growth.sent += 1
-        growth.unsent += 1
-        growth.last_sent = now
+        self._search_ended = False
+        before, self._found = self._found, self.limit
+        self._still += 1
+        if before is None:  # perhaps others are here, if not even the first guess was admitted
+            self._still = 0 if self.limit < self._first else self._still
+        elif abs(self.limit - before) * (self.latency or 0.0) > self.limit * (
+            self._round_trip + self._spread
+        ):
+            self._still = 0
+            self._has_lost = self.limit < before
 
-    def body_sent(self, place: Place, now: float) -> bool:
-        """Take note that a body is on its way whole; return whether a verdict of silence waits for it."""
-        place.body_sent_at = now
-        if self._round is None or place.round is not self._round:
-            return False
-        self._round.unsent -= 1
-        self._round.last_sent = max(self._round.last_sent, now)
-        return True
-
-    def headers(self, place: Place, now: float) -> None:
+    def answered(self, seconds: float) -> None:
         """Take a sample of the latency, upload included."""
-        sample = now - place.sent_at
-        self.latency = sample if self.latency is None else self.latency + 0.1 * (sample - self.latency)
+        self.latency = seconds if self.latency is None else self.latency + 0.1 * (seconds - self.latency)
 
-    def ended(self, place: Place, now: float, *, admitted: bool, completed: bool) -> bool:
+    def ended(self, growth: Round | None, now: float, *, admitted: bool, completed: bool) -> None:
         """Count a request that is over; a completed job earns forgiveness for a shed refill.
 
         One that was not `admitted` was cancelled or lost: the server may still run it, as the next refill
-        finds out. Return whether a verdict of silence was waited for, and so may have come.
+        finds out. While the limit moves, who has lost leaves freed slots to others for a moment.
         """
         if completed:
             self._forgiveness = min(1.0, self._forgiveness + _FORGIVENESS)
-        if self._round is None:
+        if self.round is None and growth is None:
             self.in_flight -= 1
-            return False
-        self._release(place, now)
-        if self._zero_since is not None and self._round is not None:
+        else:
+            self._release(growth, now)
+        if self._zero_since is not None and self.round is not None:
             if admitted:
-                self._admitted(self._round, now)
-            self._round = None
-        return True
+                self._admitted(self.round, now)
+            self.round = None
+        if self._has_lost and admitted and self.latency and self.is_moving:
+            if now >= self.hold_until:
+                self.hold_until = now + _LEAVES * self.latency
+                self._left = 0
+            self._left += 1
 
-    def shed(self, place: Place, retry_after: float, now: float) -> None:
-        """429: cut the limit to what was admitted, unless the shed refill is forgiven."""
-        self._release(place, now)
-        if place.body_sent_at is not None:  # before that, it tells nothing of a round trip
-            self._learn_silence(now - place.body_sent_at)
+    def shed(self, growth: Round | None, after: float | None, retry_after: float, now: float) -> None:
+        """429, `after` so many seconds: cut the limit to what was admitted, unless the refill is forgiven."""
+        self._release(growth, now)
+        if self.fixed:  # it teaches nothing
+            return
+        if after is not None:  # before the body was sent, it tells nothing of a round trip
+            self._learn_silence(after)
         self._retry_after += 0.1 * (retry_after - self._retry_after)
-        self._never_shed = False
-        probed = self._round is not None and self._zero_since is None
-        self._round = None
+        self._longest = max(retry_after, self._longest + 0.1 * (retry_after - self._longest))
+        was_first, self._never_shed = self._never_shed, False
+        probed = self.grows
+        self.round = None
         self._step = 1
         if not probed and self._forgiveness >= 1.0 and 0 < self.in_flight < self.limit:
             self._forgiveness -= 1.0
             return
-        self.limit = max(1, min(self.limit, self.in_flight))
-        if place.sent_at >= self._last_shed:  # else it is old news
-            self._last_shed = now
-            latency = _GUESSED_LATENCY if self.latency is None else self.latency
-            interval = self._factor * latency / math.sqrt(max(1, self.in_flight))
-            least, most = _PROBE_EVERY
-            interval = max(least, min(most, interval)) * self._random.uniform(0.75, 1.25)
-            if probed:
-                self._gained = 0
-                self._next_probe = now + interval
-            else:
-                self._next_probe = max(self._next_probe, now + _REFILL_SHED * interval)
+        left = self._left if now < self.hold_until else 0
+        self.limit = max(1, min(self.limit, self.in_flight + left))
+        if probed:
+            self._gained, self._search_ended = 0, True
+            for each in (self, *self.shares):  # one search for all
+                each.put_off(now)
+        elif not (was_first or self._zero_since is not None or self.has_gained(now, _OWN_GAIN)):
+            self._learn_shares(now)
         if self.in_flight == 0:
             self._zero_since = now if self._zero_since is None else self._zero_since
+            self._found = 0  # the way out of zero counts as a rise
+            self.share_no_more()
             told = min(retry_after, _RETRY_AFTER_MOST * self._retry_after)
             grown = min(_ZERO_MOST, (now - self._zero_since) / _ZERO_SHARE)
             self.hold_until = now + max(told, grown) * self._random.uniform(1.0, 1.2)
+        self.tell("shed")
 
-    def _release(self, place: Place, now: float) -> None:
+    def put_off(self, now: float) -> None:
+        """Wait with the next probe: for less while the limit moves, and then no longer for being small."""
+        factor = self._factor / math.sqrt(max(1, self.in_flight))
+        if self.is_moving:
+            factor = min(factor, max(self._factor / 4, factor / 2))
+        least, most = _PROBE_EVERY
+        latency = _GUESSED_LATENCY if self.latency is None else self.latency
+        interval = max(least, min(most, factor * latency)) * self._random.uniform(0.75, 1.25)
+        self._next_probe = max(self._next_probe, now + interval)
+
+    def _learn_shares(self, now: float) -> None:
+        """Learn who took a slot: types that have just grown, or else nobody in this process."""
+        recent = [each for each in self._peers if each.grows or each.has_gained(now)]
+        for each in recent or list(self.shares):
+            count = min(_SURE, self.shares.get(each, 0) + (1 if recent else -1))
+            for one, other in ((self, each), (each, self)):
+                one.shares[other] = count
+                if not count:
+                    del one.shares[other]
+
+    def share_no_more(self) -> None:
+        """Forget what other types were seen to do."""
+        for each in self.shares:
+            del each.shares[self]
+        self.shares.clear()
+
+    def _release(self, growth: Round | None, now: float) -> None:
         self._judge(now)
         self.in_flight -= 1
-        if self._round is not None and place.round is self._round and place.body_sent_at is None:
-            self._round.unsent -= 1
-        place.round = None  # a body that is sent later is nothing to it
+        if growth is not None:
+            growth.unsent -= 1
 
     def _learn_silence(self, sample: float) -> None:
         """Learn what silence after the body means admission: a 429's round trip, with a margin."""
-        usual, spread = self._round_trip or (sample, sample / 2)
-        if self._round_trip is not None:
-            spread += (abs(sample - usual) - spread) / 4
-            usual += (sample - usual) / 8
-        self._round_trip = usual, spread
+        if self._round_trip:
+            self._spread += (abs(sample - self._round_trip) - self._spread) / 4
+            self._round_trip += (sample - self._round_trip) / 8
+        else:
+            self._round_trip, self._spread = sample, sample / 2
         least, most = _SILENCE
-        self._silence = max(least, min(most, usual + 4 * spread + 0.01))
-
-
-class FixedCapacity(Capacity):
-    """A number of slots that was told. A 429 teaches nothing: the turn rests in its slot."""
-
-    rests_in_slot = True
-    state = "FIXED"
-
-    def shed(self, place: Place, retry_after: float, now: float) -> None:  # noqa: ARG002 - as its base is told
-        """Count a 429."""
-        self.in_flight -= 1
+        self._silence = max(least, min(most, self._round_trip + 4 * self._spread + 0.01))

@@ -174,7 +174,7 @@ async def test_a_cancelled_scope_between_both_requests_waits_until_the_first_is_
     options = ScriptedRun(bench, None)._options
     exchange = Exchange(Wire(), SystemClock(), options)
     with Watch(Deadlines(exchange.clock), options.timeouts) as watch:
-        watch.post(bench.limiter.join("a"), 1.0, expects=True)
+        watch.post(bench.join("a"), 1.0, expects=True)
         with anyio.CancelScope() as scope:
             asyncio.get_running_loop().call_soon(scope.cancel)
             asyncio.get_running_loop().call_later(0.05, gate.set)

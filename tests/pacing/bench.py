@@ -12,8 +12,9 @@ from types import FrameType
 
 from support.fake_clock import FakeClock
 
-from prodia_async._pacing.capacity import Phase
-from prodia_async._pacing.limiter import Learned, Limiter, Turn
+from prodia_async._pacing.limiter import Learned, Limiter
+from prodia_async._pacing.line import Phase
+from prodia_async._pacing.turn import Turn
 from prodia_async._settings import Adaptive, Fixed
 
 
@@ -37,6 +38,10 @@ def own_frames() -> Iterator[list[str]]:
         yield frames
     finally:
         sys.setprofile(None)
+
+
+def join(limiter: Limiter, key: str, priority: int = 0, *, bounded: bool = True) -> Turn:
+    return Turn(limiter=limiter, line=limiter.join(key, bounded=bounded), priority=priority)
 
 
 class Waiter:
@@ -99,8 +104,11 @@ class Bench:
         self.served: list[str] = []
         self.numbers = itertools.count()
 
+    def join(self, key: str, priority: int = 0, *, bounded: bool = True) -> Turn:
+        return join(self.limiter, key, priority, bounded=bounded)
+
     def wait(self, name: str, key: str = "a", priority: int = 0) -> Waiter:
-        return Waiter(self, self.limiter.join(key, priority), name)
+        return Waiter(self, self.join(key, priority), name)
 
     async def hold(self, key: str = "a", priority: int = 0) -> Waiter:
         """Return a waiter that has its slot."""
@@ -126,7 +134,7 @@ class Bench:
     def queued(self, key: str) -> int:
         """Return how many turns the queues of a type hold, those that have gone among them."""
         line = self.limiter.lines[key]
-        return len(line._due) + len(line._fresh)
+        return len(line._due) + sum(map(len, line._fresh.values()))
 
     @property
     def counts(self) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ import pytest
 from pacing.bench import Bench, settle
 
 from prodia_async._errors import QueueFullError
-from prodia_async._pacing.limiter import FORGET
+from prodia_async._pacing.line import FORGET
 from prodia_async._settings import Adaptive
 
 
@@ -94,14 +94,16 @@ class TestLog:
             await body_sent(waiters)
         told = [record.getMessage() for record in caplog.records if record.name == "prodia_async"]
         assert told == [
-            "a: SLOW_START to TRACK, limit 1, in flight 1",
-            "a: TRACK to ZERO, limit 1, in flight 0",
-            "a: ZERO to TRACK, limit 1, in flight 1",
+            "a: SLOW_START to TRACK (shed), limit 1, in flight 1",
+            "a: TRACK to ZERO (shed), limit 1, in flight 0",
+            "a: ZERO to TRACK (admitted), limit 1, in flight 1",
         ]
         caplog.clear()
         more = wait_for(bench, 3, priority=1)
         await body_sent(more)
-        assert "a: TRACK to PROBE, limit 2, in flight 2" in [each.getMessage() for each in caplog.records]
+        assert "a: TRACK to PROBE (search), limit 2, in flight 2" in [
+            each.getMessage() for each in caplog.records
+        ]
         await close(bench, waiters + more)
 
     async def test_nothing_is_told_while_nothing_changes(self, caplog):
@@ -215,8 +217,8 @@ class TestRoom:
         await settle()
         assert bench.limiter.stats()["a"].state == "ZERO"
         with pytest.raises(QueueFullError, match="max_waiting=2"):
-            bench.limiter.join("a")
-        bench.limiter.join("b").leave()  # another type has room
+            bench.join("a")
+        bench.join("b").leave()  # another type has room
         await close(bench, [held, *waiting])
 
 
@@ -238,18 +240,18 @@ class TestLearned:
         closed_at = await self.grown(learned)
         bench = Bench(settings=Adaptive(), learned=learned)
         bench.clock.advance(closed_at + idle)
-        bench.limiter.join("a").leave()
+        bench.join("a").leave()
         assert bench.limiter.stats()["a"].limit == limit
 
     async def test_idle_time_counts_from_the_last_use_and_not_from_the_close(self):
         learned = {}
         bench = Bench(settings=Adaptive(initial=9), learned=learned)
-        bench.limiter.join("a").leave()
+        bench.join("a").leave()
         bench.clock.advance(50.0)
         bench.limiter.close()
         bench = Bench(settings=Adaptive(), learned=learned)
         bench.clock.advance(60.0)
-        bench.limiter.join("a").leave()
+        bench.join("a").leave()
         assert bench.limiter.stats()["a"].limit == 4
 
     async def test_a_type_at_zero_is_not_forgotten_before_its_wait_is_over(self):
@@ -260,8 +262,8 @@ class TestLearned:
         line = bench.limiter.lines["a"]
         line.capacity.hold_until = 2 * FORGET
         bench.clock.advance(FORGET)
-        bench.limiter.join("b").leave()
+        bench.join("b").leave()
         assert "a" in bench.limiter.lines
         bench.clock.advance(FORGET)
-        bench.limiter.join("b").leave()
+        bench.join("b").leave()
         assert "a" not in bench.limiter.lines

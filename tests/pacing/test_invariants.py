@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from pacing.bench import join
 from pacing.world import Clock, World
 
 from prodia_async._pacing.limiter import Limiter
@@ -80,8 +81,9 @@ class Steady:
         self.limiter = Limiter(Adaptive(), self.clock, random.Random(seed))
         self.room, self.busy, self.left = room, 0, jobs
         self.sheds, self.limits = [], []
+        self.moved = False
         for _ in range(jobs):
-            self.wait(self.limiter.join("a"))
+            self.wait(join(self.limiter, "a"))
 
     def wait(self, turn):
         if turn.take():
@@ -117,13 +119,16 @@ class Steady:
         while self.left > until:
             self.clock.step()
             if self.sheds and self.clock.now > self.sheds[0] + 2.0:
-                self.limits.append(self.limiter.stats()["a"].limit)
+                now = self.limiter.stats()["a"]
+                self.limits.append(now.limit)
+                self.moved = self.moved or now.moving or now.shares
 
 
 @pytest.mark.parametrize("room", [1, 8, 32, 100])
 def test_beside_a_service_that_does_not_change_the_limit_stays_at_its_room(room):
     steady = Steady(room, jobs=40 * room, seed=room)
     steady.run(until=2 * room)
+    assert room < 4 or not steady.moved
     assert room <= min(steady.limits)
     assert max(steady.limits) <= room + 4
     assert steady.limits.count(room) > len(steady.limits) / 2
@@ -131,5 +136,5 @@ def test_beside_a_service_that_does_not_change_the_limit_stays_at_its_room(room)
     later = [shed for shed in steady.sheds if shed > steady.sheds[0] + 2.0]
     in_transit = room // 25  # slots that are free on the service while the news is on its way
     for shed in later:
-        assert sum(shed <= other < shed + interval for other in later) <= 3 + in_transit
+        assert sum(shed <= other < shed + interval for other in later) <= 4 + in_transit
     assert len(later) <= (0.09 + 0.4 / room) * 40 * room

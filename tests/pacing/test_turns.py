@@ -8,7 +8,7 @@ import pytest
 from pacing.bench import Bench, settle
 
 from prodia_async._errors import InputError, ProdiaError, QueueFullError
-from prodia_async._pacing.limiter import FORGET
+from prodia_async._pacing.line import FORGET
 from prodia_async._settings import Fixed
 
 
@@ -132,7 +132,7 @@ class TestRoom:
         with pytest.raises(
             QueueFullError, match=r"2 jobs already wait .*max_waiting=2.*nothing was sent"
         ) as full:
-            bench.limiter.join("c")
+            bench.join("c")
         assert full.value.may_have_run is False
         assert set(bench.limiter.lines) == {"a", "b"}
         await bench.serve_all([held, *waiting])
@@ -150,25 +150,25 @@ class TestRoom:
         bench = Bench(limit=1, max_waiting=0)
         held = await bench.hold()
         with pytest.raises(QueueFullError):
-            bench.limiter.join("a")
+            bench.join("a")
         held.slot.success()
-        bench.limiter.join("a").leave()
+        bench.join("a").leave()
 
     async def test_a_turn_that_rests_takes_a_place_in_line_only_while_it_waits(self):
         bench = Bench(limit=1, max_waiting=1)
         held = await bench.hold()
         held.slot.shed(10.0)
-        bench.limiter.join("a").leave()
+        bench.join("a").leave()
         held.again()
         await settle()
         with pytest.raises(QueueFullError):
-            bench.limiter.join("a")
+            bench.join("a")
         await held.cancel()
 
     async def test_callers_that_bound_themselves_are_not_refused(self):
         bench = Bench(limit=1, max_waiting=0)
         held = await bench.hold()
-        turn = bench.limiter.join("a", bounded=False)
+        turn = bench.join("a", bounded=False)
         turn.leave()
         held.slot.success()
 
@@ -243,7 +243,7 @@ class TestLines:
 
     async def test_idle_lines_are_forgotten_and_those_in_use_are_not(self):
         bench = Bench(limit=3)
-        bench.limiter.join("idle").leave()
+        bench.join("idle").leave()
         await bench.hold("running")
         resting = await bench.hold("resting")
         resting.slot.shed(1000.0)
@@ -252,7 +252,7 @@ class TestLines:
         waiting = bench.wait("w", "waiting")
         await settle()
         bench.clock.advance(FORGET)
-        bench.limiter.join("new")
+        bench.join("new")
         assert set(bench.limiter.lines) == {
             "running",
             "resting",
@@ -271,15 +271,15 @@ class TestLines:
         held.slot.success()
         held.turn.leave()
         bench.clock.advance(FORGET - 0.001)
-        bench.limiter.join("new").leave()
+        bench.join("new").leave()
         assert bench.limiter.lines["busy"].completed == 1
         bench.clock.advance(0.001)
-        bench.limiter.join("newer").leave()
+        bench.join("newer").leave()
         assert set(bench.limiter.lines) == {"new", "newer"}
 
     async def test_job_types_that_come_once_do_not_pile_up(self):
         bench = Bench()
         for n in range(1000):
-            bench.limiter.join(f"type{n}").leave()
+            bench.join(f"type{n}").leave()
             bench.clock.advance(1.0)
         assert len(bench.limiter.lines) <= FORGET + 1

@@ -13,9 +13,11 @@ import math
 import random
 from functools import partial
 
-from prodia_async._pacing.capacity import FixedCapacity, Phase
+from pacing.bench import join
+
 from prodia_async._pacing.clock import Alarm
 from prodia_async._pacing.limiter import Limiter
+from prodia_async._pacing.line import Phase
 
 DEADLINE = 5_000.0  # seconds by which each world has ended
 CHANGES = 60.0  # seconds after which the services' room stays as it is
@@ -47,6 +49,8 @@ class Clock:
 
     def monotonic(self):
         return self.now
+
+    wall = monotonic
 
     def call_at(self, when, callback):
         assert when < math.inf
@@ -114,7 +118,7 @@ class Job:
 
     def __init__(self, world, key, number):
         self.world, self.key, self.number = world, key, number
-        self.turn = world.limiter.join(key, number % 3, bounded=False)
+        self.turn = join(world.limiter, key, number % 3, bounded=False)
         self.order = next(world.orders)
         self.not_before = 0.0
         self.over = False
@@ -127,12 +131,12 @@ class Job:
     def rank(self):
         """Return its place within its type: smaller priority, those sent before, by age."""
         first = self.turn.first_sent
-        return self.turn.priority, first is None, self.order if first is None else first
+        return self.turn.priority, not first, first or self.order
 
     def wait(self):
         self.waiting = True
         self.attempt += 1
-        self.was_fresh, self.was_rank = self.turn.first_sent is None, self.rank
+        self.was_fresh, self.was_rank = not self.turn.first_sent, self.rank
         if self.world.takes and self.number % 5:
             alone = not any(each.waiting or each.rests for each in self.world.jobs if each is not self)
             if self.turn.take():
@@ -262,7 +266,9 @@ class World:
         self.sent = []
         self.orders = itertools.count()
         keys = "abcd"[: chance.randrange(1, 5)]
-        self.services = {key: Service(self) for key in keys}
+        shared = Service(self) if chance.random() < 0.4 else None
+        self.services = {key: shared or Service(self) for key in keys}
+        self.left = self.handed = 0
         self.successes = dict.fromkeys(keys, 0)
         self.forgiven = dict.fromkeys(keys, 0)
         self.zero_until = dict.fromkeys(keys, 0.0)
@@ -309,7 +315,7 @@ class World:
             if key != job.key and ready and self.may_refill(other):
                 least = min(each.turn.priority for each in ready)
                 assert (first, before) <= (least, other.in_use), "another type was first"
-        if not isinstance(capacity, FixedCapacity):
+        if not capacity.fixed:
             assert capacity.in_flight <= capacity.limit <= self.limiter.limit
             assert now >= max(capacity.hold_until, self.zero_until[job.key])
             if capacity.state == "ZERO":
@@ -320,7 +326,7 @@ class World:
             self.watch_probe(job, same, capacity)
 
     def watch_probe(self, job, same, capacity):
-        fresh = [each for each in same if each.turn.first_sent is None]
+        fresh = [each for each in same if not each.turn.first_sent]
         if not job.was_fresh:
             assert not fresh, "a probe was a job that was shed, while a fresh one waited"
         elif capacity.state == "SLOW_START":
@@ -333,10 +339,12 @@ class World:
         limit, since = capacity.limit, capacity.state == "ZERO"
         self.sheds += 1
         job.turn.shed(told)
-        if isinstance(capacity, FixedCapacity):
+        if capacity.fixed:
             assert job.rests or told == 0.0
             return
-        if capacity.limit != max(1, capacity.in_flight):
+        left = capacity._left if self.clock.now < capacity.hold_until and capacity.state != "ZERO" else 0
+        self.left += left > 0
+        if capacity.limit != max(1, min(limit, capacity.in_flight + left)):
             assert capacity.limit <= limit
             self.forgiven[job.key] += 1
             assert self.forgiven[job.key] <= 1 + 0.5 * self.successes[job.key] + 0.5 * self.limiter.lingering
@@ -362,7 +370,7 @@ class World:
 
     def may_refill(self, line):
         capacity = line.capacity
-        if isinstance(capacity, FixedCapacity):
+        if capacity.fixed:
             return True
         return self.clock.now >= capacity.hold_until and capacity.in_flight < capacity.limit
 
@@ -371,11 +379,13 @@ class World:
         capacity = line.capacity
         if capacity.state == "ZERO" or capacity.limit >= self.limiter.limit:
             return False
-        growth = capacity._round
+        if self.clock.now < capacity.hold_until:
+            return False  # slots are left to others
+        growth = capacity.round
         if growth is not None:
             return growth.sent < growth.size
         knows = capacity.state != "SLOW_START" and capacity.latency is not None
-        if knows and line.ready * capacity.latency < capacity._retry_after * capacity.in_flight:
+        if knows and line.ready * capacity.latency < capacity._longest * capacity.in_flight:
             return False  # a slot frees sooner than a probe that is shed could be sent again
         return self.clock.now >= capacity._next_probe
 

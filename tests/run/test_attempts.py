@@ -11,7 +11,7 @@ from run.scripted import ScriptedRun
 from support.fake_clock import START
 
 from prodia_async._models import Verdict
-from prodia_async._pacing.capacity import Phase
+from prodia_async._pacing.line import Phase
 from prodia_async._settings import Retry
 
 DONE = Verdict("done", may_have_run=True, status=200, request_id="r-9")

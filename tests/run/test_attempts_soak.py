@@ -11,8 +11,8 @@ from pacing.bench import Bench, settle
 from run.scripted import ScriptedRun
 
 from prodia_async._models import Verdict
-from prodia_async._pacing.capacity import Phase
-from prodia_async._pacing.limiter import LINGER
+from prodia_async._pacing.line import Phase
+from prodia_async._pacing.turn import LINGER
 from prodia_async._settings import Retry
 
 LIMIT, JOBS, TYPES = 6, 300, 5

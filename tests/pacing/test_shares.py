@@ -1,0 +1,332 @@
+"""What a limit that moves tells of others, and what types do that take their slots from one capacity."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pacing.bench import Bench, settle
+from pacing.test_capacity import Type, tracking
+
+from prodia_async._settings import Adaptive
+
+
+def search(kind, slots):
+    """Have a type search, with so many slots to be had in all."""
+    kind.now += 1000.0
+    while kind.want() == "grow":
+        kind.send("grow")
+        if kind.capacity.in_flight > slots:
+            kind.shed()
+            break
+        kind.quiet()
+
+
+def lose(kind, count):
+    """Have others take slots of a type: refills are shed, and none of them is forgiven."""
+    for _ in range(count):
+        kind.end(admitted=False)
+        kind.send("refill")
+        kind.capacity._forgiveness = 0.0
+        kind.shed()
+
+
+def moved(slots=16, lost=4, **settings):
+    """Return a type that had `slots`, lost some of them and began two searches since."""
+    kind = tracking(slots, **settings)
+    search(kind, slots)
+    lose(kind, lost)
+    search(kind, slots - lost)
+    return kind
+
+
+class TestMoving:
+    def test_alone_it_does_not_move(self):
+        kind = tracking(16)
+        for _ in range(30):
+            search(kind, 16)
+            assert not kind.capacity.is_moving
+
+    @pytest.mark.parametrize("lost", [1, 4, 8])
+    def test_a_limit_that_is_another_at_the_next_search_moves(self, lost):
+        kind = moved(lost=lost)
+        assert kind.capacity.is_moving
+        assert kind.capacity._has_lost
+
+    def test_one_that_has_grown_moves_and_has_not_lost(self):
+        kind = tracking(16)
+        search(kind, 20)
+        search(kind, 20)
+        assert kind.capacity.is_moving
+        assert not kind.capacity._has_lost
+
+    def test_slots_in_transit_are_no_movement(self):
+        kind = tracking(128, latency=0.3)  # of 128 slots, 128 x 0.03 s / 0.3 s = 13 are in transit
+        search(kind, 128)
+        lose(kind, 8)
+        search(kind, 120)
+        assert not kind.capacity.is_moving
+
+    def test_it_ends_after_twelve_searches_that_found_the_same(self):
+        kind = moved()
+        for _ in range(11):
+            search(kind, 12)
+            assert kind.capacity.is_moving
+        search(kind, 12)
+        assert not kind.capacity.is_moving
+
+    def test_a_first_guess_that_was_not_admitted_tells_of_others(self):
+        kind = Type(initial=4)
+        kind.refill(4)
+        kind.send(kind.want())
+        kind.shed()
+        lose(kind, 2)
+        search(kind, 2)
+        assert kind.capacity.is_moving
+        assert not kind.capacity._has_lost
+
+    def test_the_way_out_of_zero_is_a_rise(self):
+        kind = tracking(2)
+        lose(kind, 2)
+        assert kind.state == "ZERO"
+        kind.quiet()
+        kind.refill(1)
+        kind.quiet()
+        search(kind, 2)
+        assert kind.state == "TRACK"
+        assert kind.capacity.is_moving
+        assert not kind.capacity._has_lost
+
+    @pytest.mark.parametrize(("slots", "factor"), [(1, 2.0), (4, 1.0), (16, 1.0), (64, 0.5)])
+    def test_it_probes_sooner_then_and_no_later_for_being_small(self, slots, factor):
+        kind = tracking(slots)
+        kind.capacity._still = 0
+        kind.capacity._next_probe = 0.0
+        kind.capacity.put_off(kind.now)
+        assert kind.capacity._next_probe - kind.now == pytest.approx(2.0 * factor)
+
+
+class TestLeaving:
+    def test_who_has_lost_leaves_freed_slots_for_a_moment(self):
+        kind = moved()
+        kind.succeed(latency=2.0)
+        kind.succeed(latency=2.0)
+        assert kind.want() is None
+        assert kind.capacity.wake == pytest.approx(kind.now + 0.015 * 2.0)
+        kind.now = kind.capacity.wake
+        kind.refill(2)
+        kind.succeed(latency=2.0)
+        assert kind.want() is None
+
+    def test_no_probe_is_made_then_either(self):
+        kind = moved()
+        kind.now += 1000.0
+        kind.succeed(latency=2.0)
+        assert kind.want() is None
+        assert kind.capacity.wake == kind.capacity.hold_until
+
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_who_has_not_lost_refills_at_once(self, alone):
+        kind = tracking(16)
+        if not alone:
+            search(kind, 20)
+            search(kind, 20)
+        kind.succeed(latency=2.0)
+        assert kind.capacity.hold_until == -math.inf
+        assert kind.want() == "refill"
+
+    def test_a_cancelled_request_leaves_no_slot(self):
+        kind = moved()
+        kind.end(admitted=False)
+        assert kind.want() == "refill"
+
+    def test_slots_that_were_left_are_not_lost_by_a_cut(self):
+        kind = moved()
+        late = kind.send("refill")
+        kind.succeed(latency=2.0)
+        kind.succeed(latency=2.0)
+        kind.capacity._forgiveness = 0.0
+        kind.shed(late, after=0.01)
+        assert (kind.capacity.in_flight, kind.limit) == (10, 12)
+
+    def test_after_that_moment_they_are(self):
+        kind = moved()
+        late = kind.send("refill")
+        kind.succeed(latency=2.0)
+        kind.capacity._forgiveness = 0.0
+        kind.shed(late, after=0.1)
+        assert (kind.capacity.in_flight, kind.limit) == (11, 11)
+
+
+def pair(latency=2.0, **settings):
+    """Return two types of one client that track what they found."""
+    peers = []
+    types = [Type(initial=8, peers=peers, **settings) for _ in range(2)]
+    for kind in types:
+        kind.refill(8)
+        kind.capacity.latency = latency
+        kind.send(kind.want())
+        kind.shed()
+        kind.now = 1000.0
+    return types
+
+
+def take(taker, loser):
+    """Have one type's search take a slot of the other."""
+    taker.now = loser.now = max(taker.now, loser.now) + 1000.0
+    assert taker.want() == "grow"
+    taker.send("grow")
+    lose(loser, 1)
+    taker.now = loser.now
+
+
+class TestSharing:
+    def test_a_slot_lost_to_a_type_that_grows_tells_that_they_share(self):
+        a, b = pair()
+        take(a, b)
+        assert a.capacity in b.capacity.shares
+        assert b.capacity in a.capacity.shares
+
+    def test_also_when_its_round_was_just_admitted(self):
+        a, b = pair()
+        a.now = b.now = 3000.0
+        a.send(a.want())
+        a.quiet()
+        a.want()
+        b.now = a.now
+        lose(b, 1)
+        assert a.capacity in b.capacity.shares
+
+    def test_a_slot_lost_to_nobody_here_counts_against_it(self):
+        a, b = pair()
+        take(a, b)
+        take(a, b)
+        a.quiet()
+        a.want()
+        for shares in (True, False):
+            b.now += 1000.0
+            lose(b, 1)
+            assert (a.capacity in b.capacity.shares) == (b.capacity in a.capacity.shares) == shares
+
+    def test_three_are_as_sure_as_ten(self):
+        a, b = pair()
+        for _ in range(5):
+            take(a, b)
+            a.quiet()
+            a.want()
+        assert b.capacity.shares[a.capacity] == 3
+
+    @pytest.mark.parametrize("why", ["probe", "own gain", "forgiven", "zero", "first 429"])
+    def test_other_sheds_tell_nothing_of_it(self, why):
+        a, b = pair()
+        a.now = b.now = 5000.0
+        if why == "first 429":
+            b = Type(initial=8, peers=a.capacity._peers, now=5000.0)
+            b.refill(8)
+        if why == "zero":
+            while b.sendings:
+                lose(b, 1)
+            b.capacity.shares.clear(), a.capacity.shares.clear()
+            b.now = a.now = 6000.0
+            b.refill(1)
+            b.want()
+        if why in {"probe", "own gain"}:
+            b.send(b.want())
+        if why == "own gain":
+            b.quiet()
+            b.want()
+            a.now = b.now
+        a.send(a.want())
+        if why != "forgiven":
+            b.capacity._forgiveness = 0.0
+        b.shed(b.sendings[0] if why == "own gain" else None)
+        assert not a.capacity.shares
+        assert not b.capacity.shares
+
+    def test_one_search_is_for_all(self):
+        a, b = pair()
+        take(a, b)
+        a.shed()
+        b.now = a.now
+        assert b.want() is None
+        assert b.capacity._next_probe - b.now == pytest.approx(4 * 2.0 / math.sqrt(7))
+
+    def test_a_type_that_shares_does_not_count_as_moving(self):
+        a, b = pair()
+        b.capacity._still = 0
+        assert b.capacity.is_moving
+        take(a, b)
+        assert not b.capacity.is_moving
+
+    def test_who_comes_to_zero_or_is_forgotten_shares_no_more(self):
+        for end in ("zero", "forgotten"):
+            a, b = pair()
+            take(a, b)
+            if end == "forgotten":
+                b.capacity.share_no_more()
+            else:
+                while b.state != "ZERO":
+                    lose(b, 1)
+            assert not a.capacity.shares
+            assert not b.capacity.shares
+
+
+class TestHandingOver:
+    async def sharing(self, a, b, waiting_a=0, waiting_b=3):
+        """Return a bench with so many jobs of two types in flight, which share, and others in line."""
+        bench = Bench(settings=Adaptive(initial=1))
+        jobs = {"a": [], "b": []}
+        for key, count, waiting in (("a", a, waiting_a), ("b", b, waiting_b)):
+            line = bench.limiter.join(key)
+            line.capacity.limit, line.capacity._never_shed = count, False
+            line.capacity._next_probe = math.inf
+            for _ in range(count):
+                jobs[key].append(bench.join(key))
+                assert jobs[key][-1].take()
+            bench.waiting = [bench.wait(f"{key}{n}", key) for n in range(waiting)]
+        first, second = (line.capacity for line in bench.limiter.lines.values())
+        first.shares[second] = second.shares[first] = 1
+        await settle()
+        assert bench.served == []
+        return bench, jobs["a"]
+
+    def limits(self, bench):
+        return tuple(each.limit for each in bench.limiter.stats().values())
+
+    async def test_a_type_with_nothing_to_send_leaves_its_slots(self):
+        bench, jobs = await self.sharing(4, 2)
+        for job in jobs:
+            job.success()
+        await settle()
+        assert bench.served == ["b0", "b1", "b2"]
+        assert self.limits(bench) == (1, 5)
+
+    async def test_a_larger_one_leaves_them_until_both_are_alike(self):
+        bench, jobs = await self.sharing(5, 2, waiting_a=9, waiting_b=9)
+        for job in jobs:
+            job.success()
+            await settle()
+        assert self.limits(bench) == (4, 3)
+        assert bench.limiter.in_use == 7
+
+    async def test_a_slot_that_was_lost_by_a_cancellation_is_not_handed_over(self):
+        bench, jobs = await self.sharing(4, 2)
+        jobs[0].ignore()
+        await settle()
+        assert self.limits(bench) == (4, 2)
+
+    async def test_types_that_do_not_share_hand_nothing_over(self):
+        bench, jobs = await self.sharing(4, 2)
+        for line in bench.limiter.lines.values():
+            line.capacity.shares.clear()
+        for job in jobs:
+            job.success()
+        await settle()
+        assert self.limits(bench) == (4, 2)
+        assert bench.served == []
+
+    async def test_who_is_told_of_it(self):
+        bench, _ = await self.sharing(4, 2)
+        stats = bench.limiter.stats()
+        assert (stats["a"].shares, stats["b"].shares) == (("b",), ("a",))
+        assert not stats["a"].moving
