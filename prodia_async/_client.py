@@ -178,7 +178,10 @@ class Prodia(Client):
         async def begin() -> Callable[[bool], None]:
             return (await self._connect())[0].limiter.expect_more
 
-        return AsCompleted(jobs, new_run, begin, first["ahead"] or 4 * self._limiter.max_concurrency)
+        def most() -> int:
+            return first["ahead"] or 4 * (self._engines.limit or self._limiter.max_concurrency)
+
+        return AsCompleted(jobs, new_run, begin, most)
 
     def _new_run(self, call: _door.Call) -> Run:
         if call.job.mode == "async":

@@ -273,14 +273,33 @@ class Engine:
 
 
 class Engines(PerLoop[Engine]):
-    """A client's engines, shared with its copies; `stopped` once it takes no more jobs anywhere."""
+    """A client's engines, shared with its copies.
+
+    `stopped`: it takes no more jobs anywhere. `limit`: the most jobs in flight in each loop, once it was set.
+    """
 
     def __init__(self, make: Callable[[], Engine]) -> None:
         super().__init__(make)
         self.stopped = False
+        self.limit: int | None = None
+
+    def set_limit(self, limit: int) -> None:
+        """Let at most so many jobs be in flight in each loop; from any thread."""
+        self.limit, here = limit, None
+        with contextlib.suppress(RuntimeError):
+            here = self.peek()
+        for loop, engine in self.live():
+            if engine is here:
+                engine.limiter.set_limit(limit)
+                continue
+            with contextlib.suppress(RuntimeError):  # it was closed just now
+                loop.call_soon_threadsafe(engine.limiter.set_limit, limit)
 
     async def get(self) -> Engine:
         """Return the running loop's engine. Raises ClientClosedError for a client that was stopped."""
         if self.stopped:
             raise ClientClosedError("this client was stopped, and takes no more jobs: make another")
-        return await super().get()
+        engine = await super().get()
+        if self.limit is not None and self.limit != engine.limiter.limit:  # it was set while this was made
+            engine.limiter.set_limit(self.limit)
+        return engine

@@ -20,7 +20,7 @@ from prodia_async._files.threads import start
 from prodia_async._http.network import Trust, trust
 from prodia_async._http.session import AiohttpTransport
 from prodia_async._loops import OnExit
-from prodia_async._models import Event, Stats
+from prodia_async._models import Event, LimitChange, Stats
 from prodia_async._pacing.clock import Clock, SystemClock
 from prodia_async._pacing.limiter import Learned, Limiter
 from prodia_async._settings import (
@@ -145,11 +145,34 @@ class Client:
 
     def stats(self) -> Stats:
         """Return the counts of this client, and of its copies, in the running event loop."""
-        try:
-            engine = self._engines.peek()
-        except RuntimeError:  # no running loop
-            engine = None
+        engine = self._here()
         return engine.stats() if engine is not None else Stats()
+
+    def limit_history(self) -> tuple[LimitChange, ...]:
+        """Return the last 1,000 changes of the limits in the running event loop, oldest first."""
+        engine = self._here()
+        return tuple(engine.limiter.history) if engine is not None else ()
+
+    def _here(self) -> Engine | None:
+        try:
+            return self._engines.peek()
+        except RuntimeError:  # no running loop
+            return None
+
+    def set_limit(self, limit: int) -> None:
+        """Let at most `limit` jobs be in flight from now on: `Adaptive`'s ceiling, `Fixed`'s number.
+
+        It holds for this client and its copies, in each event loop, before and after the first job, and may
+        be said from any thread. Jobs in flight above a lower limit are not touched: none is sent until so
+        many have ended. Fewer are allowed where the process may open too few files, as for
+        `max_concurrency`. A client that is pickled keeps the limit that it was made with.
+
+        Raises InputError for anything but a whole number of at least 1.
+        """
+        given: object = limit  # what a caller without a type checker gave
+        if type(given) is not int or given < 1:
+            raise InputError(f"limit cannot be {given!r:.200}: it takes a whole number of jobs, at least 1")
+        self._engines.set_limit(allowed_concurrency(limit, told=True))
 
     async def aclose(self, *, drain: float = 0.0) -> tuple[Outcome, ...]:
         """Close this event loop's connections, and return the jobs that did not finish.
@@ -214,7 +237,9 @@ class Client:
 
     def _make_engine(self) -> Engine:
         limiter = self._limiter
-        limit = allowed_concurrency(limiter.max_concurrency, told=limiter != Adaptive())
+        limit = self._engines.limit
+        if limit is None:
+            limit = allowed_concurrency(limiter.max_concurrency, told=limiter != Adaptive())
         make_transport: Callable[[], Transport] = self._arguments["transport"] or self._make_transport
         chance = random.Random()  # noqa: S311 - jitter and boundaries, not secrets
         slots = Limiter(limiter, self._clock, chance, limit=limit, learned=self._learned)

@@ -137,6 +137,12 @@ class PerLoop(Generic[V]):
         entry = self._entries.get(id(loop))
         return entry.value if entry is not None and entry.loop() is loop else None
 
+    def live(self) -> list[tuple[asyncio.AbstractEventLoop, V]]:
+        """Return each loop that is not closed, and its value."""
+        with self._lock:
+            found = [(entry.loop(), entry.value) for entry in self._entries.values()]
+        return [(loop, value) for loop, value in found if loop is not None and not loop.is_closed()]
+
     async def get(self) -> V:
         """Return the running loop's value, made if this is its first use here."""
         value = self.peek()

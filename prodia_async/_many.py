@@ -44,7 +44,7 @@ class AsCompleted:
         jobs: Jobs,
         new_run: Callable[[Job], OneRun],
         begin: Callable[[], Awaitable[Callable[[bool], None]]],
-        ahead: int,
+        ahead: Callable[[], int],
     ) -> None:
         if not isinstance(jobs, Iterable | AsyncIterable):
             raise InputError(f"jobs must be an iterable or async iterable of Job, not {type(jobs).__name__}")
@@ -133,7 +133,7 @@ class AsCompleted:
                 if not isinstance(job, Job):
                     raise InputError(f"as_completed takes Job values, not {type(job).__name__}")  # noqa: TRY301
                 run = self._new_run(job)
-                if self._started[run.job.type] < self._ahead:
+                if self._started[run.job.type] < self._ahead():
                     self._start(run)
                 else:
                     self._aside.setdefault(run.job.type, deque()).append(run)
@@ -141,7 +141,7 @@ class AsCompleted:
                 began += 1
                 if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
                     await asyncio.sleep(0)
-                while self._aside_count >= 4 * self._ahead:
+                while self._aside_count >= 4 * self._ahead():
                     self._room.clear()
                     await self._room.wait()
         except Exception as failure:  # noqa: BLE001 - whatever the iterable raises is handed to the reader

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from prodia_async._models import Job, JobResult, Stats
+    from prodia_async._models import Job, JobResult, LimitChange, Stats
 
 __all__ = ["AsCompleted", "Handle", "Prodia", "Stream", "StreamedOutput"]
 
@@ -345,6 +345,14 @@ class Prodia:
     def stats(self) -> Stats:
         """Return the counts of this client, and of its copies."""
         return _loop.portal().call(self._of.stats)
+
+    def limit_history(self) -> tuple[LimitChange, ...]:
+        """Return how the limits have changed: the last 1,000 changes, oldest first."""
+        return _loop.portal().call(self._of.limit_history)
+
+    def set_limit(self, limit: int) -> None:
+        """Let at most `limit` jobs be in flight from now on: see `prodia_async.Prodia.set_limit`."""
+        self._of.set_limit(limit)
 
     def __enter__(self) -> Self:
         return self

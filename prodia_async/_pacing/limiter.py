@@ -118,6 +118,8 @@ class Limiter:
             room.limit = limit if room.fixed else min(before, limit)
             if room.limit != before:
                 self._note(line, "set_limit")
+            self.wanting[line] = "refill"
+        for line in self.lines.values():
             self.touch(line)
 
     def _note(self, line: Line, why: str) -> None:

@@ -79,9 +79,8 @@ class Running:
         if stop is not None:
             watcher = asyncio.create_task(self._watch(stop))
         sampler = Sampler(rooms.engine.clock, self._look, self.keep)
-        ahead = max(_LEAST_AHEAD, _AHEAD * rooms.engine.limiter.limit)
         try:
-            async with sampler, AsCompleted(rooms.feed, self._new_run, self._begin, ahead) as outcomes:
+            async with sampler, AsCompleted(rooms.feed, self._new_run, self._begin, self._ahead) as outcomes:
                 with self._reading:
                     self._leave_if_idle()
                     async for _ in outcomes:
@@ -92,6 +91,9 @@ class Running:
                 watcher.cancel()
         if self._failure is not None:
             raise self._failure
+
+    def _ahead(self) -> int:
+        return max(_LEAST_AHEAD, _AHEAD * self.rooms.engine.limiter.limit)
 
     async def _begin(self) -> Callable[[bool], None]:
         return self.rooms.engine.limiter.expect_more

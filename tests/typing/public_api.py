@@ -56,6 +56,7 @@ from prodia_async import (
     QueueFullError,
     Retry,
     Sink,
+    LimitChange,
     Stats,
     Stream,
     StreamedOutput,
@@ -291,6 +292,9 @@ def client(prodia: Prodia) -> None:
     assert_type((stats.jobs, stats.shed, stats.stale, stats.in_flight), tuple[int, int, int, int])
     assert_type(stats.by_type, Mapping[str, TypeStats])
     assert_type(stats.by_type["t"].latency, float | None)
+    assert_type((stats.by_type["t"].moving, stats.by_type["t"].shares), tuple[bool, tuple[str, ...]])
+    assert_type(prodia.limit_history(), tuple[LimitChange, ...])
+    assert_type(prodia.set_limit(4), None)
     assert_type(prodia_async.__version__, str)
 
 
