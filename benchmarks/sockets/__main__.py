@@ -1,10 +1,11 @@
 """The limiter over real sockets: what it makes of a service that sheds load, beside what other clients make.
 
-    python benchmarks/sockets [--only herd|share|steps] [--rounds 3] [--picture docs/pictures/capacity.png]
+    python benchmarks/sockets [--only herd|share|steps|demo] [--rounds 3] [--pictures docs/pictures]
 
 The service is the emulator in a process of its own; the client has nothing configured. `herd`: 200 jobs at
-once against 5 slots. `share`: two client processes. `steps`: a capacity that drops and rises, run once, and
-its picture. Requests and sheds are the emulator's own count. Exit status 1 where a goal is missed.
+once against 5 slots. `share`: two client processes, and four, run once, and a picture. `steps`: a capacity
+that drops and rises, run once, and its picture. `demo`: 200 jobs of five types at a capacity of 8. Requests
+and sheds are the emulator's own count. Exit status 1 where a goal is missed.
 """
 
 from __future__ import annotations
@@ -15,27 +16,29 @@ import platform
 import sys
 
 import aiohttp
+import demo
 import herd
 import share
 import steps
 
 import prodia_async
 
-PICTURE = pathlib.Path(__file__).parents[2] / "docs" / "pictures" / "capacity.png"
+PICTURES = pathlib.Path(__file__).parents[2] / "docs" / "pictures"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=["herd", "share", "steps"])
+    parser.add_argument("--only", choices=["herd", "share", "steps", "demo"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--picture", type=pathlib.Path, default=PICTURE)
+    parser.add_argument("--pictures", type=pathlib.Path, default=PICTURES)
     options = parser.parse_args()
     scenarios = {
         "herd": lambda: herd.main(options.rounds),
-        "share": lambda: share.main(options.rounds),
-        "steps": lambda: steps.main(options.picture),
+        "share": lambda: share.main(options.pictures / "sharing.png"),
+        "steps": lambda: steps.main(options.pictures / "capacity.png"),
+        "demo": lambda: demo.main(options.rounds),
     }
     versions = f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}"
     print(f"prodia-async {prodia_async.__version__}, {versions}, emulator on loopback")

@@ -43,11 +43,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Account:
-    """What the emulator counted; `samples` only where it has steps."""
+    """What the emulator counted; `busy`: seconds that slots were in use; `samples` only where it has steps."""
 
     requests: int
     completed: int
     shed: int
+    busy: float
     samples: tuple[Sample, ...]
 
 
@@ -102,7 +103,8 @@ async def _serve(setting: Setting, pipe: Connection) -> None:
         with contextlib.suppress(EOFError, ConnectionError):
             while await asyncio.to_thread(pipe.recv):
                 stats = emulator.stats()
-                pipe.send(Account(stats.requests, stats.completed, stats.shed, tuple(samples)))
+                counts = stats.requests, stats.completed, stats.shed, stats.busy_seconds
+                pipe.send(Account(*counts, tuple(samples)))
         schedule.cancel()
         await asyncio.wait([schedule])
 

@@ -73,6 +73,7 @@ async def _sample(prodia: Prodia, limits: list[tuple[float, int]]) -> None:
 def _draw(picture: pathlib.Path, run: clients.Run, limits: list[tuple[float, int]], account: Account) -> None:
     first, last = account.samples[0].at, max(run.done, default=run.began)  # from the first request on
     within = [sample for sample in account.samples if sample.at <= last]
+    learned = [(max(0.0, at - first), limit) for at, limit in limits if at <= last]
     figure = chart.Figure(
         title=f"{COUNT:,} jobs while the service's capacity drops and rises",
         subtitle=(
@@ -81,7 +82,7 @@ def _draw(picture: pathlib.Path, run: clients.Run, limits: list[tuple[float, int
         ),
         seconds=last - first,
         capacity=[(sample.at - first, sample.capacity) for sample in within],
-        limit=[(max(0.0, at - first), limit) for at, limit in limits if at <= last],
+        lines=[chart.Line("limit that the client learns", chart.FIRST, learned)],
         shed=[(sample.at - first, sample.shed) for sample in within],
     )
     chart.save(figure, picture)

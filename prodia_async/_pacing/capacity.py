@@ -34,6 +34,7 @@ _GUESSED_LATENCY = 2.0  # seconds, before a job has completed
 _STILL = 12  # searches that must find the same limit before it counts as one that does not move
 _LEAVES = 0.015  # of a latency, for which slots are left to others
 _SURE = 3  # the most that one type counts on sharing with another
+_MUTED_MOST = 6  # doublings of the latency for which a type takes no offers, after those in vain
 _OWN_GAIN = 4  # times the silence after a round of its own in which a type has lost to nobody else
 
 
@@ -58,11 +59,39 @@ class Round(Struct, eq=False):
         self.last_sent = max(self.last_sent, now)
 
 
+class Trend:
+    """Whether a limit moves: evidence that others use the service, or that its capacity changes.
+
+    Alone beside a capacity that does not change, every search begins from the same limit, but for the slots
+    in transit. At the end of a search its sheds would still be arriving.
+    """
+
+    def __init__(self, guess: int) -> None:
+        self.searches = _STILL  # since the limit moved
+        self.has_lost = False  # whether it was less then
+        self.search_ended = False
+        self.found: int | None = None  # the limit when the last search began
+        self._guess = guess
+
+    def search_begins(self, limit: int, in_transit: float) -> None:
+        """Compare the limit with that at the last search."""
+        if not self.search_ended:
+            return
+        self.search_ended = False
+        before, self.found = self.found, limit
+        self.searches += 1
+        if before is None:  # perhaps others are here, if not even the first guess was admitted
+            self.searches = 0 if limit < self._guess else self.searches
+        elif abs(limit - before) > in_transit:
+            self.searches = 0
+            self.has_lost = limit < before
+
+
 class Capacity:
     """What is known of one job type's capacity: learned from its answers and its silence, or told if `fixed`.
 
-    `limit`: the first guess. `most`: above which it is not raised. `step`: of the first search. `peers`: the
-    types of one client. A `growth` that is passed in is the round that waits for the request's body.
+    `limit`: the first guess. `most`: above which it is not raised. `initial`: the first guess of a type that
+    is alone. `peers`: the types of one client. `growth`: the round that waits for the request's body.
     """
 
     def __init__(
@@ -72,14 +101,12 @@ class Capacity:
         random: Random,
         peers: list[Capacity],
         *,
-        step: int = 1,
+        initial: int = 1,
         probing: str = "normal",
         fixed: bool = False,
     ) -> None:
-        self.limit = min(limit, most)
-        self.most = most
-        self.fixed = fixed
-        self.in_flight = 0
+        self.limit, self.most = min(limit, most), most
+        self.fixed, self.in_flight = fixed, 0
         self.latency: float | None = None
         self.hold_until = -math.inf  # until then nothing at all may be sent
         self.wake = math.inf  # when to ask `want` again, whatever happens until then; as it was told last
@@ -87,21 +114,24 @@ class Capacity:
         self.shares: dict[Capacity, int] = {}  # types that take slots from this one, and how surely
         self.tell: Callable[[str], object] = str  # hears why the limit or the state has changed
         self._peers = peers
-        self._factor = _PROBE_FACTOR[probing]
-        self._random = random
-        self._first, self._step = self.limit, step
-        self._gained = 0
-        self._gained_at = -math.inf
-        self._never_shed = True
-        self._next_probe = 0.0
+        self._factor, self._random = _PROBE_FACTOR[probing], random
+        self._step = min(initial, self.limit)
+        self._catch_up = 2 * initial if self.limit < initial else 1
+        self._gained, self._gained_at = (
+            0,
+            -math.inf,
+        )  # rounds that were admitted in this search, and when the last one was
+        self._never_shed, self._next_probe = True, 0.0
         self._zero_since: float | None = None
-        self._forgiveness = 1.0
         self._retry_after = self._longest = DEFAULT_RETRY_AFTER  # usual; and the longest of late
-        self._silence = _FIRST_SILENCE
+        self._forgiveness, self._silence = 1.0, _FIRST_SILENCE
         self._round_trip = self._spread = 0.0  # a 429's, and how far others are from it
-        self._found: int | None = None  # the limit when the last search began
-        self._search_ended = self._has_lost = False
-        self._still = _STILL  # searches since the limit moved
+        self._trend = Trend(self.limit)
+        self._offered = False  # whether this search began because another type had left a slot
+        self._vain, self._muted_until = (
+            0,
+            -math.inf,
+        )  # such searches that found none, and until when none begins
         self._left = 0  # slots that are left to others until `hold_until`
         peers.append(self)
 
@@ -117,7 +147,7 @@ class Capacity:
     @property
     def is_moving(self) -> bool:
         """Whether the limit was another not long ago, for a reason that is not in this process."""
-        return self._still < _STILL and not self.shares
+        return self._trend.searches < _STILL and not self.shares
 
     @property
     def grows(self) -> bool:
@@ -164,8 +194,10 @@ class Capacity:
             self._step = 1
         else:
             self._step = 2 * growth.sent if self._gained > 0 or growth.sent > 1 else 1
+            self._step, self._catch_up = max(self._step, self._catch_up), 1
             self._gained += 1
             self._gained_at = now
+            self._offered, self._vain = False, 0
         self.tell("admitted")
 
     def send(self, want: Want, now: float) -> Round | None:
@@ -174,7 +206,8 @@ class Capacity:
         if want == "grow":
             begins = self.round is None
             if begins:
-                self._compare()
+                in_transit = self.limit * (self._round_trip + self._spread) / (self.latency or 0.001)
+                self._trend.search_begins(self.limit, in_transit)
                 self.round = Round(self._step, now)
             self.limit += 1
             if begins:
@@ -188,21 +221,6 @@ class Capacity:
             self.round.unsent += 1
             self.round.last_sent = now
         return self.round
-
-    def _compare(self) -> None:
-        """Find out, as a search begins, whether the limit has moved: by more than the slots in transit."""
-        if not self._search_ended:
-            return
-        self._search_ended = False
-        before, self._found = self._found, self.limit
-        self._still += 1
-        if before is None:  # perhaps others are here, if not even the first guess was admitted
-            self._still = 0 if self.limit < self._first else self._still
-        elif abs(self.limit - before) * (self.latency or 0.0) > self.limit * (
-            self._round_trip + self._spread
-        ):
-            self._still = 0
-            self._has_lost = self.limit < before
 
     def answered(self, seconds: float) -> None:
         """Take a sample of the latency, upload included."""
@@ -224,7 +242,7 @@ class Capacity:
             if admitted:
                 self._admitted(self.round, now)
             self.round = None
-        if self._has_lost and admitted and self.latency and self.is_moving:
+        if self._trend.has_lost and admitted and self.latency and self.is_moving:
             if now >= self.hold_until:
                 self.hold_until = now + _LEAVES * self.latency
                 self._left = 0
@@ -249,19 +267,27 @@ class Capacity:
         left = self._left if now < self.hold_until else 0
         self.limit = max(1, min(self.limit, self.in_flight + left))
         if probed:
-            self._gained, self._search_ended = 0, True
+            self._gained, self._trend.search_ended = 0, True
+            if self._offered:
+                self._offered, self._vain = False, self._vain + 1
+                self._muted_until = now + 2 ** min(self._vain - 1, _MUTED_MOST) * (self.latency or 0.0)
             for each in (self, *self.shares):  # one search for all
                 each.put_off(now)
         elif not (was_first or self._zero_since is not None or self.has_gained(now, _OWN_GAIN)):
             self._learn_shares(now)
         if self.in_flight == 0:
             self._zero_since = now if self._zero_since is None else self._zero_since
-            self._found = 0  # the way out of zero counts as a rise
+            self._trend.found = 0  # the way out of zero counts as a rise
             self.share_no_more()
             told = min(retry_after, _RETRY_AFTER_MOST * self._retry_after)
             grown = min(_ZERO_MOST, (now - self._zero_since) / _ZERO_SHARE)
             self.hold_until = now + max(told, grown) * self._random.uniform(1.0, 1.2)
         self.tell("shed")
+
+    def offer(self, now: float) -> None:
+        """Search at once, since another type has left a slot; not for a while, where that was in vain."""
+        if self.round is None and self._muted_until <= now < self._next_probe:
+            self._next_probe, self._offered = now, True
 
     def put_off(self, now: float) -> None:
         """Wait with the next probe: for less while the limit moves, and then no longer for being small."""

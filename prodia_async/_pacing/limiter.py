@@ -103,8 +103,8 @@ class Limiter:
             at, limit = self._learned.pop(key, (-FORGET, 0))
             if now - at >= FORGET:
                 limit = max(1, settings.initial // (1 + starting))
-            step, probing = settings.initial, settings.probing
-            room = Capacity(limit, self.limit, self.random, self._peers, step=step, probing=probing)
+            initial, probing = settings.initial, settings.probing
+            room = Capacity(limit, self.limit, self.random, self._peers, initial=initial, probing=probing)
         line = self.lines[key] = Line(key, room, self.clock, self.touch)
         room.tell = partial(self._note, line)
         return line
@@ -182,21 +182,30 @@ class Limiter:
             waiter.set_result(None)
 
     def hand_over(self, line: Line) -> None:
-        """Leave the slot of a job that has just ended to the smallest type that shares the capacity.
+        """Leave the slot of a job that has just ended to another type: the smallest that waits at its limit.
 
-        One that waits at its limit gets it, if this type has nothing to send, or more in flight. If it is
-        shed, the two count as sharing a little less.
+        One that shares the capacity gets it, if this type has nothing to send or has more in flight; should
+        it be shed, the two share a little less. Any other may search at once, if nothing is to be sent here.
         """
-        room, others = line.capacity, []
-        for each in self.lines.values():
-            other = each.capacity
-            may = each.ready and other in room.shares and other.limit <= min(other.in_flight, other.most - 1)
-            if may and (not line.ready or other.in_flight < room.in_flight):
-                others.append(each)
-        if others and room.limit > 1:
-            first = min(others, key=Line.rank)
+        room, lines = line.capacity, self.lines.values()
+        full = [
+            each for each in lines if each.ready and each.in_use >= each.capacity.limit and each is not line
+        ]
+        sharing = [
+            each
+            for each in full
+            if each.capacity in room.shares
+            and each.capacity.limit < each.capacity.most
+            and (not line.ready or each.in_use < line.in_use)
+        ]
+        if sharing and room.limit > 1:
+            first = min(sharing, key=Line.rank)
             room.limit -= 1
             first.capacity.limit += 1
+            self.wanting[first] = "refill"
+        elif full and not line.ready:
+            first = min(full, key=Line.rank)
+            first.capacity.offer(self.clock.monotonic())
             self.wanting[first] = "refill"
 
     def watch_replies(self) -> None:

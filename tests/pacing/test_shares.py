@@ -51,14 +51,14 @@ class TestMoving:
     def test_a_limit_that_is_another_at_the_next_search_moves(self, lost):
         kind = moved(lost=lost)
         assert kind.capacity.is_moving
-        assert kind.capacity._has_lost
+        assert kind.capacity._trend.has_lost
 
     def test_one_that_has_grown_moves_and_has_not_lost(self):
         kind = tracking(16)
         search(kind, 20)
         search(kind, 20)
         assert kind.capacity.is_moving
-        assert not kind.capacity._has_lost
+        assert not kind.capacity._trend.has_lost
 
     def test_slots_in_transit_are_no_movement(self):
         kind = tracking(128, latency=0.3)  # of 128 slots, 128 x 0.03 s / 0.3 s = 13 are in transit
@@ -83,7 +83,7 @@ class TestMoving:
         lose(kind, 2)
         search(kind, 2)
         assert kind.capacity.is_moving
-        assert not kind.capacity._has_lost
+        assert not kind.capacity._trend.has_lost
 
     def test_the_way_out_of_zero_is_a_rise(self):
         kind = tracking(2)
@@ -95,12 +95,12 @@ class TestMoving:
         search(kind, 2)
         assert kind.state == "TRACK"
         assert kind.capacity.is_moving
-        assert not kind.capacity._has_lost
+        assert not kind.capacity._trend.has_lost
 
     @pytest.mark.parametrize(("slots", "factor"), [(1, 2.0), (4, 1.0), (16, 1.0), (64, 0.5)])
     def test_it_probes_sooner_then_and_no_later_for_being_small(self, slots, factor):
         kind = tracking(slots)
-        kind.capacity._still = 0
+        kind.capacity._trend.searches = 0
         kind.capacity._next_probe = 0.0
         kind.capacity.put_off(kind.now)
         assert kind.capacity._next_probe - kind.now == pytest.approx(2.0 * factor)
@@ -253,7 +253,7 @@ class TestSharing:
 
     def test_a_type_that_shares_does_not_count_as_moving(self):
         a, b = pair()
-        b.capacity._still = 0
+        b.capacity._trend.searches = 0
         assert b.capacity.is_moving
         take(a, b)
         assert not b.capacity.is_moving
@@ -315,18 +315,69 @@ class TestHandingOver:
         await settle()
         assert self.limits(bench) == (4, 2)
 
-    async def test_types_that_do_not_share_hand_nothing_over(self):
+    async def test_any_other_type_may_search_at_once(self):
         bench, jobs = await self.sharing(4, 2)
         for line in bench.limiter.lines.values():
             line.capacity.shares.clear()
-        for job in jobs:
-            job.success()
+        jobs[0].success()
         await settle()
-        assert self.limits(bench) == (4, 2)
-        assert bench.served == []
+        assert bench.served == ["b0"]
+        assert self.limits(bench) == (4, 3)
+        assert bench.limiter.stats()["b"].state == "PROBE"
 
+    async def test_not_while_jobs_of_its_own_wait(self):
+        bench, jobs = await self.sharing(4, 2, waiting_a=1)
+        for line in bench.limiter.lines.values():
+            line.capacity.shares.clear()
+        jobs[0].success()
+        await settle()
+        assert bench.served == ["a0"]
+        assert self.limits(bench) == (4, 2)
+
+
+class TestOffers:
+    def test_after_one_that_was_in_vain_it_takes_none_for_longer_and_longer(self):
+        kind = tracking(8)
+        waits = []
+        for _ in range(9):
+            kind.now += 1000.0
+            kind.capacity._next_probe = math.inf
+            kind.capacity.offer(kind.now)
+            kind.send(kind.want())
+            kind.shed()
+            waits.append(kind.capacity._muted_until - kind.now)
+            kind.capacity._next_probe = math.inf
+            kind.now = kind.capacity._muted_until - 0.1
+            kind.capacity.offer(kind.now)
+            assert kind.want() is None
+        assert waits == pytest.approx([2, 4, 8, 16, 32, 64, 128, 128, 128])
+
+    def test_one_that_was_admitted_ends_that(self):
+        kind = tracking(8)
+        for _ in range(2):
+            kind.capacity._next_probe = math.inf
+            kind.now += 1000.0
+            kind.capacity.offer(kind.now)
+            kind.send(kind.want())
+            if kind.capacity._vain:
+                kind.quiet()
+                kind.want()
+            else:
+                kind.shed()
+        assert (kind.capacity._vain, kind.limit) == (0, 9)
+
+    def test_a_search_that_was_due_is_none(self):
+        kind = tracking(8)
+        kind.now += 1000.0
+        kind.capacity.offer(kind.now)
+        kind.send(kind.want())
+        kind.shed()
+        assert kind.capacity._vain == 0
+
+
+class TestTold:
     async def test_who_is_told_of_it(self):
-        bench, _ = await self.sharing(4, 2)
+        bench, _ = await TestHandingOver().sharing(4, 2)
         stats = bench.limiter.stats()
         assert (stats["a"].shares, stats["b"].shares) == (("b",), ("a",))
         assert not stats["a"].moving
