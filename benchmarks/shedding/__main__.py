@@ -18,10 +18,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from fairness import FAIRNESS
-from limits import LIMITS, SHARING_LIMITS
+from limits import FAIRNESS_LIMITS, LIMITS, SHARING_LIMITS
 from peers import PEERS, WORLDS
 from public import PUBLIC
-from report import limits_table, peers_table, sharing_table, table
+from report import fairness_table, limits_table, peers_table, sharing_table, table
 from scenarios import SCENARIOS, Play
 from sharing import SHARING
 
@@ -63,9 +63,11 @@ def main() -> None:
     runs = run_all(names, 3 if options.quick else 10)
     table("The limiter's scenarios", runs, SCENARIOS)
     sharing_table(runs, SHARING)
+    fairness_table(runs, FAIRNESS)
     table("The same through the public as_completed", runs, PUBLIC)
     unexplained = limits_table("Limits", runs, LIMITS)
     unexplained += limits_table("The shared slots' limits", runs, SHARING_LIMITS)
+    unexplained += limits_table("Limits of fair shares", runs, FAIRNESS_LIMITS)
     peers_table(runs)
     print(f"\n{len(names)} scenarios in {time.perf_counter() - began:.0f} s")
     if unexplained:

@@ -101,3 +101,26 @@ burst, 140 s idle, burst, K 256>8 |  | 0.939 | 0.012 | 1.0 |  |
 """
 )
 """Span over ideal, goodput, sheds a job, seconds with a free slot, in flight of A/B, the rest."""
+
+FAIRNESS_GOALS = rows(
+    """
+late joiner K32 n4 | - | 0.979 | 0.260 | 0.99 | 14
+late joiner K32 n16 | - | 0.983 | 0.718 | 0.92 | -
+late joiner K16 n2 | - | 0.979 | 0.196 | 0.97 | 21
+one by one K16 n4, 8 s | - | 0.988 | 0.315 | 0.87 | 12
+late joiner K8 n2, 60 s | - | 0.997 | 0.459 | 0.89 | 41
+web workers K16 n4, load .95 | - | - | - | - | - | 12.4
+5 types on K32 | - | 0.985 | 0.080 | 1.00
+20 types on K32 | - | 0.986 | 0.320 | 0.96
+demo: 120/72/4/4 on K8, 0.5 s | 1.18 | - | 0.222
+shared K8, 0.5 s, 5 x 40 | 1.22 | - | 0.302
+shared K16, 5 x 60 | 1.07 | - | 0.202
+shared K32, 10 x 100 | 1.06 | - | 0.190
+one type K8, 0.5 s, 200 | 1.10
+separate K32, 5 x 200 | 1.29 | - | 0.116
+separate K32, 5 x 64 | 2.24 | - | 0.247
+separate K8, 0.5 s, 2 x 40 | 1.97 | - | 0.175
+separate K32, 0.3 s, 4 x 300 | 2.85 | - | 0.099
+"""
+)
+"""Span over ideal, goodput, sheds a job, Jain, job times to half the fair share, worst p95 wait (seconds)."""

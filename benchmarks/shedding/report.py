@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from goals import GOALS, SHARING_GOALS
+from goals import FAIRNESS_GOALS, GOALS, SHARING_GOALS
 from limits import EXPLAINED, Limit, Runs, mean, worst
 from peers import PEERS, WORLDS
 
@@ -21,6 +21,14 @@ COLUMNS = {
     "Jain": ("jain", 2),
     "re-converge s": ("reconverge", 1),
     "early": ("early", 0),
+}
+FAIRNESS_COLUMNS = {
+    "span/ideal": ("span", 2),
+    "goodput": ("goodput", 3),
+    "sheds/job": ("sheds", 3),
+    "Jain": ("jain", 2),
+    "half share, S": ("half", 0),
+    "worst p95 s": ("p95", 1),
 }
 SHARING_COLUMNS = {
     "span/ideal": ("span", 2),
@@ -71,6 +79,19 @@ def table(title: str, runs: Runs, names: Iterable[str]) -> None:
         print(line(name, cells))
         if name in GOALS:
             print(line("    goal", [*GOALS[name], "0"]))
+
+
+def fairness_table(runs: Runs, names: Iterable[str]) -> None:
+    """Print the scenarios of fair shares, each above its goal."""
+    names = [name for name in names if name in runs]
+    if not names:
+        return
+    print("\nFair shares\n")
+    print(line("mean (worst)", FAIRNESS_COLUMNS))
+    for name in names:
+        print(line(name, [cell(runs[name], key, digits) for key, digits in FAIRNESS_COLUMNS.values()]))
+        if name in FAIRNESS_GOALS:
+            print(line("    goal", FAIRNESS_GOALS[name]))
 
 
 def sharing_table(runs: Runs, names: Iterable[str]) -> None:

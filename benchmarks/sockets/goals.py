@@ -10,6 +10,8 @@ class Goal:
     what: str
     value: str
     met: bool
+    known: str = ""  # why it may be missed, where that is no surprise
 
     def __str__(self) -> str:
-        return f"  {'met   ' if self.met else 'MISSED'}  {self.what}: {self.value}"
+        reason = "" if self.met or not self.known else f"; {self.known}"
+        return f"  {'met   ' if self.met else 'MISSED'}  {self.what}: {self.value}{reason}"

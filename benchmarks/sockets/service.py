@@ -22,10 +22,11 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True)
 class Setting:
-    """`steps`: the capacity from so many seconds after the first request on."""
+    """`sigma`: the spread of latencies. `steps`: the capacity from so many seconds after the first request on."""
 
     capacity: int
     latency: float
+    sigma: float = 0.0
     retry_after: float = 1.0
     free_at: Literal["headers", "end"] = "headers"
     output_bytes: int = 1024
@@ -43,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Account:
-    """What the emulator counted; `busy`: seconds that slots were in use; `samples` only where it has steps."""
+    """What the emulator counted; `busy`: slot-seconds in use; `samples` only where it has steps."""
 
     requests: int
     completed: int
@@ -95,6 +96,7 @@ async def _serve(setting: Setting, pipe: Connection) -> None:
     async with Emulator(
         capacity=setting.capacity,
         latency=setting.latency,
+        latency_sigma=setting.sigma,
         retry_after=setting.retry_after,
         free_at=setting.free_at,
     ) as emulator:

@@ -1,4 +1,7 @@
-"""Client processes at once, which know nothing of each other, against one service; and their picture."""
+"""Client processes at once, which know nothing of each other, against one service; and their picture.
+
+Job times are spread, as the simulated service's are: with equal ones all slots come free in the same moments.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from service import Service
 
-SLOTS = 16
+SLOTS, SIGMA = 16, 0.5
 SAMPLE_EVERY = 0.1
 AVERAGE = 2.0  # seconds over which the picture's jobs in flight are averaged
 LONGEST = 600.0
@@ -39,6 +42,7 @@ class Trial:
     count: int  # of each client
     joins: tuple[float, ...]
     since: float
+    known: str = ""  # why it may miss that
 
     def __str__(self) -> str:
         whole = f"{len(self.joins)} client processes, {self.count:,} jobs each of {self.latency:g} s"
@@ -46,7 +50,8 @@ class Trial:
 
 
 TWO = Trial(0.2, 3000, (0.0, 0.5), since=20.0)
-FOUR = Trial(2.0, 300, (0.0, 0.0, 0.0, 10.0), since=60.0)
+BY_CHANCE = "a newcomer meets a slot by chance, in the milliseconds before another client fills it again"
+FOUR = Trial(2.0, 300, (0.0, 0.0, 0.0, 10.0), since=60.0, known=BY_CHANCE)
 
 
 @dataclass
@@ -62,7 +67,7 @@ def main(picture: pathlib.Path) -> list[Goal]:
     for trial in (TWO, FOUR):
         print(trial)
         print("  done    requests   shed   makespan/ideal   done when the first client ended   apart at most")
-        with running(Setting(capacity=SLOTS, latency=trial.latency)) as service:
+        with running(Setting(capacity=SLOTS, latency=trial.latency, sigma=SIGMA)) as service:
             found = _together(service, trial)
             account = service.account()
         done = sum(len(each.run.done) for each in found)
@@ -79,7 +84,7 @@ def main(picture: pathlib.Path) -> list[Goal]:
         lost = len(found) * trial.count - done
         goals.append(Goal(f"{len(found)} clients: no job lost", str(lost), lost == 0))
         told = f"{len(found)} clients: never more than {FACTOR:g} times apart after {trial.since:g} s"
-        goals.append(Goal(told, f"{apart:.2f}", apart <= FACTOR))
+        goals.append(Goal(told, f"{apart:.2f}", apart <= FACTOR, trial.known))
         if trial is TWO:
             _draw(picture, trial, found, account.shed, account.requests)
             print(f"  picture: {picture}")

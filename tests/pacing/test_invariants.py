@@ -39,6 +39,8 @@ def test_the_promises_hold_in_random_worlds(block):
     worlds = [run(seed, fixed=False) for seed in range(block, WORLDS, BLOCKS)]
     assert sum(world.sheds for world in worlds) > 100
     assert sum(sum(world.forgiven.values()) for world in worlds) > 3
+    assert sum(world.left > 0 for world in worlds) >= 1
+    assert sum(world.shared > 0 for world in worlds) >= 1
     assert all(world.successes for world in worlds)
 
 
@@ -56,6 +58,17 @@ def test_a_slot_that_is_taken_at_once_is_the_one_that_the_line_would_have_given(
         for world in worlds:
             world.run()
         assert worlds[0].sent == worlds[1].sent, seed
+
+
+@pytest.mark.parametrize("rooms", [(8, 8), (32, 8), (16, 64)])
+def test_types_with_services_of_their_own_share_nothing(rooms):
+    first = Steady(rooms[0], jobs=30 * rooms[0], seed=1)
+    second = Steady(rooms[1], jobs=30 * rooms[1], seed=2, beside=first)
+    shared = False
+    while first.left + second.left:
+        first.clock.step()
+        shared = shared or any(each.shares for each in first.limiter.stats().values())
+    assert not shared
 
 
 class Handover:
@@ -76,14 +89,16 @@ class Handover:
 class Steady:
     """One client beside a service whose room stays as it is: jobs of about 2 s, 429s after 30 ms."""
 
-    def __init__(self, room, jobs, seed):
+    def __init__(self, room, jobs, seed, beside=None):
         self.clock, self.chance = Clock(), random.Random(seed)
         self.limiter = Limiter(Adaptive(), self.clock, random.Random(seed))
+        if beside is not None:  # another type of the same client, which has a service of its own
+            self.clock, self.limiter = beside.clock, beside.limiter
         self.room, self.busy, self.left = room, 0, jobs
         self.sheds, self.limits = [], []
         self.moved = False
         for _ in range(jobs):
-            self.wait(join(self.limiter, "a"))
+            self.wait(join(self.limiter, "a" if beside is None else "b"))
 
     def wait(self, turn):
         if turn.take():

@@ -268,12 +268,14 @@ class World:
         keys = "abcd"[: chance.randrange(1, 5)]
         shared = Service(self) if chance.random() < 0.4 else None
         self.services = {key: shared or Service(self) for key in keys}
-        self.left = self.handed = 0
+        self.left = self.shared = 0
         self.successes = dict.fromkeys(keys, 0)
         self.forgiven = dict.fromkeys(keys, 0)
         self.zero_until = dict.fromkeys(keys, 0.0)
         self.jobs = []
         self.sends = self.sheds = 0
+        for _ in range(chance.randrange(6)):
+            self.clock.call_at(chance.uniform(0.0, 40.0), self.disturb)
         together = chance.random() < 0.5
         for number in range(jobs):
             at = 0.0 if together else chance.uniform(0.0, 30.0)
@@ -284,6 +286,18 @@ class World:
         self.jobs.append(job)
         if self.chance.random() < 0.3:
             self.clock.call_later(self.chance.choice([0.0, 0.5, 5.0, 50.0]), job.cancel)
+
+    def disturb(self):
+        """Have the types find out, whether or not it is so, that others are here, or that they share."""
+        rooms = [line.capacity for line in self.limiter.lines.values() if line.capacity.state != "ZERO"]
+        for room in rooms:
+            if self.chance.random() < 0.5:
+                room._trend.searches, room._trend.has_lost = 0, True
+                room.share_no_more()
+            else:
+                for each in rooms:
+                    if each is not room:
+                        room.shares[each] = each.shares[room] = 3
 
     def run(self, jobs=40):
         while len(self.jobs) < jobs or any(not job.over for job in self.jobs):
@@ -360,7 +374,12 @@ class World:
             lingering += job.turn.phase is Phase.LINGERING
             waiting += job.waiting
         for key, line in self.limiter.lines.items():
-            assert line.capacity.in_flight == open_now[key]
+            room = line.capacity
+            assert room.in_flight == open_now[key]
+            assert 1 <= room.limit <= self.limiter.limit
+            assert all(each.shares[room] == count for each, count in room.shares.items())
+            assert room.state != "ZERO" or not room.shares
+            self.shared += len(room.shares)
         resting = sum(line.resting for line in self.limiter.lines.values())
         assert self.limiter.in_use == sum(open_now.values()) + resting <= self.limiter.limit
         assert (self.limiter.lingering, len(self.limiter.waiters)) == (lingering, waiting)
