@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from prodia_async._http.watch import Watch
     from prodia_async._models import EventKind
     from prodia_async._pacing.clock import Clock
-    from prodia_async._pacing.limiter import Limiter, Turn
+    from prodia_async._pacing.limiter import Limiter
+    from prodia_async._pacing.turn import Turn
     from prodia_async._settings import Limits, Options
 
 _CUT_TIME = 5.0

@@ -22,7 +22,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True)
 class Setting:
-    """`sigma`: the spread of latencies. `steps`: the capacity from so many seconds after the first request on."""
+    """`sigma`: the spread of latencies. `steps`: the capacity, by seconds since the first request."""
 
     capacity: int
     latency: float

@@ -39,8 +39,8 @@ def test_the_promises_hold_in_random_worlds(block):
     worlds = [run(seed, fixed=False) for seed in range(block, WORLDS, BLOCKS)]
     assert sum(world.sheds for world in worlds) > 100
     assert sum(sum(world.forgiven.values()) for world in worlds) > 3
-    assert sum(world.left > 0 for world in worlds) >= 1
-    assert sum(world.shared > 0 for world in worlds) >= 1
+    assert any(world.left for world in worlds)
+    assert any(world.shared for world in worlds)
     assert all(world.successes for world in worlds)
 
 

@@ -289,7 +289,8 @@ class World:
 
     def disturb(self):
         """Have the types find out, whether or not it is so, that others are here, or that they share."""
-        rooms = [line.capacity for line in self.limiter.lines.values() if line.capacity.state != "ZERO"]
+        rooms = [line.capacity for line in self.limiter.lines.values()]
+        rooms = [room for room in rooms if room.state not in ("ZERO", "FIXED")]
         for room in rooms:
             if self.chance.random() < 0.5:
                 room._trend.searches, room._trend.has_lost = 0, True
@@ -357,7 +358,6 @@ class World:
             assert job.rests or told == 0.0
             return
         left = capacity._left if self.clock.now < capacity.hold_until and capacity.state != "ZERO" else 0
-        self.left += left > 0
         if capacity.limit != max(1, min(limit, capacity.in_flight + left)):
             assert capacity.limit <= limit
             self.forgiven[job.key] += 1
@@ -380,6 +380,7 @@ class World:
             assert all(each.shares[room] == count for each, count in room.shares.items())
             assert room.state != "ZERO" or not room.shares
             self.shared += len(room.shares)
+            self.left += self.clock.now < room.hold_until and room.state != "ZERO"
         resting = sum(line.resting for line in self.limiter.lines.values())
         assert self.limiter.in_use == sum(open_now.values()) + resting <= self.limiter.limit
         assert (self.limiter.lingering, len(self.limiter.waiters)) == (lingering, waiting)
