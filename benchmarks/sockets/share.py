@@ -161,7 +161,7 @@ def _draw(picture: pathlib.Path, trial: Trial, found: list[Client], shed: int, r
         seconds=seconds,
         capacity=[(0.0, SLOTS)],
         lines=lines,
-        every=10,
+        every=10 if seconds < 130 else 30,
         grid=4,
     )
     chart.save(figure, picture)

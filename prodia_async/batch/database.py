@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from prodia_async._errors import InputError, quoted
+from prodia_async._models import LimitChange
 from prodia_async.batch import schema
 from prodia_async.batch.schema import Row, Sample
 
@@ -58,14 +59,17 @@ class Database:
             if _identity(path) != identity:
                 raise ReplacedError(str(path))
         with transaction(self._connection) as execute:
-            sampled = False
+            sampled = limited = False
             for statement, values in operations:
                 if execute(statement, values).rowcount != 1:
                     name = values["custom_id"] if isinstance(values, Mapping) else values[0]
                     raise LookupError(f"no row for custom_id {quoted(name)}")
                 sampled |= statement is schema.SAMPLE
+                limited |= statement is schema.LIMIT
             if sampled:
                 self._thin()
+            if limited:
+                execute(schema.FEWER_LIMITS, (_MOST_SAMPLES,))
 
     def _thin(self) -> None:
         """Keep the samples few: where there are too many, about every second is removed, evenly over time."""
@@ -169,6 +173,13 @@ def transaction(connection: sqlite3.Connection) -> Iterator[Callable[..., sqlite
 def read_samples(connection: sqlite3.Connection) -> list[Sample]:
     """Return all samples, oldest first."""
     return [Sample(*row) for row in connection.execute(schema.SAMPLES)]
+
+
+def read_limits(connection: sqlite3.Connection) -> list[LimitChange]:
+    """Return the changes of limits, oldest first; none from a journal of an earlier version."""
+    if not connection.execute("select 1 from sqlite_master where name = 'limits'").fetchone():
+        return []
+    return [LimitChange(*row) for row in connection.execute(schema.LIMITS)]
 
 
 def spread(times: Sequence[float], most: int) -> set[int]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from prodia_async._models import LimitChange
     from prodia_async.batch.database import Database, Values
     from prodia_async.batch.manifest import Entry
 
@@ -181,6 +182,10 @@ class Journal:
     def sample(self, sample: Sample) -> None:
         """Keep a sample for the report's charts; at most 4,096 are kept, evenly spread over the time."""
         self._put(schema.SAMPLE, msgspec.structs.astuple(sample))
+
+    def limit(self, change: LimitChange) -> None:
+        """Keep a change of a job type's limit; the last 4,096 are kept."""
+        self._put(schema.LIMIT, msgspec.structs.astuple(change))
 
     async def flush(self) -> None:
         """Return once all that was said so far is committed."""

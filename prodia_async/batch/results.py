@@ -14,7 +14,7 @@ import msgspec
 from prodia_async._errors import InputError, OutputError
 from prodia_async.batch import schema
 from prodia_async.batch.csv_results import write_csv
-from prodia_async.batch.database import connect_read_only, explain, foreign, newer, read_samples
+from prodia_async.batch.database import connect_read_only, explain, foreign, newer, read_limits, read_samples
 from prodia_async.batch.records import Record, done, done_record, failed, failed_record
 from prodia_async.batch.schema import FILE_NAME, Sample
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
+    from prodia_async._models import LimitChange
+
 __all__ = [
     "Record",
     "done",
     "done_record",
     "failed",
     "failed_record",
+    "limits",
     "read_results",
     "samples",
     "write_csv",
@@ -87,6 +90,12 @@ def samples(folder: Path) -> list[Sample]:
     """Return the samples of a batch's progress, oldest first. Raises InputError as `read_results` does."""
     with contextlib.closing(_connect(folder)) as connection:
         return _explained(folder, lambda: read_samples(connection))
+
+
+def limits(folder: Path) -> list[LimitChange]:
+    """Return how the limits have changed, oldest first. Raises InputError as `read_results` does."""
+    with contextlib.closing(_connect(folder)) as connection:
+        return _explained(folder, lambda: read_limits(connection))
 
 
 def _lines(folder: Path, *, failed_only: bool) -> Generator[bytes]:

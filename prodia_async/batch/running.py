@@ -67,6 +67,8 @@ class Running:
         self._reason: str | None = None
         self._failure: ProdiaError | None = None
         self._reading = anyio.CancelScope()
+        history = rooms.engine.limiter.history
+        self._last_change = history[-1] if history else None  # of a limit, that the journal need not know
 
     @property
     def stopping(self) -> bool:
@@ -126,8 +128,16 @@ class Running:
             self.ends_with(error)
 
     def keep(self, sample: Sample) -> None:
-        """Keep a sample of the progress."""
+        """Keep a sample of the progress, and how the limits have changed since the last one."""
         self.write(self.rooms.journal.sample, sample)
+        history, new = self.rooms.engine.limiter.history, []
+        for change in reversed(history):
+            if change is self._last_change:
+                break
+            new.append(change)
+        for change in reversed(new):
+            self.write(self.rooms.journal.limit, change)
+            self._last_change = change
 
     def _look(self) -> Progress:
         """Return this run's own counts, and tell how far the batch is: a pause may change nothing else."""

@@ -52,6 +52,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # 2: a row tells of outputs before they have their names.
     ("alter table jobs add column parts text",),
+    # 3: why the limits of job types have changed.
+    (
+        """
+        create table limits (
+            id integer primary key,
+            at real not null,
+            type text not null,
+            "limit" integer not null,
+            in_flight integer not null,
+            why text not null
+        )
+        """,
+    ),
 )
 """Step n brings a journal from version n (`pragma user_version`) to n + 1; a new file takes all steps.
 
@@ -110,6 +123,15 @@ SAMPLE = """
 """
 SAMPLES = """
     select at, done, failed, in_flight, "limit", shed, requests, dollars from samples order by id
+"""
+LIMIT = """
+    insert into limits (at, type, "limit", in_flight, why) values (?, ?, ?, ?, ?)
+"""
+FEWER_LIMITS = """
+    delete from limits where id <= (select max(id) from limits) - ?
+"""
+LIMITS = """
+    select at, type, "limit", in_flight, why from limits order by id
 """
 TOTALS = """
     select type, sum(state = 'done'), sum(state = 'failed'), sum(state = 'sent'),

@@ -84,7 +84,7 @@ async def test_a_journal_cut_to_nothing_beside_outputs_is_damaged(tmp_path):
 async def test_a_page_of_garbage_is_found(tmp_path):
     path = await a_journal(tmp_path)
     with path.open("r+b") as file:
-        file.seek(4096 * 4)
+        file.seek(4096 * 5)
         file.write(b"\xff" * 4096)
     assert "is damaged" in await refusal(tmp_path)
 

@@ -18,7 +18,7 @@ from prodia_async.batch.page.contents import Contents, gather
 from prodia_async.batch.page.files import write_whole
 from prodia_async.batch.page.rows import File, text_of
 from prodia_async.batch.page.timeline import Timeline, timeline
-from prodia_async.batch.results import read_results, samples
+from prodia_async.batch.results import limits, read_results, samples
 
 if TYPE_CHECKING:
     import os
@@ -88,7 +88,7 @@ async def _told(folder: Path) -> tuple[Contents, Timeline | None]:
 
 
 def _read(folder: Path, stopped: Callable[[], bool]) -> tuple[Contents, Timeline | None]:
-    return gather(read_results([folder]), stopped=stopped), timeline(samples(folder))
+    return gather(read_results([folder]), stopped=stopped), timeline(samples(folder), limits(folder))
 
 
 async def _look(

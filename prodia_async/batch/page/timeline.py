@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from prodia_async._models import LimitChange
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from prodia_async.batch.journal import Sample
 
 _MOST_POINTS = 80
+_MOST_CHANGES = 200
 _LONG = 60.0  # seconds without a sample in which, where samples were closer, the batch did not run
 _NEAR = 3  # steps before and after, which tell how close samples were: it changes with a run's length
 
@@ -29,6 +32,7 @@ class Timeline(Struct, frozen=True):
 
     `throughput` counts ended jobs, `shed` and `requests` requests, each a second. `breaks` are the seconds at
     which the batch had stopped and was started again. `total_shed` and `total_requests` count all runs.
+    `limits` are the last changes of job types' limits.
     """
 
     seconds: float
@@ -42,6 +46,7 @@ class Timeline(Struct, frozen=True):
     total_shed: int
     total_requests: int
     total_ended: int
+    limits: tuple[LimitChange, ...] = ()
 
     @property
     def count(self) -> int:
@@ -49,7 +54,7 @@ class Timeline(Struct, frozen=True):
         return len(self.throughput)
 
 
-def timeline(samples: Iterable[Sample]) -> Timeline | None:
+def timeline(samples: Iterable[Sample], limits: Sequence[LimitChange] = ()) -> Timeline | None:
     """Return the course of the batch; None where the samples do not span any time."""
     ordered = sorted(samples, key=lambda sample: sample.at)
     times, breaks = _running_time(ordered)
@@ -78,6 +83,7 @@ def timeline(samples: Iterable[Sample]) -> Timeline | None:
         total_shed=int(shed[-1]),
         total_requests=int(requests[-1]),
         total_ended=int(ended[-1]),
+        limits=tuple(limits[-_MOST_CHANGES:]),
     )
 
 
