@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from prodia_async._errors import ProdiaError
@@ -34,14 +35,20 @@ class GaveUpError(ProdiaError):
     """A pause has lasted longer than `give_up_after`."""
 
 
+_ALONE = 7.5
+"""A job that fails alone has so much less patience than several."""
+
+
 class _Pause:
     """One cause of a pause: since when it lasts, and when the next trial is due.
 
     `tried`: writes that waited for room try again now; those that fail set the time of the next trial.
+    `failed`: the jobs that have failed where it may be their own fault; None where it certainly is not.
     """
 
-    def __init__(self, reason: str, now: float, backoff: Backoff) -> None:
+    def __init__(self, reason: str, now: float, backoff: Backoff, failed: set[str] | None) -> None:
         self.reason = reason
+        self.failed = failed
         self.since = now
         self.backoff = backoff
         self.tried = False
@@ -51,16 +58,21 @@ class _Pause:
 class Gate:
     """Lets attempts by, holds them while the batch is paused, and decides on second chances; for one loop.
 
-    `give_up_after`: seconds of one pause after which all who wait get GaveUpError; None: never. `pauses`
+    Where fewer than 20 jobs are left, it may be their own fault that they fail: after `patience` seconds of a
+    pause in which nothing succeeded all go at once, and who fails then has failed. `give_up_after`: seconds
+    of one pause after which all who wait get GaveUpError; None: never. `pauses`
     counts the pauses so far, of all causes; `gave_up` is the message of GaveUpError once there was one.
     """
 
-    def __init__(self, clock: Clock, chance: Random, *, give_up_after: float | None) -> None:
+    def __init__(
+        self, clock: Clock, chance: Random, *, give_up_after: float | None, patience: float = 600.0
+    ) -> None:
         self.pauses = 0
         self.gave_up: str | None = None
         self._clock = clock
         self._chance = chance
         self._give_up_after = give_up_after
+        self._patience = patience
         self._health = Health()
         self._pauses: dict[_Cause, _Pause] = {}
         self._probe: str | None = None
@@ -105,14 +117,16 @@ class Gate:
         """Take note of an attempt that has ended, of any job; of one that passed as a trial above all."""
         begins = self._health.note(custom_id, attempt)
         if begins:
-            self._begin("service", "the service fails or cannot be reached")
-            self._resolve(granted=True, marked=False)
+            self._pause_service(None)
         if attempt.verdict in RAN:
             self._resolve(granted=True, marked=True)
         if custom_id != self._probe:
             return
+        service = self._pauses.get("service")
         if attempt.verdict in RAN:
             self._end("service")
+        elif service is not None and service.failed is not None and attempt.verdict in AGAINST:
+            service.failed.add(custom_id)
         for pause in self._pauses.values():
             self._postpone(pause, grows=attempt.verdict in AGAINST)
         self._free(custom_id)
@@ -123,11 +137,23 @@ class Gate:
         self._free(custom_id)
         self._look_for_company()
 
+    def unanswered(self, custom_id: str, reason: str) -> None:
+        """Take note that the service does not even answer a question: it certainly is not there."""
+        self._health.reason = reason
+        if not self._health.paused:
+            self._health.pause()
+            self._pause_service(None)
+        self._pauses["service"].failed = None
+        if custom_id == self._probe:
+            self._postpone(self._pauses["service"], grows=True)
+            self._free(custom_id)
+
     async def second_chance(self, custom_id: str, attempts: Sequence[Attempt]) -> bool:
         """Tell whether a job that has run out of attempts failed for a cause not its own: run it again then.
 
         Waits where the jobs under way will tell. It is its own failure when another job has succeeded since,
-        when it failed alone, or when it fails again after a second chance with no pause in between.
+        or when it fails again after a pause in which nothing succeeded. Where all have failed that are under
+        way, a pause begins.
         """
         answer = self._health.second_chance(custom_id, attempts)
         return await self._company(custom_id) if answer is None else answer
@@ -164,9 +190,14 @@ class Gate:
         elif "journal" not in self._pauses:
             self._begin("journal", reason)
 
-    def _begin(self, cause: _Cause, reason: str) -> None:
+    def _pause_service(self, failed: set[str] | None) -> None:
+        self._begin("service", "the service fails or cannot be reached", failed)
+        self._resolve(granted=True, marked=False)
+        self._look()
+
+    def _begin(self, cause: _Cause, reason: str, failed: set[str] | None = None) -> None:
         self.pauses += 1
-        self._pauses[cause] = _Pause(reason, self._clock.monotonic(), Backoff(self._chance))
+        self._pauses[cause] = _Pause(reason, self._clock.monotonic(), Backoff(self._chance), failed)
         say(logging.WARNING, "the batch is paused: %s", self._why(cause))
 
     def _end(self, cause: _Cause) -> None:
@@ -199,6 +230,10 @@ class Gate:
         """Let by whoever may pass now, and set the timer for the others."""
         now = self._clock.monotonic()
         self._give_up(now)
+        if now >= self._last_chance_at():
+            del self._pauses["service"]
+            self._health.last_chance()
+            say(logging.INFO, "nothing has succeeded: each job has a last chance")
         if self.gave_up is not None:
             self._fail(self.gave_up)
         if not self._pauses:
@@ -219,6 +254,13 @@ class Gate:
                     f"gave up after {now - pause.since:.0f} s of pause: {self._why(cause)}. "
                     f"{_ADVICE[cause]}, and run the same batch again: it goes on where it ended."
                 )
+
+    def _last_chance_at(self) -> float:
+        """Return when the jobs that wait have failed for so long that it may be their own fault."""
+        pause = self._pauses.get("service")
+        if pause is None or pause.failed is None or not self._health.few_left:
+            return math.inf
+        return pause.since + (self._patience if len(pause.failed) > 1 else self._patience / _ALONE)
 
     def _fail(self, message: str) -> None:
         for waiter in [*self._line, *self._writes]:
@@ -263,7 +305,8 @@ class Gate:
         times = [pause.next_trial for pause in self._pauses.values() if pause.next_trial > now]
         if self._give_up_after is not None:
             times += [pause.since + self._give_up_after for pause in self._pauses.values()]
-        if times:
+        times.append(self._last_chance_at())
+        if min(times) < math.inf:
             self._timer = self._clock.call_at(min(times), self._look)
 
     async def _company(self, custom_id: str) -> bool:
@@ -278,9 +321,10 @@ class Gate:
             self._suspended.pop(waiter, None)
 
     def _look_for_company(self) -> None:
-        """Decide on suspended jobs when nothing is under way that could tell more."""
-        if self._suspended and self._health.idle:
-            self._resolve(granted=self._health.several_failed, marked=True)
+        """Pause when nothing is under way that could tell more of the jobs that have failed."""
+        if self._suspended and self._health.idle and self.gave_up is None:
+            self._health.pause()
+            self._pause_service(set(self._suspended.values()))
 
     def _resolve(self, *, granted: bool, marked: bool) -> None:
         """Answer all suspended jobs; `marked` counts it as their one second chance."""

@@ -144,8 +144,8 @@ class Health:
         if self.paused or (attempt.verdict != "not_sent" and self._fails_alone(custom_id, attempt)):
             return False
         self._streak.add(custom_id, attempt)
-        self.paused = self._streak.count >= _STREAK
-        self._pauses += self.paused
+        if self._streak.count >= _STREAK:
+            self.pause()
         return self.paused
 
     def _fails_alone(self, custom_id: str, attempt: Attempt) -> bool:
@@ -159,11 +159,23 @@ class Health:
         job.failed = min(job.failed, _begun(attempt) + attempt.elapsed)
         return self._last_success > job.failed
 
+    def pause(self) -> None:
+        """Begin a pause."""
+        self.paused = True
+        self._pauses += 1
+
     def resume(self, now: float) -> None:
         """End the pause: the service is there again."""
         self.paused = False
         self._resumed = now
         self._streak = Streak()
+
+    def last_chance(self) -> None:
+        """End a pause in which nothing succeeded: whoever fails now fails for a cause of its own."""
+        self.paused = False
+        self._streak = Streak()
+        for job in self._jobs.values():
+            job.chance = self._pauses
 
     def second_chance(self, custom_id: str, attempts: Sequence[Attempt]) -> bool | None:
         """Tell whether a job that has run out of attempts is run again; None where that is not known yet.
@@ -178,6 +190,11 @@ class Health:
         if self._last_success > _begun(against[0]) or self._jobs[custom_id].chance == self._pauses:
             return False
         return None
+
+    @property
+    def few_left(self) -> bool:
+        """Whether so few jobs are under way that all of them may be at fault."""
+        return len(self._jobs) < _STREAK
 
     def grant(self, custom_id: str) -> None:
         """Take note of a second chance: there is one, unless a pause comes in between."""

@@ -70,6 +70,7 @@ class Rooms(NamedTuple):
     outputs: Outputs
     feed: Feed
     problems: Problems
+    ask: Callable[[], Awaitable[str | None]]
 
 
 class Batch(Protocol):
@@ -113,6 +114,7 @@ class JobRun:
         self._was_sent = False
         self._ended = False
         self._was_lost = False
+        self._losses = 0  # attempts after which nobody knows whether the job ran
         self._ahead: Callable[[str], None] | None = None  # ends that the row stands, and the job is not sent
 
     async def result(self) -> JobResult:
@@ -169,7 +171,11 @@ class JobRun:
             is_new=self._submitted is None,
             submitted=self._is_submitted,
         )
-        return Run(self._rooms.engines, self._rooms.client, call).result()
+        client = self._rooms.client
+        if self._losses:
+            left = max(0, client.retry.resend_unknown - self._losses)
+            client = replace(client, retry=replace(client.retry, resend_unknown=left))
+        return Run(self._rooms.engines, client, call).result()
 
     async def _is_submitted(self, job: JobResult) -> None:
         """Write down that the service has the job: from now on it can be collected by its id."""
@@ -212,6 +218,10 @@ class JobRun:
         if self._rooms.gate.paused is not None and self._ahead is not None:
             self._disarm()
         await self._rooms.gate.enter(self._id)
+        while self._losses and (reason := await self._what_is_wrong()) is not None:
+            self._refuse_if_stopping()
+            self._rooms.gate.unanswered(self._id, reason)
+            await self._rooms.gate.enter(self._id)
         self._refuse_if_stopping()
         if self._reserved is None:
             self._reserved = await self._rooms.till.reserve(kind)
@@ -225,6 +235,14 @@ class JobRun:
         self._is_off()
         self._was_sent = True
         self._batch.tally.sent(self._id)
+
+    async def _what_is_wrong(self) -> str | None:
+        """Ask the service a free question: what was lost once is not sent into the same outage again."""
+        self._batch.tally.collecting(self._id)
+        try:
+            return await self._rooms.ask()
+        finally:
+            self._batch.tally.left(self._id)
 
     def _refuse_if_stopping(self, *, written: bool = False) -> None:
         if self._batch.stopping:
@@ -245,6 +263,7 @@ class JobRun:
             self._submitted = None
         if attempt.verdict == "lost":
             self._tell_lost()
+        self._losses += attempt.verdict == "unknown"
         self._rooms.gate.attempt_ended(self._id, attempt)
         self._batch.tally.attempt_ended(self._id, attempt)
         if kind == "shed" and not self._rooms.till.is_limited and self._rooms.arming.rest(self.job.type):
@@ -273,7 +292,7 @@ class JobRun:
         attempts = error.attempts
         if self._submitted is not None:
             return self._is_lost(error)
-        if attempts and attempts[-1].verdict == "unknown" and not self._rooms.client.retry.resend_unknown:
+        if self._losses > self._rooms.client.retry.resend_unknown:
             return False
         if isinstance(error, ProdiaTimeoutError) and not error.may_have_run:
             again = self._rooms.gate.pauses != pauses or self._rooms.gate.paused is not None

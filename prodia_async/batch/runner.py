@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from prodia_async._arguments import checked
-from prodia_async._errors import InputError, OutputError, quoted
+from prodia_async._errors import InputError, OutputError, ServerError, TransportError, quoted
 from prodia_async._files.threads import hop
 from prodia_async._lifetime import rooms_of
 from prodia_async._loops import OnExit
+from prodia_async._settings import Retry
 from prodia_async.batch.arming import Arming
 from prodia_async.batch.budget import Till
 from prodia_async.batch.feed import Feed
@@ -44,6 +45,14 @@ _LONGEST_RETRY_AFTER = 3600.0
 
 _NEEDED = ("manifest", "out", "mode", "resend_unknown")
 """Arguments that cannot be None."""
+
+_PATIENCE = 150.0
+"""Seconds, for each of `Retry.max_errors`, that a few jobs are tried in which nothing succeeds."""
+
+_NO_JOB = "00000000-0000-0000-0000-000000000000"
+"""The id of a job that there is not: who asks for it learns whether the service answers, and pays nothing."""
+
+_ASKING = 10.0
 
 
 async def run_batch(
@@ -107,7 +116,8 @@ async def run_batch(
         max_retry_after=max(client.retry.max_retry_after, _LONGEST_RETRY_AFTER),
     )
     client = replace(client, retry=retry)
-    gate = Gate(engine.clock, engine.random, give_up_after=given["give_up_after"])
+    patience = _PATIENCE * client.retry.max_errors
+    gate = Gate(engine.clock, engine.random, give_up_after=given["give_up_after"], patience=patience)
     lines = _lines(manifest, Defaults(type, config or {}, accept, mode), shard, allow_outside=allow_outside)
     async with OnExit(lines.aclose):
         await lines.open()
@@ -120,14 +130,30 @@ async def run_batch(
             feed = Feed(lines, journal, folder, retrying=retrying, on_problem=problems.add)
             till = Till(given["max_spend"], given["prices"] or {}, journal.totals)
             arming = Arming(engine.limiter)
+            ask = partial(_what_is_wrong, prodia.with_options(retry=Retry(max_errors=0)))
             batch = Running(
-                Rooms(folder, engines, engine, client, journal, gate, till, arming, outputs, feed, problems),
+                Rooms(
+                    folder, engines, engine, client, journal, gate, till, arming, outputs, feed, problems, ask
+                ),
                 price=True if max_spend is not None else price,
                 timeout=given["timeout"],
                 on_progress=on_progress,
             )
             await batch.run(stop)
     return batch.report()
+
+
+async def _what_is_wrong(prodia: Prodia) -> str | None:
+    """Ask the service for a job that there is not, and return what fails; None where it answers."""
+    try:
+        await prodia.handle(_NO_JOB).outputs(timeout=_ASKING)
+    except (TransportError, ServerError) as error:
+        if isinstance(error, TransportError) and error.is_final:
+            return None  # as the job itself will tell
+        return error.message.removeprefix(f"the job (job {_NO_JOB}): ").partition(". ")[0]
+    except Exception:  # noqa: BLE001 - that there is no such job, and whatever else a transport makes of it
+        return None
+    return None
 
 
 async def _finish(journal: Journal, folder: Path, gate: Gate) -> None:

@@ -273,22 +273,55 @@ async def suspend(stage, *jobs):
     return tasks
 
 
-async def test_a_job_that_fails_alone_fails(stage):
-    await stage.enter("a")
-    (task,) = await suspend(stage, "a")
-    assert await task is False
+@pytest.mark.parametrize(("jobs", "seconds"), [("a", 80), ("ab", 600), ("abcdefghi", 600)])
+async def test_the_last_jobs_are_tried_for_a_while_and_have_a_last_chance(stage, jobs, seconds):
+    await stage.enter(*jobs)
+    tasks = await suspend(stage, *jobs)
+    assert [await task for task in tasks] == [True] * len(jobs)
+    assert stage.gate.paused == "the service fails or cannot be reached: refused by peer"
+    began, tried = stage.clock.monotonic(), 0
+    entered = await stage.enter(*jobs)
+    while not all(task.done() for task in entered):
+        await stage.wait(0.5)
+        if sum(task.done() for task in entered) == 1 and stage.gate.paused:
+            [index] = [index for index, task in enumerate(entered) if task.done()]
+            stage.end(jobs[index], "server_error")
+            [entered[index]] = await stage.enter(jobs[index])
+            tried += 1
+    assert stage.clock.monotonic() - began == pytest.approx(seconds, abs=1)
+    assert 5 <= tried <= 25
+    assert stage.gate.paused is None
+    tasks = await suspend(stage, *jobs)
+    assert [await task for task in tasks] == [False] * len(jobs)
 
 
-async def test_jobs_that_fail_together_have_one_second_chance(stage):
-    await stage.enter(*"abc")
+async def test_a_success_ends_the_trials_of_the_last_jobs(stage):
+    await stage.enter(*"ab")
     tasks = await suspend(stage, *"ab")
-    assert [task.done() for task in tasks] == [False, False]
-    tasks += await suspend(stage, "c")
-    assert [await task for task in tasks] == [True, True, True]
-    await stage.wait(10)
-    await stage.enter(*"abc")
-    tasks = await suspend(stage, *"abc")
-    assert [await task for task in tasks] == [False, False, False]
+    assert [await task for task in tasks] == [True, True]
+    entered = await stage.enter(*"ab")
+    await stage.wait(1)
+    stage.end("a", "done")
+    await turns()
+    assert passed(entered) == "xx"
+    stage.leave("a")
+    (task,) = await suspend(stage, "b")
+    assert await task is True  # it began before the pause
+
+
+async def test_a_service_that_answers_no_question_is_waited_for(stage):
+    await stage.enter(*"ab")
+    stage.gate.unanswered("a", "no route to host")
+    assert stage.gate.paused == "the service fails or cannot be reached: no route to host"
+    entered = await stage.enter(*"ab")
+    for _ in range(200):
+        await stage.wait(60)
+        trials = [job for job, task in zip("ab", entered, strict=True) if task.done()]
+        assert len(trials) == 1
+        stage.gate.unanswered(trials[0], "still none")
+        [entered["ab".index(trials[0])]] = await stage.enter(trials[0])
+    assert stage.gate.paused == "the service fails or cannot be reached: still none"
+    assert stage.gate.pauses == 1
 
 
 async def test_a_job_waits_for_the_one_that_is_under_way(stage):
@@ -297,8 +330,10 @@ async def test_a_job_waits_for_the_one_that_is_under_way(stage):
     stage.leave("b")
     await turns()
     assert not task.done()
+    assert stage.gate.paused is None
     stage.leave("c")
-    assert await task is False
+    assert await task is True
+    assert stage.gate.paused is not None
 
 
 async def test_a_job_that_waits_hears_of_a_success(stage):
@@ -569,8 +604,9 @@ async def test_poisonous_jobs_at_the_end_fail_and_no_other(concurrency):
     await batch.run(jobs(200) + jobs(8, "poison"))
     assert batch.failed == set(jobs(8, "poison"))
     assert len(batch.done) == 200
-    assert batch.gate.pauses == 0
-    assert batch.sent <= 200 + 8 * 10
+    assert batch.gate.pauses == 1
+    assert batch.sent <= 200 + 8 * 15
+    assert 600 <= batch.clock.monotonic() < 700
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 64])
@@ -585,11 +621,32 @@ async def test_poisonous_jobs_in_between_fail_after_one_trial(concurrency):
 
 @pytest.mark.parametrize("concurrency", [1, 4, 64])
 @pytest.mark.parametrize("others", [0, 50])
-async def test_a_lone_failing_job_fails_after_one_trial(concurrency, others):
+async def test_a_lone_failing_job_fails_after_some_trials(concurrency, others):
     batch = Batch(concurrency, lambda job, _: ("server_error" if job == "bad" else "done", 0.3))
     await batch.run([*jobs(others), "bad"])
     assert batch.failed == {"bad"}
-    assert batch.sent == others + 5
+    assert others + 10 <= batch.sent <= others + 20
+    assert 80 <= batch.clock.monotonic() < 180
+
+
+@pytest.mark.parametrize("left", [1, 2, 3, 5, 7, 10, 13, 15, 18, 19])
+@pytest.mark.parametrize(
+    ("verdict", "seconds"), [("server_error", 40), ("server_error", 12), ("not_sent", 10_800)]
+)
+async def test_an_outage_at_the_very_end_fails_no_job(left, verdict, seconds):
+    """The last ones of 200, and batches that are no longer."""
+    for others in (0, 200 - left):
+        gone: list[float] = []
+
+        def answer(job, now, gone=gone):
+            if "last" not in job:
+                return "done", 0.3
+            gone.append(now)
+            return (verdict, 0.05) if now < gone[0] + seconds else ("done", 0.3)
+
+        batch = Batch(8, answer)
+        await batch.run(jobs(others) + jobs(left, "last"))
+        assert (len(batch.done), batch.failed) == (others + left, set())
 
 
 @pytest.mark.parametrize("begins", [0.0, 5.0])

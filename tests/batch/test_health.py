@@ -162,6 +162,19 @@ def test_a_job_has_one_second_chance_until_a_pause_comes():
     assert made.second_chance("a", [attempt("server_error", 6.0)]) is None
 
 
+def test_after_a_last_chance_there_is_none_until_another_pause():
+    made = health("a", "b")
+    made.pause()
+    assert made.second_chance("a", [attempt("server_error", 1.0)]) is True
+    made.last_chance()
+    assert not made.paused
+    assert made.second_chance("a", [attempt("server_error", 1.0)]) is False
+    assert made.second_chance("a", [attempt("not_sent", 1.0)]) is True
+    assert made.few_left
+    made.begin("c")
+    assert made.second_chance("c", [attempt("server_error", 1.0)]) is None
+
+
 def test_who_is_on_its_way():
     made = Health()
     for job in "ab":

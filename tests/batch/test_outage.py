@@ -73,6 +73,52 @@ async def test_an_outage_of_hours_fails_no_job(write_manifest, tmp_path, jobs):
     assert {record["status"] for record in records.values()} == {"done"}
 
 
+@pytest.mark.parametrize("left", [1, 2, 7, 19])
+async def test_an_outage_of_hours_fails_none_of_the_last_jobs(write_manifest, tmp_path, left):
+    """Those that were lost are sent twice at most."""
+    count = 40
+    lines = [
+        echo(f"job-{number}", latency=0.5 if number >= count - left else 0.001) for number in range(count)
+    ]
+    clock = FakeClock()
+    async with Emulator(capacity=64) as emulator:
+        outage = Outage(clock, emulator, count - left)
+        async with (
+            Prodia(
+                base_url=emulator.base_url, token=emulator.token, max_concurrency=64, clock=clock
+            ) as prodia,
+            clock.jumping(outage.idle),
+        ):
+            happening = asyncio.create_task(outage.happen())
+            manifest, out = write_manifest(*lines), tmp_path / "out"
+            running = asyncio.create_task(run_batch(manifest, out, prodia=prodia, on_progress=outage.follow))
+            with anyio.fail_after(120):
+                back = await happening
+                report = await running
+                await back.aclose()
+    assert (report.ending, report.done, report.failed) == ("complete", count, 0)
+    assert clock.monotonic() > HOURS
+    assert outage.pauses
+    records = read_results(out)
+    assert all(sum(a["may_have_run"] for a in record["attempts"]) <= 2 for record in records.values())
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7, 15])
+async def test_a_lost_job_is_sent_twice_at_most_whatever_else_it_meets(
+    emulator, write_manifest, tmp_path, jobs
+):
+    lines = [echo(str(number), drop="before", times=100, key=str(number)) for number in range(jobs)]
+    async with Prodia(base_url=emulator.base_url, token=emulator.token, max_concurrency=8) as prodia:
+        report = await asyncio.wait_for(
+            run_batch(write_manifest(*lines), tmp_path / "out", prodia=prodia), 60
+        )
+    assert (report.done, report.failed, report.requests - report.shed) == (0, jobs, 2 * jobs)
+    assert emulator.stats().billed == 2 * jobs
+    records = read_results(tmp_path / "out").values()
+    assert all(sum(a["verdict"] == "unknown" for a in record["attempts"]) == 2 for record in records)
+    assert all(record["error"]["may_have_run"] for record in records)
+
+
 async def test_a_batch_gives_up_when_it_was_told_to(write_manifest, tmp_path):
     manifest = write_manifest(*[echo(str(number)) for number in range(50)])
     clock = FakeClock()
