@@ -21,7 +21,7 @@ from prodia_async.batch.schema import FILE_NAME, Row, Sample, Totals
 from prodia_async.batch.writer import Failure, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from prodia_async._models import LimitChange
@@ -60,19 +60,22 @@ class Journal:
         folder: Path,
         *,
         wall: Callable[[], float],
+        about: Mapping[str, str] | None = None,
         on_full: Callable[[str | None], object] = lambda _: None,
         retry_every: float = 1.0,
     ) -> Journal:
         """Open the folder's journal, made if it is missing, for this process alone.
 
-        `wall`: the time of day, in seconds since 1970, for the lock's note. `retry_every`: seconds between
-        two tries to write to a full disk. Attempts in flight when an earlier run was cut are settled: they
-        count as spent, at what was reserved for them.
+        `wall`: the time of day, in seconds since 1970, for the lock's note. `about`: what the jobs belong to
+        (a service, a shard), by name. `retry_every`: seconds between two tries to write to a full disk.
+        Attempts in flight when an earlier run was cut are settled: they count as spent, at what was reserved
+        for them.
 
-        Raises InputError, which says what to do: another batch is at work in the folder, the journal was
-        written by a newer version, is damaged or another program's, or the folder cannot be written to.
+        Raises InputError, which says what to do: another batch is at work in the folder, jobs of another
+        service or shard have run there, the journal was written by a newer version, is damaged or another
+        program's, or the folder cannot be written to.
         """
-        lock, database, reader, totals = await hop(_open, folder, wall(), undo=_close)
+        lock, database, reader, totals = await hop(_open, folder, wall(), about or {}, undo=_close)
         closing = (reader.close, database.close, lock.release)
         loop = asyncio.get_running_loop()
         writer = Writer(database, loop, on_full=on_full, retry_every=retry_every, closing=closing)
@@ -239,7 +242,9 @@ def _ended(
     }
 
 
-def _open(folder: Path, since: float) -> tuple[FolderLock, Database, Reader, Totals]:
+def _open(
+    folder: Path, since: float, about: Mapping[str, str]
+) -> tuple[FolderLock, Database, Reader, Totals]:
     with contextlib.ExitStack() as undo:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +256,7 @@ def _open(folder: Path, since: float) -> tuple[FolderLock, Database, Reader, Tot
         for left in folder.glob("results.jsonl.*.part"):  # by a process that was killed
             left.unlink(missing_ok=True)
         path = folder / FILE_NAME
-        database, totals = open_database(path)
+        database, totals = open_database(path, about)
         undo.callback(database.close)
         try:
             reader = Reader(path)

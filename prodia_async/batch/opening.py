@@ -8,12 +8,14 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
+from prodia_async._errors import InputError, quoted
 from prodia_async.batch import schema
 from prodia_async.batch.database import Database, beside, damaged, explain, foreign, newer, transaction
 from prodia_async.batch.schema import Totals
 from prodia_async.batch.telling import say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _BUSY = 1.0
@@ -29,8 +31,10 @@ _WAL_PAGES = 4000
 """Pages of 4 KiB after which the WAL goes into the file; SQLite's own 1,000 writes and syncs more often."""
 
 
-def open_database(path: Path) -> tuple[Database, Totals]:
+def open_database(path: Path, about: Mapping[str, str] | None = None) -> tuple[Database, Totals]:
     """Open the journal for writing, made if it is missing, and settle what a run that was cut has left.
+
+    `about`: the service and the shard of this run; where jobs of others have run, it is refused.
 
     Attempts found in flight count as spent, at what was reserved for them. Blocks: for 1,000,000 jobs some
     seconds. The caller holds the folder's lock. Raises InputError that says what to do next.
@@ -41,6 +45,7 @@ def open_database(path: Path) -> tuple[Database, Totals]:
             connection = undo.enter_context(contextlib.closing(_connect(path)))
             if version < schema.VERSION:
                 _migrate(connection, version)
+            _recognise(connection, path, about or {})
             totals = _settle(connection)
         except (sqlite3.Error, OSError) as error:
             raise explain(path, error) from error
@@ -92,6 +97,23 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
                 execute(statement)
         execute(f"pragma application_id = {schema.APPLICATION_ID}")
         execute(f"pragma user_version = {schema.VERSION}")
+
+
+def _recognise(connection: sqlite3.Connection, path: Path, about: Mapping[str, str]) -> None:
+    """Raise InputError where the folder's jobs are another service's, or of another part of the manifest."""
+    known = dict(connection.execute(schema.ABOUT))
+    if all(known.get(name) == value for name, value in about.items()):
+        return
+    if connection.execute(schema.IS_BEGUN).fetchone()[0]:
+        for name, value in about.items():
+            if known.get(name, value) != value:
+                raise InputError(
+                    f"{quoted(str(path.parent))} has jobs of {known[name]}, and this run is of {value}: "
+                    "choose another folder, or run the batch as it was begun"
+                )
+    with transaction(connection) as execute:
+        for item in about.items():
+            execute(schema.BELONGS, item)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -15,6 +15,7 @@ from prodia_async._files.threads import hop
 from prodia_async._lifetime import rooms_of
 from prodia_async._loops import OnExit
 from prodia_async._settings import Retry
+from prodia_async._wire.address import parse
 from prodia_async.batch.arming import Arming
 from prodia_async.batch.budget import Till
 from prodia_async.batch.feed import Feed
@@ -100,9 +101,9 @@ async def run_batch(
     never. Setting `stop` starts no more jobs, and lets those in flight finish. `on_progress` hears of each
     change, `on_problem` of each bad line.
 
-    Raises InputError if the manifest cannot be read, if another batch is at work in `out`, or if its journal
-    cannot be used; OutputError if the journal or the outputs cannot be written any more. A cancelled batch
-    has written down what stands.
+    Raises InputError if the manifest cannot be read, if another batch is at work in `out`, if jobs of another
+    service or shard have run there, or if its journal cannot be used; OutputError if the journal or the
+    outputs cannot be written any more. A cancelled batch has written down what stands.
     """
     given = checked(locals(), needed=_NEEDED)
     manifest, config, folder = given["manifest"], given["config"], Path(given["out"])
@@ -122,7 +123,8 @@ async def run_batch(
     async with OnExit(lines.aclose):
         await lines.open()
         await hop(_refuse_foreign, folder)
-        journal = await Journal.open(folder, wall=engine.clock.wall, on_full=gate.disk_full)
+        about = {"service": _service(client.url), "shard": _part(shard)}
+        journal = await Journal.open(folder, wall=engine.clock.wall, about=about, on_full=gate.disk_full)
         async with OnExit(partial(_finish, journal, folder, gate)):
             outputs = Outputs(folder, engine.budget, gate.wait_for_room, journal.reader)
             await hop(outputs.settle)
@@ -141,6 +143,21 @@ async def run_batch(
             )
             await batch.run(stop)
     return batch.report()
+
+
+def _service(url: str) -> str:
+    """Name the service that jobs belong to: one of this computer, such as the emulator, by no port."""
+    address = parse(url)
+    return (
+        "a service on this computer (an emulator?)"
+        if address.is_loopback
+        else address.url.removesuffix("/v2/job")
+    )
+
+
+def _part(shard: str | Shard | None) -> str:
+    part = None if shard is None else Shard.parse(shard)
+    return "the whole manifest" if part is None else f"shard {part.number}/{part.of}"
 
 
 async def _what_is_wrong(prodia: Prodia) -> str | None:

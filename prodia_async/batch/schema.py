@@ -65,6 +65,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    # 4: a folder knows its service and its shard.
+    ("create table about (name text primary key, value text not null)",),
 )
 """Step n brings a journal from version n (`pragma user_version`) to n + 1; a new file takes all steps.
 
@@ -75,6 +77,18 @@ of an earlier run until others take their places; `parts` are temporary files th
 """
 
 VERSION = len(MIGRATIONS)
+
+ABOUT = """
+    select name, value from about
+"""
+BELONGS = """
+    insert into about (name, value) values (?, ?) on conflict (name) do update set value = excluded.value
+"""
+IS_BEGUN = """
+    select exists (
+        select 1 from jobs where state <> 'waiting' or uncertain_attempts > 0 or dollars is not null
+    )
+"""
 
 SENT = """
     insert into jobs (custom_id, type, state, attempts, fingerprint, inputs_mark, reserved)
