@@ -149,12 +149,25 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open a journal for reading, while a batch writes to it too. Raises sqlite3.Error.
 
     Where its folder cannot be written to, SQLite could not coordinate with a writer, and is told that there
-    is none, unless a run that was cut has left a WAL.
+    is none, unless a run that was cut has left a WAL. Where it can, and there is no WAL, the connection is
+    one that may write, and does not: only such a one removes SQLite's own files when it is the last to close.
     """
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    if not os.access(path.parent, os.W_OK) and not beside(path, "-wal").exists():
-        uri += "&immutable=1"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY, check_same_thread=False)
+    mode = "mode=ro"
+    if not beside(path, "-wal").exists():
+        mode = (
+            "mode=rw"
+            if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+            else "mode=ro&immutable=1"
+        )
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=_BUSY,
+        check_same_thread=False,
+    )
+    connection.execute("pragma query_only = on")
+    return connection
 
 
 @contextlib.contextmanager

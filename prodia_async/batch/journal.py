@@ -201,19 +201,23 @@ class Journal:
             self._told = True
             raise
 
-    async def aclose(self) -> None:
+    async def aclose(self, last: Callable[[], object] | None = None) -> None:
         """Commit what was said, close the file and release the folder, also when cancelled; twice is well.
 
-        A disk that is full is tried again a few times only. Raises OutputError if something could not be
-        written and nobody was told so before.
+        `last` is called in a thread when the file is closed, while the folder is still this batch's alone,
+        unless the journal is broken; what it raises is raised. A disk that is full is tried again a few times
+        only. Raises OutputError if something could not be written and nobody was told so before.
         """
         self._closed = True
+        self._writer.last = self._writer.last or last
         if self._dropped.detach() is not None:
             self._writer.end()
         await start(self._writer.join, apart=True).settled()
         if self._writer.failure is not None and self._writer.unwritten and not self._told:
             self._told = True
             raise self._writer.failure.error()
+        if self._writer.last_error is not None:
+            raise self._writer.last_error
 
     def _put(self, statement: str, values: Values) -> None:
         self._check()

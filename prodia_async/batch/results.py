@@ -7,14 +7,16 @@ import itertools
 import os
 import secrets
 import sqlite3
+import time
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from prodia_async._errors import InputError, OutputError
+from prodia_async._errors import InputError, OutputError, quoted, reason_of
 from prodia_async.batch import schema
 from prodia_async.batch.csv_results import write_csv
 from prodia_async.batch.database import connect_read_only, explain, foreign, newer, read_limits, read_samples
+from prodia_async.batch.lock import FolderLock
 from prodia_async.batch.records import Record, done, done_record, failed, failed_record
 from prodia_async.batch.schema import FILE_NAME, Sample
 
@@ -63,8 +65,23 @@ def write_results(folder: Path) -> Path:
     """Write `results.jsonl` into a batch's folder, from its journal, and return its path.
 
     An older one is replaced at once when the new one is complete. Raises InputError as `read_results` does,
-    and OutputError where the file cannot be written; the older one then stands as it was.
+    and where a batch is at work in the folder, which writes the file itself in the end; OutputError where the
+    file cannot be written; the older one then stands as it was.
     """
+    with contextlib.closing(_connect(folder)):  # first: a lock leaves a file
+        pass
+    try:
+        lock = FolderLock(folder, since=time.time())
+    except OSError as error:
+        raise _unwritten(folder / "results.jsonl", error) from error
+    try:
+        return write_unlocked(folder)
+    finally:
+        lock.release()
+
+
+def write_unlocked(folder: Path) -> Path:
+    """Write `results.jsonl` as `write_results` does, for a batch that has the folder's lock."""
     path = folder / "results.jsonl"
     temporary = folder / f"{path.name}.{secrets.token_hex(4)}.part"
     lines = _lines(folder, failed_only=False)
@@ -77,13 +94,17 @@ def write_results(folder: Path) -> Path:
                 os.fsync(file.fileno())
             temporary.replace(path)
     except OSError as error:
-        failure = OutputError(
-            f"{str(path)!r} could not be written: {error.strerror or error}. Write it anew when that is "
-            "corrected: the journal has everything."
-        )
-        failure.errno = error.errno
-        raise failure from error
+        raise _unwritten(path, error) from error
     return path
+
+
+def _unwritten(path: Path, error: OSError) -> OutputError:
+    failure = OutputError(
+        f"{quoted(str(path))} could not be written: {reason_of(error)}. Write it anew when that is "
+        "corrected: the journal has everything."
+    )
+    failure.errno = error.errno
+    return failure
 
 
 def samples(folder: Path) -> list[Sample]:

@@ -26,7 +26,7 @@ from prodia_async.batch.journal import Journal
 from prodia_async.batch.manifest import Defaults, Entry, Manifest, Problem, Shard
 from prodia_async.batch.outputs import Outputs
 from prodia_async.batch.report import ManifestCheck
-from prodia_async.batch.results import write_results
+from prodia_async.batch.results import write_unlocked
 from prodia_async.batch.running import Running
 from prodia_async.batch.telling import Problems, say
 
@@ -176,9 +176,7 @@ async def _what_is_wrong(prodia: Prodia) -> str | None:
 async def _finish(journal: Journal, folder: Path, gate: Gate) -> None:
     """Close the journal and write results.jsonl from it, whatever has ended the batch but the journal."""
     try:
-        await journal.aclose()
-        if not journal.is_broken:
-            await hop(write_results, folder)
+        await journal.aclose(partial(write_unlocked, folder))
     except OutputError as error:
         if gate.gave_up is None:
             raise

@@ -82,6 +82,9 @@ class Writer:
         self._on_full = on_full
         self._retry_every = retry_every
         self._closing = closing
+        self.last: Callable[[], object] | None = None
+        """What is done in the end, once all is written and closed but the last thing."""
+        self.last_error: Exception | None = None
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="prodia-async-journal", daemon=True)
@@ -125,11 +128,19 @@ class Writer:
                 operations, ended = self._gather()
                 self._commit(operations)
         finally:
-            for close in self._closing:
+            *closing, last = self._closing
+            for close in [*closing, self._do_last, last]:
                 with contextlib.suppress(sqlite3.Error, OSError):  # all that can be done was done
                     close()
             atexit.unregister(self._exit)
             _running.discard(self)
+
+    def _do_last(self) -> None:
+        if self.last is not None and self.failure is None:
+            try:
+                self.last()
+            except Exception as error:  # noqa: BLE001 - whoever closes the journal hears of it
+                self.last_error = error
 
     def _gather(self) -> tuple[list[Operation], bool]:
         """Return what waits, at least one operation, and whether it is the end."""

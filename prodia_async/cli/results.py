@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -46,8 +47,9 @@ def command(
     """Print what became of each job of the batches in FOLDER..., in the order of their custom_ids.
 
     It is read from the journals, so it is complete after a crash, and while a batch runs, and brings each
-    FOLDER/results.jsonl up to date. A line is as there, with paths relative to the folder; of several
-    folders, the paths begin with the folder. CSV has a row for each output. On a terminal it is a table.
+    FOLDER/results.jsonl up to date, unless a batch is at work there. A line is as there, with paths relative
+    to the folder; of several folders, the paths begin with the folder. CSV has a row for each output. On a
+    terminal it is a table.
 
     With --report nothing is printed but the path of each page that was written.
 
@@ -70,12 +72,13 @@ async def _write_pages(folders: list[Path]) -> Exit:
 
 
 def _bring_up_to_date(folder: Path) -> None:
-    """Write results.jsonl anew; where that fails, as in a folder that is only to be read, say so."""
-    from prodia_async._errors import OutputError  # noqa: PLC0415 - `--help` needs none of it
+    """Write results.jsonl anew, unless a batch is at work, which will; where that fails, say so."""
+    from prodia_async._errors import InputError, OutputError  # noqa: PLC0415 - `--help` needs none of it
     from prodia_async.batch.results import write_results  # noqa: PLC0415 - as above
 
     try:
-        write_results(folder)
+        with contextlib.suppress(InputError):
+            write_results(folder)
     except OutputError as error:
         say(error.message)
 

@@ -8,10 +8,11 @@ import sqlite3
 from datetime import UTC, datetime
 
 import pytest
-from batch.journals import KIND, a_record, an_entry, open_journal, run_job
+from batch.journals import KIND, a_record, an_entry, open_journal, query, run_job
 
 from prodia_async import Attempt, InputError, JobResult, Output, OutputError, ServerError, TransportError
-from prodia_async.batch.journal import Sample
+from prodia_async._files.threads import hop
+from prodia_async.batch.journal import Journal, Sample
 from prodia_async.batch.results import done_record, failed_record, read_results, samples, write_results
 
 ATTEMPT = Attempt(
@@ -228,3 +229,48 @@ def test_names_load_on_first_use():
     assert [getattr(batch, name).__name__ for name in batch.__all__] == batch.__all__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = batch.nothing
+
+
+def everything(folder) -> list:
+    return list(read_results([folder]))
+
+
+async def test_results_are_not_written_beside_a_batch_that_will(tmp_path):
+    async with open_journal(tmp_path) as journal:
+        await run_job(journal, "a")
+        (tmp_path / "results.jsonl").write_text("as it was")
+        with pytest.raises(InputError, match="another batch is at work"):
+            await hop(write_results, tmp_path)
+        assert [record["custom_id"] for record in await hop(everything, tmp_path)] == ["a"]
+    assert (tmp_path / "results.jsonl").read_text() == "as it was"
+    await hop(write_results, tmp_path)
+    assert '"a"' in (tmp_path / "results.jsonl").read_text()
+
+
+async def test_the_last_thing_is_done_while_the_folder_is_the_batchs_alone(tmp_path):
+    seen = []
+
+    def last() -> None:
+        with pytest.raises(InputError, match="another batch is at work"):
+            write_results(tmp_path)
+        seen.append(query(tmp_path, "select state from jobs"))
+        raise OutputError("no room")
+
+    journal = await Journal.open(tmp_path, wall=lambda: 1e9)
+    await run_job(journal, "a")
+    with pytest.raises(OutputError, match="no room"):
+        await journal.aclose(last)
+    assert seen == [[("done",)]]
+    async with open_journal(tmp_path):
+        pass
+
+
+async def test_nothing_of_sqlites_own_stays_beside_a_journal_that_is_read(tmp_path):
+    async with open_journal(tmp_path) as journal:
+        await run_job(journal, "a")
+    for _ in range(2):
+        assert len(await hop(everything, tmp_path)) == 1
+        assert await hop(samples, tmp_path) == []
+    await hop(write_results, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"journal.lock", "journal.sqlite", "results.jsonl"}
