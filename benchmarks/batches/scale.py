@@ -22,24 +22,26 @@ def measure(lines: int) -> None:
         print(f"A null transport with 1 KiB outputs, journal and all, on {where}")
         print(f"{'':<28}{'jobs':>10}{'seconds':>10}{'jobs/s':>9}{'CPU us/job':>12}{'peak MiB':>10}")
         few = _row("small manifest", folder / "few", FEW)
+        counted = _row("its frames counted", folder / "counted", FEW, "frames")
         many = _row("large manifest", folder / "many", lines)
         again = _row("the same command again", folder / "many", lines)
         results = (folder / "many" / "out" / "results.jsonl").stat().st_size
         journal = (folder / "many" / "out" / "journal.sqlite").stat().st_size
     print(f"peak memory of the large one above the small one: {(many['peak'] - few['peak']) / MiB:.1f} MiB")
+    print(f"Python frames a job on the loop's thread: {counted['frames'] / FEW:.0f}")
     print(f"journal {journal / MiB:.0f} MiB, results.jsonl {results / MiB:.0f} MiB")
     if many["done"] != lines or again["requests"] or again["done"] != lines:
         sys.exit("not every job was done exactly once")
 
 
-def _row(name: str, folder: Path, lines: int) -> dict:
+def _row(name: str, folder: Path, lines: int, *what: str) -> dict:
     manifest = folder / "jobs.jsonl"
     if not manifest.exists():
         folder.mkdir()
         _write(manifest, lines)
     here = Path(__file__).parent
     ended = subprocess.run(
-        [sys.executable, str(here / "one.py"), str(manifest), str(folder / "out")],
+        [sys.executable, str(here / "one.py"), str(manifest), str(folder / "out"), *what],
         capture_output=True,
         text=True,
         check=False,
