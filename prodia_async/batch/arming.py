@@ -1,7 +1,7 @@
 """Rows written ahead of their turns: no job waits for the disk with a slot of the limiter in hand.
 
-Of each type at most half as many jobs as may be in flight have a row before they are sent, and as many keep
-theirs after a 429: a kill names at most twice as many jobs as may be in flight.
+Of each type at most as many jobs as may be in flight have a row before they are sent, those included that
+keep theirs after a 429: a kill names about twice as many jobs as may be in flight.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Arming:
         self._order = itertools.count()
 
     async def enter(self, job: Job) -> bool:
-        """Wait until a job may have its row: `leave` must follow. False where those that rest have it."""
+        """Wait until a job may have its row: `leave` must follow. False where those that rest have all."""
         kind = job.type
         line = self._lines.setdefault(kind, [])
-        if not line and self._armed[kind] < self._most(kind):
+        if not line and (self._has_room(kind) or not self._armed[kind]):
             return self._let_in(kind)
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         heapq.heappush(line, (job.priority, next(self._order), waiter))
@@ -49,14 +49,14 @@ class Arming:
         """Take note that an armed job is sent, or is not to be; the next may have their rows."""
         self._armed[kind] -= 1
         line = self._lines[kind]
-        while line and self._armed[kind] < self._most(kind):
+        while line and (self._has_room(kind) or not self._armed[kind]):
             waiter = heapq.heappop(line)[2]
             if not waiter.done():
                 waiter.set_result(self._let_in(kind))
 
     def rest(self, kind: str) -> bool:
         """Tell whether a job that was shed keeps its row until it is sent again; `wake` must follow then."""
-        rests = self._resting[kind] < self._most(kind) and self._has_room(kind)
+        rests = self._resting[kind] < max(1, self._limit(kind) // 2)
         self._resting[kind] += rests
         return rests
 
@@ -71,9 +71,6 @@ class Arming:
 
     def _has_room(self, kind: str) -> bool:
         return self._armed[kind] + self._resting[kind] < self._limit(kind)
-
-    def _most(self, kind: str) -> int:
-        return max(1, self._limit(kind) // 2)
 
     def _limit(self, kind: str) -> int:
         """Return how many jobs of a type may be in flight now."""
