@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -16,7 +15,6 @@ import anyio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
-    from types import TracebackType
 
 
 class PerLoopValue(Protocol):
@@ -63,13 +61,8 @@ class OnExit:
     async def __aenter__(self) -> None:
         return None
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is GeneratorExit:
-            return
-        left = self._cleanup()
-        if left is not None:
+    async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not GeneratorExit and (left := self._cleanup()) is not None:
             await shielded(left)
 
 
@@ -98,14 +91,6 @@ def make_immortal(thing: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
-class _Entry(Generic[V]):
-    def __init__(self, owner: PerLoop[V], loop: asyncio.AbstractEventLoop, value: V) -> None:
-        self.key = id(loop)
-        self.loop = weakref.ref(loop)
-        self.value = value
-        self.guard = _guard(weakref.ref(owner), weakref.ref(self), value)
-
-
 _open: set[PerLoopValue] = set()
 """Keeps each value until its guard has closed it, so that it is never finalised while it is open."""
 
@@ -115,7 +100,7 @@ class PerLoop(Generic[V]):
 
     def __init__(self, make: Callable[[], V]) -> None:
         self._make = make
-        self.forget()
+        self._entries: dict[asyncio.AbstractEventLoop, tuple[V, AsyncGenerator[None, None]]] = {}
         forget_in_child(self)
 
     def forget(self) -> None:
@@ -125,17 +110,15 @@ class PerLoop(Generic[V]):
         finaliser would end the parent's connection; so the values are made immortal, and their descriptors
         are taken from them in case the child runs on in the parent's loop.
         """
-        for entry in getattr(self, "_entries", {}).values():
+        for entry in self._entries.values():
             make_immortal(entry)
-            entry.value.abandon()
-        self._entries: dict[int, _Entry[V]] = {}
-        self._lock = threading.Lock()
+            entry[0].abandon()
+        self._entries = {}
 
     def peek(self) -> V | None:
         """Return the running loop's value if there is one."""
-        loop = asyncio.get_running_loop()
-        entry = self._entries.get(id(loop))
-        return entry.value if entry is not None and entry.loop() is loop else None
+        entry = self._entries.get(asyncio.get_running_loop())
+        return None if entry is None else entry[0]
 
     def live(self) -> list[tuple[asyncio.AbstractEventLoop, V]]:
         """Return each loop that is not closed, and its value."""
@@ -146,50 +129,36 @@ class PerLoop(Generic[V]):
     async def get(self) -> V:
         """Return the running loop's value, made if this is its first use here."""
         value = self.peek()
-        if value is not None:
-            return value
-        self.close_dead()
-        loop = asyncio.get_running_loop()
-        entry = _Entry(self, loop, self._make())
-        with self._lock:
-            self._entries[id(loop)] = entry
-        _open.add(entry.value)
-        await anext(entry.guard)
-        return entry.value
+        if value is None:
+            self.close_dead()
+            value = self._make()
+            guard = _guard(weakref.ref(self), value)
+            self._entries[asyncio.get_running_loop()] = value, guard
+            _open.add(value)
+            await anext(guard)
+        return value
 
     async def aclose(self) -> None:
         """Close the running loop's value and what dead loops left."""
         self.close_dead()
-        loop = asyncio.get_running_loop()
-        entry = self._entries.get(id(loop))
+        entry = self._entries.get(asyncio.get_running_loop())
         if entry is not None:
-            await entry.guard.aclose()
+            await entry[1].aclose()
 
-    def drop(self, entry: _Entry[V] | None) -> bool:
-        """Forget one loop's value without closing it; False if it was forgotten before.
-
-        Another loop may have its number by now, and another thread may be about to drop it too.
-        """
-        with self._lock:
-            if entry is None or self._entries.get(entry.key) is not entry:
-                return False
-            del self._entries[entry.key]
-            return True
+    def drop(self, loop: asyncio.AbstractEventLoop) -> V | None:
+        """Forget one loop's value without closing it, and return it; to one thread alone, if several ask."""
+        entry = self._entries.pop(loop, None)
+        return None if entry is None else entry[0]
 
     def close_dead(self) -> None:
         """Close what is left of loops that were closed without telling us."""
-        with self._lock:
-            entries = list(self._entries.values())
-        for entry in entries:
-            loop = entry.loop()
-            if (loop is None or loop.is_closed()) and self.drop(entry):
-                entry.value.close_dead()
-                _open.discard(entry.value)
+        for loop in tuple(self._entries):
+            if loop.is_closed() and (value := self.drop(loop)) is not None:
+                value.close_dead()
+                _open.discard(value)
 
 
-async def _guard(
-    owner: weakref.ref[PerLoop[V]], entry: weakref.ref[_Entry[V]], value: V
-) -> AsyncGenerator[None, None]:
+async def _guard(owner: weakref.ref[PerLoop[V]], value: V) -> AsyncGenerator[None, None]:
     """Close the value when the loop shuts its async generators down, as every loop runner does.
 
     It also ends when the client is dropped, since it holds the value but not the client.
@@ -198,9 +167,9 @@ async def _guard(
     try:
         yield
     finally:
-        values = owner()
-        if values is not None:
-            values.drop(entry())
         if pid == os.getpid():
+            values = owner()
+            if values is not None:
+                values.drop(asyncio.get_running_loop())
             await value.aclose()
             _open.discard(value)

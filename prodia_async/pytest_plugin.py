@@ -61,8 +61,7 @@ def prodia(prodia_emulator: Emulator, prodia_options: dict[str, Any]) -> Iterato
     yield client
     # A loop of the test's own has closed them; one that serves several tests stands still until the next.
     engines = client._engines  # noqa: SLF001 - nobody but tests has loops that stand still
-    for entry in list(engines._entries.values()):  # noqa: SLF001 - as above
-        loop = entry.loop()
-        if loop is not None and not loop.is_closed() and not loop.is_running():
+    for loop in tuple(engines._entries):  # noqa: SLF001 - as above
+        if not loop.is_closed() and not loop.is_running():
             loop.run_until_complete(client.aclose())
     engines.close_dead()
