@@ -14,14 +14,14 @@ from prodia_async._errors import ClientClosedError, ProdiaError, error_for, quot
 from prodia_async._files.inputs import examined
 from prodia_async._files.outputs import NotKeptError, Outputs
 from prodia_async._http.exchange import Exchange
-from prodia_async._http.transport import Body, JsonBody, MultipartBody, Request
+from prodia_async._http.transport import Body, Request
 from prodia_async._http.watch import Watch
 from prodia_async._loops import OnExit, shielded
 from prodia_async._models import JobResult, Verdict
 from prodia_async._pacing.retry import Retries
 from prodia_async._pacing.turn import Turn
 from prodia_async._record import Record
-from prodia_async._wire.job import PartHead, accept_header, plan
+from prodia_async._wire.job import PartHead, Plan, accept_header, plan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -112,7 +112,8 @@ class Run(UnderWay):
             return self._collect(engine, watch, self.record.job_id)
         if self._call.inputs:
             return self._with_inputs(engine, watch)
-        return self._attempts(engine, watch, JsonBody(self._call.json))
+        json = self._call.json
+        return self._attempts(engine, watch, Body(Plan("application/json", (), json, len(json))))
 
     async def _with_inputs(self, engine: Engine, watch: Watch) -> Verdict:
         call = self._call
@@ -120,7 +121,7 @@ class Run(UnderWay):
         async with OnExit(lambda: _close_all(sources)):
             heads = [PartHead(source.filename, source.content_type, source.size) for source in sources]
             boundary = engine.random.randbytes(30).hex()  # long enough never to occur in any content
-            body = MultipartBody(plan(call.json, heads, boundary), sources)
+            body = Body(plan(call.json, heads, boundary), sources)
             return await self._attempts(engine, watch, body)
 
     async def _attempts(self, engine: Engine, watch: Watch, body: Body) -> Verdict:
@@ -297,8 +298,8 @@ def _expects(body: Body, wanted: bool | int | None) -> bool:
     if wanted is None:
         return not body.replayable
     if isinstance(wanted, bool):
-        return wanted and not isinstance(body, JsonBody)
-    return not body.replayable or body.size is None or body.size >= wanted
+        return wanted and bool(body.sources)
+    return not body.replayable or body.plan.size is None or body.plan.size >= wanted
 
 
 def _broken_off(error: BaseException, record: Record, watch: Watch, redact: Callable[[str], str]) -> Verdict:

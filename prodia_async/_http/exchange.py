@@ -6,7 +6,7 @@ Whatever happens is a value in the end, a `Verdict`, and never an exception.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -69,7 +69,7 @@ class Exchange(Struct, frozen=True):
             reason = result.one_line(self.options.redact(f"the reply is malformed: {error}"))
             return self._verdict("malformed", reason, reply, watch)
         except NotKeptError as error:
-            return self._verdict("not_kept", str(error), reply, watch, error.cause)
+            return self._verdict("not_kept", str(error), reply, watch, cause=error.cause)
         except InputError as error:
             return Verdict("bad_input", may_have_run=False, reason=str(error), cause=error)
         except asyncio.CancelledError:
@@ -92,24 +92,15 @@ class Exchange(Struct, frozen=True):
         if watch.turn is not None and (fault.kind in ("connect", "descriptors") or not watch.was_sent):
             kind = "not_sent"
         stale = fault.stale and kind != "not_sent"
-        return replace(self._verdict(kind, reason, None, watch), stale=stale, final=fault.final)
+        return self._verdict(kind, reason, None, watch, stale=stale, final=fault.final)
 
     def _verdict(
-        self,
-        kind: VerdictKind,
-        reason: str,
-        reply: Reply | None,
-        watch: Watch,
-        cause: Exception | None = None,
+        self, kind: VerdictKind, reason: str, reply: Reply | None, watch: Watch, **more: Any
     ) -> Verdict:
-        return Verdict(
-            kind,
-            may_have_run=kind != "not_sent" and watch.was_sent,
-            reason=self.options.redact(reason),
-            status=None if reply is None else reply.status,
-            request_id=None if reply is None else self.request_id(reply),
-            cause=cause,
-        )
+        may_have_run = kind != "not_sent" and watch.was_sent
+        if reply is not None:
+            more |= {"status": reply.status, "request_id": self.request_id(reply)}
+        return Verdict(kind, may_have_run, self.options.redact(reason), **more)
 
     def request_id(self, reply: Reply) -> str | None:
         """Return the answer's `x-request-id`, in one line: any byte may stand in a header."""
@@ -150,20 +141,22 @@ class Exchange(Struct, frozen=True):
                 break
         request_id, redact = self.request_id(reply), self.options.redact
         found = result.job_result(outputs.job_part or b"", job, request_id=request_id, redact=redact)
-        if result.kind_of_result(found) == "done":
-            return Verdict("done", True, status=OK, request_id=request_id, result=found)
-        said = f": {found.error}" if found.error else ""
-        state = found.state.current if found.state else None
-        ended = "the job failed" if state == "failed" else f"the job ended in the unknown state {state!r}"
-        reason = result.one_line(ended + said)
-        return Verdict("failed", True, reason, status=OK, request_id=request_id, result=found)
+        kind, reason = result.kind_of_result(found), ""
+        if kind != "done":
+            state = found.state.current if found.state else None
+            ended = "the job failed" if state == "failed" else f"the job ended in the unknown state {state!r}"
+            reason = result.one_line(ended + (f": {found.error}" if found.error else ""))
+        return Verdict(kind, True, reason, status=OK, request_id=request_id, result=found)
 
-    async def body(self, reply: Reply, watch: Watch, limit: int) -> bytes:
-        """Return the body; of one above `limit` bytes no more than a piece beyond that."""
+    async def body(self, reply: Reply, watch: Watch, limit: int | None = None) -> bytes:
+        """Return the body. Raises MalformedReplyError above `limit` bytes, or else `Limits.max_job_part`."""
         read, body = reader_of(reply, self.options.limits), bytearray()
+        limit = limit or self.options.limits.max_job_part
         watch.reading()
-        while len(body) <= limit and (piece := await read()):
+        while piece := await read():
             body += piece
+            if len(body) > limit:
+                raise MalformedReplyError(f"it exceeds {limit} bytes")
             watch.reading()
         return bytes(body)
 
@@ -171,51 +164,39 @@ class Exchange(Struct, frozen=True):
         """Read what the service says of a job that it has taken; without an id it cannot be asked for."""
         if reply.status not in _ACCEPTED:
             return await self.refusal(job, watch, reply)
-        options = self.options
-        body = await self.body(reply, watch, options.limits.max_job_part)
+        body, redact = await self.body(reply, watch), self.options.redact
         kind, request_id = reply.headers.get("Content-Type"), self.request_id(reply)
-        found = result.failed_result(kind, body, job, request_id=request_id, redact=options.redact)
+        found = result.failed_result(kind, body, job, request_id=request_id, redact=redact)
         if found is None or found.id is None or found.id != result.one_line(found.id):
-            words = result.reason(kind, body, options.redact)
+            words = result.reason(kind, body, redact)
             reason = "the service took the job, and did not say its id" + (f": {words}" if words else "")
             return Verdict("malformed", True, reason, status=reply.status, request_id=request_id)
         return Verdict("submitted", True, status=reply.status, request_id=request_id, result=found)
 
     async def refusal(self, job: Job | None, watch: Watch, reply: Reply) -> Verdict:
         """Read an answer that is no result; a 429 that came during the upload ends the upload, unread."""
-        redact, status = self.options.redact, reply.status
-        heard = reply.headers
+        redact, status, heard = self.options.redact, reply.status, reply.headers
         wait = result.retry_after(heard.get("Retry-After"), self.clock.wall(), heard.get("Date"))
-        kind = result.kind_of(status)
-        body = b""
+        kind, body = result.kind_of(status), b""
         if kind != "shed" or watch.was_sent:
             watch.reading(_ERROR_BODY_TIME)
             body = await _rest(reply, watch, self.options.limits)
             watch.own_time()
-        content_type, request_id = reply.headers.get("Content-Type"), self.request_id(reply)
+        content_type, request_id = heard.get("Content-Type"), self.request_id(reply)
         if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
-            place = redact(reply.headers.get("Location", ""))[:200]
+            place = redact(heard.get("Location", ""))[:200]
             reason = f"the server answered with a redirect to {place!r}, which is not followed"
-        else:
+        elif not (reason := result.reason(content_type, body, redact)):
             said = media.split(content_type or "")[0]
             what = f" with {said}" if body and media.is_type(said) else ""
-            reason = result.reason(content_type, body, redact) or redact(
-                f"the server answered {status}{what}"
-            )
+            reason = redact(f"the server answered {status}{what}")
         found = None
         if job is not None:
             found = result.failed_result(content_type, body, job, request_id=request_id, redact=redact)
         elif status == _NOT_FOUND:
             kind, reason = "lost", f"the job is expired or unknown: {reason}"
-        return Verdict(
-            kind,
-            may_have_run=job is None or result.may_have_run(status),
-            reason=reason,
-            status=status,
-            request_id=request_id,
-            retry_after=wait,
-            result=found,
-        )
+        may_have_run = job is None or result.may_have_run(status)
+        return Verdict(kind, may_have_run, reason, status, request_id, wait, found)
 
 
 async def _rest(reply: Reply, watch: Watch, limits: Limits | None = None) -> bytes:

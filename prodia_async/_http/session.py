@@ -17,7 +17,7 @@ from yarl import URL
 from prodia_async._errors import InputError
 from prodia_async._http.faults import ERRORS, fault_of
 from prodia_async._http.network import Names, Trust, open_socket
-from prodia_async._http.transport import Body, Fault, JsonBody, Reply, Request
+from prodia_async._http.transport import Body, Fault, Reply, Request
 from prodia_async._http.watch import CONTINUE
 from prodia_async._loops import shielded
 
@@ -41,8 +41,8 @@ class BodyPayload(Payload):
     """
 
     def __init__(self, body: Body, progress: Watch) -> None:
-        super().__init__(body, content_type=body.content_type)
-        self._size = body.size
+        super().__init__(body, content_type=body.plan.content_type)
+        self._size = body.plan.size
         self._body = body
         self._progress = progress
         self._over: asyncio.Future[None] | None = None
@@ -58,7 +58,7 @@ class BodyPayload(Payload):
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
         """Say what it is: a body that streams has no text."""
-        return f"<{self._body.content_type}, {self._size} bytes>"
+        return f"<{self.content_type}, {self.size} bytes>"
 
     async def write(self, writer: AbstractStreamWriter, content_length: int | None = None) -> None:  # noqa: ARG002
         """Write the whole body. Its size is exact: nothing is ever to be cut."""
@@ -67,9 +67,9 @@ class BodyPayload(Payload):
         self.connection = self.connection or getattr(writer, "transport", None)
         progress.connected()
         try:
-            if isinstance(body, JsonBody):
+            if not body.sources:
                 progress.block_ready()
-                await writer.write(body.block)
+                await writer.write(body.plan.tail)
             else:
 
                 async def emit(block: bytes) -> None:
@@ -198,7 +198,7 @@ class AiohttpTransport:
             # Without the token: aiohttp sends a session's headers to a proxy too, when it asks for a tunnel.
             "headers": headers,
             "cookie_jar": aiohttp.DummyCookieJar(),
-            "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            "timeout": aiohttp.ClientTimeout(),  # none
             "auto_decompress": False,
             "proxy": None if proxy is None else proxy.url,
             "response_class": _Response,
@@ -228,7 +228,8 @@ class AiohttpTransport:
         except GeneratorExit:  # the loop was killed: nothing can be awaited any more
             raise
         except ERRORS as error:
-            failure = payload.error or self._fault(error, stale=payload.reused and payload.sent)
+            stale = payload.reused and payload.sent
+            failure = payload.error or fault_of(error, self._proxy, self._trusted, stale=stale)
         except BaseException:
             await shielded(payload.drop())
             raise
@@ -248,11 +249,8 @@ class AiohttpTransport:
             )
             return AiohttpReply(response)
         except ERRORS as error:
-            failure = self._fault(error)
+            failure = fault_of(error, self._proxy, self._trusted)
         raise failure  # outside the handler, as above
-
-    def _fault(self, error: Exception, *, stale: bool = False) -> Fault:
-        return fault_of(error, self._proxy, self._trusted, stale=stale)
 
     async def aclose(self) -> None:
         """Close the session and its connections."""
@@ -272,9 +270,7 @@ class AiohttpTransport:
                     transport._call_connection_lost(None)  # noqa: SLF001
             opened.close()
         with contextlib.suppress(StopIteration):
-            self._session.close().send(
-                None
-            )  # the connector knows that its loop is closed, and awaits nothing
+            self._session.close().send(None)  # its connector knows that the loop is closed: it awaits nothing
 
     def abandon(self) -> None:
         """Put the null device in the sockets' places: what this process does to them reaches nobody."""

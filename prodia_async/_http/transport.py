@@ -2,62 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from prodia_async._files.readers import Source
 from prodia_async._loops import OnExit, PerLoopValue
+from prodia_async._wire.job import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from prodia_async._files.readers import Source
     from prodia_async._http.watch import Watch
-    from prodia_async._wire.job import Plan
 
 
-class JsonBody:
-    """A job without inputs: one block."""
+class Body(Struct, frozen=True):
+    """A request body: the plan's bytes around the sources' bytes, each source opened anew.
 
-    content_type = "application/json"
-    replayable = True
+    It can be written again for each attempt, unless a source can be read only once.
+    """
 
-    def __init__(self, job: bytes) -> None:
-        self.size: int | None = len(job)
-        self.block = job
+    plan: Plan
+    sources: Sequence[Source] = ()
 
-    async def write(self, emit: Callable[[bytes], Awaitable[None]]) -> None:
-        """Hand the job over."""
-        await emit(self.block)
-
-
-class MultipartBody:
-    """A job with inputs: the plan's bytes around the sources' bytes, each source opened anew."""
-
-    def __init__(self, plan: Plan, sources: Sequence[Source]) -> None:
-        self.content_type = plan.content_type
-        self.size = plan.size
-        self.replayable = all(source.replayable for source in sources)
-        self._plan = plan
-        self._sources = sources
+    @property
+    def replayable(self) -> bool:
+        """Whether all sources can be read again."""
+        return all(source.replayable for source in self.sources)
 
     async def write(self, emit: Callable[[bytes], Awaitable[None]]) -> None:
-        """Hand the parts over in order. Raises InputError where a source fails or changed."""
-        for prelude, source in zip(self._plan.preludes, self._sources, strict=True):
+        """Hand it over in order. Raises InputError where a source fails or changed."""
+        for prelude, source in zip(self.plan.preludes, self.sources, strict=True):
             reader = source.open()
             async with OnExit(reader.close):
                 await emit(prelude)
                 while block := await reader.read():
                     await emit(block)
-        await emit(self._plan.tail)
-
-
-Body: TypeAlias = JsonBody | MultipartBody
-"""A request body that can be written again for each attempt, unless a source can be read only once.
-
-`size` is in bytes, None where an input's is unknown; the body is then sent chunked.
-"""
+        await emit(self.plan.tail)
 
 
 class Request(Struct, frozen=True):
@@ -78,13 +60,9 @@ class Reply(Protocol):
     It may have `at_end`: true once nothing is left to be read, so that nobody has to ask for it.
     """
 
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers, whatever the case of their names."""
+    status: int
+    headers: Mapping[str, str]
+    """Whatever the case of their names."""
 
     async def read(self) -> bytes:
         """Return the next piece of the body, b"" at its end. Raises Fault."""

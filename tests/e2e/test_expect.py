@@ -29,9 +29,10 @@ from prodia_async import (
     TransportError,
 )
 from prodia_async._http.exchange import Exchange
-from prodia_async._http.transport import JsonBody, Request
+from prodia_async._http.transport import Body, Request
 from prodia_async._http.watch import Watch
 from prodia_async._pacing.clock import Deadlines, SystemClock
+from prodia_async._wire.job import Plan
 from prodia_async.emulator import Emulator
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -178,7 +179,9 @@ async def test_a_cancelled_scope_between_both_requests_waits_until_the_first_is_
         with anyio.CancelScope() as scope:
             asyncio.get_running_loop().call_soon(scope.cancel)
             asyncio.get_running_loop().call_later(0.05, gate.set)
-            await exchange.asking(Request("", {}, JsonBody(b"{}"), expects=True), watch)
+            await exchange.asking(
+                Request("", {}, Body(Plan("application/json", (), b"{}", 2)), expects=True), watch
+            )
     assert scope.cancelled_caught
     assert len(closed) == 1
 

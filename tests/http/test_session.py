@@ -16,8 +16,9 @@ from support.replies import DONE
 from support.servers import answer, serving
 
 from prodia_async._http.session import AiohttpTransport, BodyPayload
-from prodia_async._http.transport import Fault, JsonBody, Request
+from prodia_async._http.transport import Body, Fault, Request
 from prodia_async._settings import Token
+from prodia_async._wire.job import Plan
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -32,6 +33,10 @@ class Silent:
         return lambda: self.told.append(name)
 
 
+def json_body(job):
+    return Body(Plan("application/json", (), job, len(job)))
+
+
 @pytest.fixture
 async def transport():
     opened = AiohttpTransport(Token(TOKEN), {"User-Agent": "test"}, keepalive=10.0)
@@ -42,7 +47,7 @@ async def transport():
 async def test_progress_is_told_in_order(transport):
     progress = Silent()
     async with serving(answer(DONE)) as server:
-        reply = await transport.send(Request(server.base_url, {"x-own": "1"}, JsonBody(b"{}")), progress)
+        reply = await transport.send(Request(server.base_url, {"x-own": "1"}, json_body(b"{}")), progress)
         assert (reply.status, reply.headers["content-type"]) == (200, DONE.headers["Content-Type"])
         body = b""
         while piece := await reply.read():
@@ -82,7 +87,7 @@ PACKAGES = "/prodia_async/", "/aiohttp/", "/yarl/", "/weakref.py"
 
 async def test_a_job_on_a_kept_connection_enters_few_frames(transport):
     """And but two of aiohttp's that a request of the same headers would not enter without us."""
-    body = JsonBody(b'{"type": "inference.test.v1"}')
+    body = json_body(b'{"type": "inference.test.v1"}')
     async with serving(at_once) as server:
         request = Request(server.base_url, {"Accept": "*/*"}, body)
         for _ in range(3):
@@ -92,7 +97,7 @@ async def test_a_job_on_a_kept_connection_enters_few_frames(transport):
             with Frames() as end:
                 assert reply.at_end
                 await reply.aclose()
-        headers = {"Accept": "*/*", "Authorization": "x", "Content-Type": body.content_type}
+        headers = {"Accept": "*/*", "Authorization": "x", "Content-Type": body.plan.content_type}
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -101,7 +106,7 @@ async def test_a_job_on_a_kept_connection_enters_few_frames(transport):
         ) as session:
             for _ in range(3):
                 with Frames() as bare:
-                    response = await session.post(server.base_url, data=body.block, headers=headers)
+                    response = await session.post(server.base_url, data=body.plan.tail, headers=headers)
                 await response.read()
     assert 0 < ours.entered["/prodia_async/"] <= 9
     assert ours.entered["/weakref.py"] <= 1
@@ -114,13 +119,13 @@ async def test_a_closed_transport_sends_nothing(transport):
     await transport.aclose()
     async with serving(answer(DONE)) as server:
         with pytest.raises(Fault, match="the client was closed") as caught:
-            await transport.send(Request(server.base_url, {}, JsonBody(b"{}")), Silent())
+            await transport.send(Request(server.base_url, {}, json_body(b"{}")), Silent())
         assert server.connections == 0
     assert (caught.value.kind, caught.value.stale) == ("connect", False)
 
 
 async def test_a_body_is_described_and_stays_one():
-    payload = BodyPayload(JsonBody(b"{}"), Silent())
+    payload = BodyPayload(json_body(b"{}"), Silent())
     assert payload.decode() == "<application/json, 2 bytes>"
     assert copy.deepcopy({"data": payload})["data"] is payload
 
@@ -142,7 +147,7 @@ async def test_what_is_asked_of_aiohttp_is_still_there(transport):
             await super().write_with_length(writer, content_length)
 
     async with serving(at_once) as server, aiohttp.ClientSession(connector=Connector()) as session:
-        response = await session.post(server.base_url, data=Written(JsonBody(b"{}"), Silent()))
+        response = await session.post(server.base_url, data=Written(json_body(b"{}"), Silent()))
         assert await response.content.readany() == b"ok"
         assert response.content.at_eof()
         assert response.closed
@@ -168,7 +173,7 @@ async def test_a_chunk_that_cannot_be_read_is_told_as_such(transport):
     error = aiohttp.http.HttpProcessingError(message="of the answer, with a token")
 
     async with serving(at_once) as server:
-        reply = await transport.send(Request(server.base_url, {}, JsonBody(b"{}")), Silent())
+        reply = await transport.send(Request(server.base_url, {}, json_body(b"{}")), Silent())
         assert await reply.read() == b"ok"
         reply._response.content.set_exception(error)
         with pytest.raises(Fault, match=r"^the answer cannot be read$") as caught:
