@@ -79,7 +79,7 @@ class Collector(Struct, frozen=True):
         """Return the job's state now: one word in lower case, without white space and quotes around it."""
 
         async def read(reply: Reply) -> str:
-            text = (await self._whole(reply, _MAX_STATE)).decode("utf-8", "replace")
+            text = (await self.exchange.body(reply, self.watch, _MAX_STATE)).decode("utf-8", "replace")
             text = text.strip().strip("\"'").strip()
             if _is_page(reply) or not text.isprintable():
                 raise MalformedReplyError("it is no state")
@@ -104,7 +104,8 @@ class Collector(Struct, frozen=True):
 
         async def read(reply: Reply) -> tuple[Verdict]:
             redact, request_id = self.exchange.options.redact, self.exchange.request_id(reply)
-            found = result.job_result(await self._whole(reply), job, request_id=request_id, redact=redact)
+            body = await self.exchange.body(reply, self.watch)
+            found = result.job_result(body, job, request_id=request_id, redact=redact)
             found = found if found.id else replace(found, id=job_id)
             state = None if found.state is None else found.state.current.lower()
             if state in _SUCCEEDED:
@@ -122,7 +123,7 @@ class Collector(Struct, frozen=True):
         """Return the names of the outputs of a job that is over, in order."""
 
         async def read(reply: Reply) -> tuple[str, ...]:
-            body, most = await self._whole(reply), self.exchange.options.limits.max_parts
+            body, most = await self.exchange.body(reply, self.watch), self.exchange.options.limits.max_parts
             try:  # Go writes an empty list as null
                 names = msgspec.json.decode(body, type=list[str] | None) or []
                 if len(names) > most:
@@ -237,14 +238,6 @@ class Collector(Struct, frozen=True):
             if wait is None:
                 raise UnansweredError(found, begun=has_begun())
             await self.exchange.clock.sleep(wait)
-
-    async def _whole(self, reply: Reply, limit: int | None = None) -> bytes:
-        """Return the body. Raises MalformedReplyError above `limit` bytes, or else `Limits.max_job_part`."""
-        limit = limit or self.exchange.options.limits.max_job_part
-        body = await self.exchange.body(reply, self.watch, limit)
-        if len(body) > limit:
-            raise MalformedReplyError(f"it exceeds {limit} bytes")
-        return body
 
     def _waits(self, *, is_poll: bool = False) -> Waits:
         options = self.exchange.options

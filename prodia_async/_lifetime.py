@@ -30,6 +30,7 @@ from prodia_async._settings import (
     Options,
     Polling,
     Retry,
+    Secret,
     Timeouts,
     Token,
     allowed_concurrency,
@@ -95,11 +96,12 @@ class Client:
         self._clock: Clock = given["clock"] or SystemClock()
         self._hooks: WeakSet[Hook] = WeakSet()  # shared with copies
         self._proxy = proxy_for(self._address)
+        hidden = self._proxy.login.hidden if self._proxy and self._proxy.login else ()
         self._trust: Trust | None = None
         self._options = Options(
             url=f"{self._address.url}/v2/job",
             headers=given["headers"] or {},
-            redact=token.also(None if self._proxy is None else self._proxy.login).redact,
+            redact=Secret("", *token.hidden, *hidden).redact,
             retry=given["retry"] or Retry(),
             timeouts=given["timeouts"] or Timeouts(),
             polling=given["polling"] or Polling(),

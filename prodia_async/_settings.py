@@ -49,8 +49,8 @@ def number(value: Any, *, above: float = -math.inf, least: float = -math.inf) ->
     return plain
 
 
-def _require_numbers(options: Struct) -> None:
-    """Raise InputError for an option that is no number of the kind that it is declared with."""
+def _check(options: Struct, *, above: float = -math.inf) -> None:
+    """Raise InputError for an option that is no number of its declared kind, or not `above`, or below 0."""
     for name, kind in type(options).__annotations__.items():
         value = getattr(options, name)
         if (value is None and "None" in kind) or kind == "Probing":
@@ -63,6 +63,7 @@ def _require_numbers(options: Struct) -> None:
             raise InputError(said) from None
         if type(value) not in (int, float):
             force_setattr(options, name, plain)
+        require(plain > above and plain >= 0, f"{type(options).__name__}.{name}", getattr(options, name))
 
 
 class Retry(Struct, frozen=True, kw_only=True):
@@ -84,10 +85,7 @@ class Retry(Struct, frozen=True, kw_only=True):
     resend_unknown: int = 0
 
     def __post_init__(self) -> None:
-        _require_numbers(self)
-        require(self.patience is None or self.patience >= 0, "Retry.patience", self.patience)
-        for name in ("max_errors", "backoff", "max_backoff", "max_retry_after", "resend_unknown"):
-            require(getattr(self, name) >= 0, f"Retry.{name}", getattr(self, name))
+        _check(self)
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
@@ -104,9 +102,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     keepalive: float = 10.0
 
     def __post_init__(self) -> None:
-        _require_numbers(self)
-        for name in self.__struct_fields__:
-            require(getattr(self, name) > 0, f"Timeouts.{name}", getattr(self, name))
+        _check(self, above=0)
 
 
 class Polling(Struct, frozen=True, kw_only=True):
@@ -122,7 +118,7 @@ class Polling(Struct, frozen=True, kw_only=True):
     growth: float = 1.5
 
     def __post_init__(self) -> None:
-        _require_numbers(self)
+        _check(self)
         require(0 < self.interval < math.inf, "Polling.interval", self.interval)
         require(self.interval <= self.max_interval < math.inf, "Polling.max_interval", self.max_interval)
         require(1 <= self.growth < math.inf, "Polling.growth", self.growth)
@@ -147,10 +143,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_expansion: int = 100
 
     def __post_init__(self) -> None:
-        _require_numbers(self)
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            require(value is None or value >= 0, f"Limits.{name}", value)
+        _check(self)
 
 
 class Adaptive(Struct, frozen=True):
@@ -167,13 +160,12 @@ class Adaptive(Struct, frozen=True):
     max_waiting: int = 10_000
 
     def __post_init__(self) -> None:
-        _require_numbers(self)
+        _check(self)
         require(self.max_concurrency >= 1, "Adaptive.max_concurrency", self.max_concurrency)
         require(self.initial >= 1, "Adaptive.initial", self.initial)
         kind: type = type(self.probing)
         good = kind is str and self.probing in get_args(Probing)
         require(good, "Adaptive.probing", self.probing)
-        require(self.max_waiting >= 0, "Adaptive.max_waiting", self.max_waiting)
 
 
 class Fixed(Struct, frozen=True):
@@ -187,9 +179,8 @@ class Fixed(Struct, frozen=True):
     max_waiting: int = 10_000
 
     def __post_init__(self) -> None:
-        _require_numbers(self)
+        _check(self)
         require(self.max_concurrency >= 1, "Fixed.max_concurrency", self.max_concurrency)
-        require(self.max_waiting >= 0, "Fixed.max_waiting", self.max_waiting)
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -212,23 +203,15 @@ class Options(Struct, frozen=True, kw_only=True):
 class Secret:
     """A header's value, shown to nobody but the connection; `hidden`: what no text may hold."""
 
-    __slots__ = ("_header", "_hidden")
+    __slots__ = ("header", "hidden")
 
     def __init__(self, header: str, *hidden: str) -> None:
-        self._header = header
-        self._hidden = hidden
-
-    def authorization(self) -> str:
-        """Return the header's value."""
-        return self._header
-
-    def also(self, other: Secret | None) -> Secret:
-        """Return one that hides what the other hides, too."""
-        return self if other is None else Secret(self._header, *self._hidden, *other._hidden)  # noqa: SLF001 - its own class
+        self.header = header
+        self.hidden = hidden
 
     def redact(self, text: str) -> str:
         """Return `text` without what is secret."""
-        for hidden in self._hidden:
+        for hidden in self.hidden:
             text = text.replace(hidden, "***")
         return text
 
@@ -266,7 +249,10 @@ def allowed_concurrency(wanted: int, *, told: bool) -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return wanted
-    allowed = max(1, (limit - _open_descriptors() - _SPARE) // _PER_JOB)
+    is_open = 0
+    with suppress(OSError):
+        is_open = sum(1 for _ in pathlib.Path("/dev/fd").iterdir())
+    allowed = max(1, (limit - is_open - _SPARE) // _PER_JOB)
     if wanted <= allowed:
         return wanted
     log.log(
@@ -277,10 +263,3 @@ def allowed_concurrency(wanted: int, *, told: bool) -> int:
         limit,
     )
     return allowed
-
-
-def _open_descriptors() -> int:
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        with suppress(OSError):
-            return sum(1 for _ in pathlib.Path(folder).iterdir())
-    return 0

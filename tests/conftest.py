@@ -26,12 +26,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def blocking_calls_fail() -> Iterator[None]:
     guard = BlockBuster("prodia_async", excluded_modules=["prodia_async.emulator", "prodia_async.cli"])
     for function in guard.functions.values():  # our list of the process's own descriptors; coverage
-        function.can_block_in("_settings.py", "_open_descriptors")
+        function.can_block_in("_settings.py", "allowed_concurrency")
         function.can_block_in("coverage/collector.py", "lock_data")
         function.can_block_in("_files/outputs.py", "fixed")  # a microsecond, see there
         function.can_block_in("_files/landing.py", "is_file_at")  # the same
-    # Threads may meet at the lock of what a client has by loop; it is held while a dict changes.
-    guard.functions["threading.Lock.acquire"].can_block_in("_loops.py", ("get", "drop", "close_dead"))
     guard.activate()
     try:
         yield

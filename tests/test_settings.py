@@ -82,10 +82,10 @@ def test_require():
 
 class TestToken:
     def test_it_gives_the_header(self):
-        assert Token(VALUE).authorization() == f"Bearer {VALUE}"
+        assert Token(VALUE).header == f"Bearer {VALUE}"
 
     def test_white_space_around_it_is_dropped(self):
-        assert Token(f"  {VALUE}\n").authorization() == f"Bearer {VALUE}"
+        assert Token(f"  {VALUE}\n").header == f"Bearer {VALUE}"
 
     def test_it_shows_itself_to_nobody(self):
         token = Token(VALUE)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import select
+import socket
 import weakref
+from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -15,14 +17,12 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from prodia_async._errors import InputError
-from prodia_async._http.faults import ERRORS, fault_of
-from prodia_async._http.network import Names, Trust, open_socket
+from prodia_async._http.network import ERRORS, Trust, fault_of, look_up, open_socket
 from prodia_async._http.transport import Body, Fault, Reply, Request
 from prodia_async._http.watch import CONTINUE
 from prodia_async._loops import shielded
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractStreamWriter
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from prodia_async._settings import Token
     from prodia_async._wire.address import Proxy
 
-_url = functools.lru_cache(maxsize=64)(URL)
+_url = lru_cache(maxsize=64)(URL)
 
 
 class BodyPayload(Payload):
@@ -175,23 +175,25 @@ class AiohttpTransport:
         trust: Trust | None = None,
         session_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._secrets = _Hidden(Authorization=token.authorization())
+        self._secrets = _Hidden(Authorization=token.header)
         self._for_proxy = _Hidden()  # what it hears before a tunnel stands
         if proxy is not None and proxy.login is not None:
             heard = self._for_proxy if proxy.tunnels else self._secrets
-            heard["Proxy-Authorization"] = proxy.login.authorization()
+            heard["Proxy-Authorization"] = proxy.login.header
         self._proxy = proxy
         self._trusted = "" if trust is None else trust.said
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
-        names: Any = Names()
+        names: Any = SimpleNamespace(  # what the resolver asks of an event loop
+            getaddrinfo=partial(look_up, socket.getaddrinfo), getnameinfo=partial(look_up, socket.getnameinfo)
+        )
         options: dict[str, Any] = {
             # The limiter bounds connections: a queue inside aiohttp would look to it like a slow service.
             "connector": _Connector(
                 limit=0,
                 keepalive_timeout=keepalive,
-                socket_factory=self._open_socket,
+                socket_factory=partial(open_socket, self._sockets),
                 resolver=aiohttp.ThreadedResolver(names),
                 ssl=True if trust is None else trust.context,
             ),
@@ -204,11 +206,6 @@ class AiohttpTransport:
             "response_class": _Response,
         }
         self._session = aiohttp.ClientSession(**(options | dict(session_options or {})))
-
-    def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        opened = open_socket(address)
-        self._sockets.add(opened)
-        return opened
 
     async def send(self, request: Request, progress: Watch) -> Reply:
         """Send the request and return the reply once its headers are there. Raises Fault or InputError."""

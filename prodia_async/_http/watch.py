@@ -36,16 +36,14 @@ class Watch(Deadline):
     sources and sinks take counts for the run alone. `turn`: of the job that is sent, None for a question.
     """
 
-    __slots__ = ("_clock", "_first_byte", "_timeouts", "limit", "phase", "turn")
+    __slots__ = ("_first_byte", "_timeouts", "limit", "phase", "turn")
 
     def __init__(self, deadlines: Deadlines, timeouts: Timeouts, limit: float = math.inf) -> None:
         super().__init__(deadlines, limit)
         self.limit = limit
         self.phase = Phase.CONNECT
         self.turn: Turn | None = None
-        self._clock = deadlines.clock
         self._timeouts = timeouts
-        self._first_byte = 0.0
 
     def post(self, turn: Turn, first_byte: float, *, expects: bool) -> None:
         """Begin an attempt; its answer may take `first_byte` seconds, or more if `Timeouts` says so."""
@@ -63,7 +61,7 @@ class Watch(Deadline):
 
     def allow(self, seconds: float) -> None:
         """Give the server so much time from now on."""
-        when = self._clock.monotonic() + seconds
+        when = self._deadlines.clock.monotonic() + seconds
         self.when = when = min(when, self.limit)
         if when < self._look_at:
             self.move(when)
@@ -120,7 +118,7 @@ class Watch(Deadline):
 
         The time of the whole run is not met here: it ends the block.
         """
-        if self._clock.monotonic() >= self.limit or not self.took():
+        if self._deadlines.clock.monotonic() >= self.limit or not self.took():
             return False
         self.when = self.limit
         return True

@@ -35,13 +35,10 @@ class Address(Struct, frozen=True):
     @property
     def is_loopback(self) -> bool:
         """Whether the host is this computer; 0.0.0.0 is, where a server that listens there is meant."""
-        if self.host == "localhost" or self.host.endswith(".localhost"):
-            return True
-        try:
+        with suppress(ValueError):
             found = ip_address(self.host)
-        except ValueError:
-            return False
-        return found.is_loopback or found.is_unspecified
+            return found.is_loopback or found.is_unspecified
+        return f".{self.host}".endswith(".localhost")
 
     def check_offline(self) -> None:
         """Raise InputError where PRODIA_OFFLINE=1 and the host is another computer."""
@@ -92,9 +89,9 @@ def proxy_for(address: Address) -> Proxy | None:
 
 def _named(address: Address) -> Proxy | InputError | None:
     settings = getproxies()
-    if is_exempt(address, settings.get("no", "")):
-        return None
-    if proxy_bypass(address.host):  # macOS and Windows know more
+    if is_exempt(address, settings.get("no", "")) or proxy_bypass(
+        address.host
+    ):  # macOS and Windows know more
         return None
     for kind in (address.scheme, "all"):
         if value := settings.get(kind, "").strip():

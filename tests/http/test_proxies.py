@@ -93,7 +93,7 @@ def test_user_and_password_go_into_a_header_and_nowhere_else(monkeypatch, given,
     monkeypatch.setenv("https_proxy", f"http://{given}@proxy:3128")
     found = proxy_for(parse(HTTPS))
     assert (found.url, found.name) == (PROXY, "https_proxy")
-    assert found.login.authorization() == login(user, password)
+    assert found.login.header == login(user, password)
     shown = f"{found!r} {found.login}"
     assert given not in shown
     assert login(user, password)[6:] not in shown

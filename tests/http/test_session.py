@@ -8,6 +8,7 @@ import errno
 import inspect
 import socket
 import sys
+import weakref
 
 import aiohttp
 import pytest
@@ -15,6 +16,7 @@ from support.leaks import TOKEN
 from support.replies import DONE
 from support.servers import answer, serving
 
+from prodia_async._http.network import open_socket
 from prodia_async._http.session import AiohttpTransport, BodyPayload
 from prodia_async._http.transport import Body, Fault, Request
 from prodia_async._settings import Token
@@ -156,7 +158,7 @@ async def test_what_is_asked_of_aiohttp_is_still_there(transport):
     assert parameters[:2] == ["self", "req"]
 
 
-async def test_a_kernel_that_refuses_to_hold_less_is_no_obstacle(transport, monkeypatch):
+def test_a_kernel_that_refuses_to_hold_less_is_no_obstacle(monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOPROTOOPT, "Protocol not available")
 
@@ -164,7 +166,7 @@ async def test_a_kernel_that_refuses_to_hold_less_is_no_obstacle(transport, monk
         setsockopt = refuse
 
     monkeypatch.setattr(socket, "socket", Socket)
-    opened = transport._open_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ()))
+    opened = open_socket(weakref.WeakSet(), (socket.AF_INET, socket.SOCK_STREAM, 0, "", ()))
     opened.close()
 
 
