@@ -145,17 +145,12 @@ class PerLoop(Generic[V]):
         if entry is not None:
             await entry[1].aclose()
 
-    def drop(self, loop: asyncio.AbstractEventLoop) -> V | None:
-        """Forget one loop's value without closing it, and return it; to one thread alone, if several ask."""
-        entry = self._entries.pop(loop, None)
-        return None if entry is None else entry[0]
-
     def close_dead(self) -> None:
         """Close what is left of loops that were closed without telling us."""
         for loop in tuple(self._entries):
-            if loop.is_closed() and (value := self.drop(loop)) is not None:
-                value.close_dead()
-                _open.discard(value)
+            if loop.is_closed() and (entry := self._entries.pop(loop, None)):  # given to one thread alone
+                entry[0].close_dead()
+                _open.discard(entry[0])
 
 
 async def _guard(owner: weakref.ref[PerLoop[V]], value: V) -> AsyncGenerator[None, None]:
@@ -170,6 +165,6 @@ async def _guard(owner: weakref.ref[PerLoop[V]], value: V) -> AsyncGenerator[Non
         if pid == os.getpid():
             values = owner()
             if values is not None:
-                values.drop(asyncio.get_running_loop())
+                values._entries.pop(asyncio.get_running_loop(), None)  # noqa: SLF001 - the two are one
             await value.aclose()
             _open.discard(value)
