@@ -89,12 +89,11 @@ class Hook:
 
     def tell(self, event: Event) -> None:
         """Have the function called, within the present contextvars; returns at once."""
-        if self._queue.qsize() >= _MOST_WAITING:
-            if not self._warned:
-                self._warned = True
-                log.warning("on_event is too slow: above %d waiting events, some are dropped", _MOST_WAITING)
-            return
-        self._put(partial(contextvars.copy_context().run, self._function, event))
+        if self._queue.qsize() < _MOST_WAITING:
+            self._put(partial(contextvars.copy_context().run, self._function, event))
+        elif not self._warned:
+            self._warned = True
+            log.warning("on_event is too slow: above %d waiting events, some are dropped", _MOST_WAITING)
 
     def _put(self, call: Callable[[], object]) -> None:
         self._queue.put(call)

@@ -87,9 +87,7 @@ class Exchange(Struct, frozen=True):
         kind: VerdictKind = "malformed" if fault.kind == "protocol" else "unknown"
         if reply is not None:
             return self._verdict(kind, f"the reply was cut off: {reason}", reply, watch)
-        if fault.kind == "descriptors":
-            reason = "no file descriptor is left for a connection: raise `ulimit -n` or lower max_concurrency"
-        if watch.turn is not None and (fault.kind in ("connect", "descriptors") or not watch.was_sent):
+        if watch.turn is not None and (fault.kind == "connect" or not watch.was_sent):
             kind = "not_sent"
         stale = fault.stale and kind != "not_sent"
         return self._verdict(kind, reason, None, watch, stale=stale, final=fault.final)

@@ -135,8 +135,9 @@ def _unconnected(error: Exception, reason: str, proxy: Proxy | None, trusted: st
     if proxy is not None and f"{proxy.url}/".endswith((f"/{host}:{port}/", f"/[{host}]:{port}/")):
         final = final or isinstance(error, aiohttp.ClientConnectorDNSError | ssl.SSLError)
         reason = f"{_name(proxy)}: {reason}"
-    number = getattr(getattr(error, "os_error", None), "errno", None)
-    return Fault("descriptors" if number in (errno.EMFILE, errno.ENFILE) else "connect", reason, final=final)
+    if getattr(getattr(error, "os_error", None), "errno", None) in (errno.EMFILE, errno.ENFILE):
+        reason = "no file descriptor is left for a connection: raise `ulimit -n` or lower max_concurrency"
+    return Fault("connect", reason, final=final)
 
 
 def _name(proxy: Proxy | None) -> str:

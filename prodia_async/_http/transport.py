@@ -71,7 +71,7 @@ class Reply(Protocol):
         """Give the connection back if the body was read to its end; drop it otherwise. Twice is well."""
 
 
-FaultKind: TypeAlias = Literal["connect", "lost", "protocol", "descriptors"]
+FaultKind: TypeAlias = Literal["connect", "lost", "protocol"]
 
 
 class Fault(Exception):  # noqa: N818 - not an error for users: `exchange` turns it into a verdict
