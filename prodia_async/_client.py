@@ -109,7 +109,7 @@ class Prodia(Client):
 
         The arguments are those of `run`; `timeout`, in seconds, counts until the block is entered.
         """
-        call = _door.call(to=outputs.nowhere, **locals())
+        call = _door.call(**locals())
         if call.job.mode == "async":
             raise InputError("an asynchronous job cannot be streamed: use submit(), or run(mode='async')")
         return Stream(self._engines, self._options, call)
@@ -135,7 +135,7 @@ class Prodia(Client):
         submitted job keeps its place in `max_concurrency` until its result is stored or its handle is
         dropped: to run many, submit and collect each in one task, or say `run(mode="async")`.
         """
-        call = _door.call(to=outputs.nowhere, mode="async", **locals())
+        call = _door.call(mode="async", **locals())
         return _handles.submit(self._engines, self._options, call)
 
     def handle(self, job_id: str, *, custom_id: str | None = None) -> Handle:

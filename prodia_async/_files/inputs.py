@@ -10,7 +10,6 @@ import contextlib
 import inspect
 import io
 import os
-import re
 import stat
 import tempfile
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
@@ -31,7 +30,6 @@ from prodia_async._wire.job import form_data
 if TYPE_CHECKING:
     from prodia_async._models import Input
 
-_MEDIA_TYPE = re.compile(r"[!-~]+/[ -~]+")
 _FORMS = "a path, bytes, (name, content[, media type]), an open binary file or an async iterator of bytes"
 _NO_LIST = str, bytes, bytearray, memoryview, os.PathLike
 _SPOOL_MEMORY = 1024 * 1024
@@ -60,14 +58,15 @@ def listed(inputs: Sequence[Input]) -> tuple[Given, ...]:
         raise InputError(f"inputs is {kind}: pass a list, such as inputs=[Path('photo.jpg')]")
     given = tuple([_given(f"input {number}", item) for number, item in enumerate(inputs, 1)])
     seen: dict[str, str] = {}
-    for label, name in [(each.label, each.name) for each in given if each.name is not None]:
-        form_data("input", name)
-        if name in seen:  # API reference, Job Input Data
+    for each in given:
+        if each.name is None:
+            continue
+        form_data("input", each.name)
+        if (other := seen.setdefault(each.name, each.label)) != each.label:  # API reference, Job Input Data
             raise InputError(
-                f"{seen[name]} and {label} are both named {quoted(name)}: "
+                f"{other} and {each.label} are both named {quoted(each.name)}: "
                 "give one of them another name with (name, content)"
             )
-        seen[name] = label
     return given
 
 
@@ -101,17 +100,14 @@ async def examined(given: Sequence[Given], *, spool: bool = False) -> list[reade
 
 
 def _given(label: str, item: Any) -> Given:
-    if isinstance(item, str):
-        return _of_path(label, item)
     if not isinstance(item, tuple):
-        return _of(label, item)
+        return (_of_path if isinstance(item, str) else _of)(label, item)
     if len(item) not in (2, 3):
         raise InputError(
             f"{label} is a tuple of {len(item)}: pass (name, content) or (name, content, media type)"
         )
-    name, content, *rest = item
-    media_type = rest[0] if rest else None
-    if media_type is not None and not _MEDIA_TYPE.fullmatch(_text(label, media_type, "media type")):
+    name, content, media_type = (*item, None)[:3]
+    if media_type is not None and not media.is_sound(_text(label, media_type, "media type")):
         raise InputError(f"{label}: {quoted(media_type)} is no media type: pass one such as 'image/png'")
     name = _text(label, name, "file name")
     if isinstance(content, str):
@@ -131,10 +127,6 @@ def _of(label: str, content: Any, name: str | None = None, media_type: str | Non
         name = name or content.name or None
         asked = partial(content.prodia_source, label if name is None else f"input {quoted(name)}")
         return Given(label, name, media_type, lambda: asked, looks=False)
-    if isinstance(content, bytes | bytearray) and type(content) not in (bytes, bytearray):
-        content = memoryview(content)  # its bytes, whatever else a class of the user's does
-    if isinstance(content, memoryview):
-        content = _flat(label, content)
     make: Callable[[str, Any], readers.Source] = readers.in_memory
     if not isinstance(content, bytes | bytearray | memoryview):
         make = readers.in_stream
@@ -144,6 +136,8 @@ def _of(label: str, content: Any, name: str | None = None, media_type: str | Non
         own = getattr(content, "name", None)
         if name is None and isinstance(own, str) and not own.startswith("<"):  # no descriptor, no "<stdin>"
             name = Path(own).name or None
+    elif type(content) not in (bytes, bytearray):  # its bytes, whatever else a class of the user's does
+        content = _flat(label, content)
     called = label if name is None else f"input {quoted(name)}"
     return Given(label, name, media_type, partial(make, called, content), looks=make is readers.of_file)
 
@@ -159,15 +153,25 @@ def _of_path(label: str, given: Any, name: str | None = None, media_type: str | 
             # The present folder may be another one when it is looked at. Not Path.cwd(): what watches
             # event loops takes os.getcwd for a call that blocks.
             path = Path(os.fsdecode(os.getcwdb()), path)  # noqa: PTH109
-    return Given(label, name or path.name or None, media_type, partial(_at_path, shown, path))
+
+    def look() -> readers.Source:
+        with readers.told_of(f"{shown} cannot be read", "check the path"):
+            mode = path.stat().st_mode
+            if stat.S_ISREG(mode):
+                return readers.in_file(shown, partial(readers.on_disk, path))
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"  # whose opening may wait for ever
+        raise InputError(f"{shown} is {kind}: pass a file, or open it and pass that")
+
+    return Given(label, name or path.name or None, media_type, look)
 
 
-def _flat(label: str, view: memoryview) -> memoryview | bytes:
-    """Return the bytes of any memoryview; those that do not lie in a row, or are of C types, are copied."""
-    try:
-        return view.cast("B")
-    except (TypeError, ValueError):
-        with readers.told_of(f"{label} cannot be read", "pass the bytes themselves"):  # it was released
+def _flat(label: str, given: Any) -> memoryview | bytes:
+    """Return the bytes of any view; those that do not lie in a row, or are of C types, are copied."""
+    with readers.told_of(f"{label} cannot be read", "pass the bytes themselves"):  # it was released
+        view = memoryview(given)
+        try:
+            return view.cast("B")
+        except (TypeError, ValueError):
             return view.tobytes()
 
 
@@ -199,16 +203,6 @@ def _text(label: str, value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"{label}: {quoted(value)} is no {what}: pass text that is not empty")
     return value
-
-
-def _at_path(shown: str, path: Path) -> readers.Source:
-    """Return the source of what is at a path. Blocks."""
-    with readers.told_of(f"{shown} cannot be read", "check the path"):
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            return readers.in_file(shown, partial(readers.on_disk, path))
-    kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"  # whose opening may wait for ever
-    raise InputError(f"{shown} is {kind}: pass a file, or open it and pass that")
 
 
 async def _kept(source: readers.Source, stack: contextlib.AsyncExitStack) -> readers.Source:

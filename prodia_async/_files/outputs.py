@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -232,11 +233,6 @@ class Target(Struct, frozen=True):
     accept: str | None = None
 
 
-def nowhere(job: Job) -> Sink:  # noqa: ARG001 - a SinkFactory
-    """Make the sink of a job whose outputs are not stored by this call."""
-    return MemorySink(0)
-
-
 class Targets:
     """What a fixed `to` means. Each folder is made and tried once, and not once a job; some are forgotten."""
 
@@ -265,9 +261,10 @@ class Targets:
             return Target(to, to.accept)
         path, is_file, budget = os.fspath(to.path), isinstance(to, File), self._budget
         folder = os.path.dirname(path) if is_file else path
+        is_good = folder in self._folders
         try:
             # One stat in a folder that was good just now takes a microsecond; a thread would take thirty.
-            if folder not in self._folders or (is_file and not is_file_at(path)):
+            if not is_good or (is_file and not is_file_at(path)):
                 folder = await hop(prepare, path, is_file)
         except (OSError, ValueError, RecursionError) as error:  # os.makedirs goes down one call a folder
             is_taken = isinstance(error, FileExistsError)

@@ -64,7 +64,6 @@ class Source(Struct, eq=False):
         return self.reading(self)
 
     def told_of(self) -> AbstractContextManager[None]:
-        """Raise whatever the source raises as InputError."""
         return told_of(f"{self.label} could not be read", "correct the source, and run it again")
 
     async def aclose(self) -> None:
@@ -260,14 +259,6 @@ def of_file(label: str, file: Any) -> Source:
         with _places_lock:
             place = _places.setdefault(id(file), _Place(file))
         return in_file(label, place.opened)
-
-
-def stands_at_end(file: Any) -> bool:
-    """Tell whether an open file is not empty and stands at its end: it was just written, or read. Blocks."""
-    if not _has_position(file):
-        return False
-    with _Place(file).opened() as (begin, _, look):
-        return 0 < look()[0] <= begin
 
 
 def _has_position(file: Any) -> bool:

@@ -1,9 +1,8 @@
-"""Where outputs go: into memory, to a file, into a folder, or to a sink of the user's own.
+"""The sinks that write files: into a folder, or to one path.
 
-A sink serves one attempt of one job. Its outputs are opened one after another; then `commit` makes them
-stand, or `discard` leaves nothing of them. Small outputs are collected and reach the disk in one trip to a
-worker thread; larger ones go there in blocks, the next being received while the last is written. Where the
-disk is full, a sink may be told to wait for room (`WaitForRoom`): then it goes on where it was.
+Small outputs are collected and reach the disk in one trip to a worker thread; larger ones go there in blocks,
+the next being received while the last is written. Where the disk is full, a sink may be told to wait for
+room (`WaitForRoom`): then it goes on where it was.
 
 An output is written to `.prodia-<hex>.part` in its folder. When all outputs of a job are complete they are
 renamed one after another. Until the first rename everything can be undone.
@@ -20,6 +19,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 from prodia_async._errors import OutputError, quoted, reason_of
 from prodia_async._files.landing import MOST_IN_A_NAME, add, mode_of, name_of, new_file, safe_name
@@ -45,12 +46,11 @@ WaitForRoom: TypeAlias = Callable[[OSError], Awaitable[None]]
 raises ends the waiting, and the sink with it."""
 
 
-class Budget:
+class Budget(Struct):
     """How many bytes of small outputs may be collected at the same time (`Limits.collect`), in one loop."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
+    limit: int
+    used: int = 0
 
 
 class DiskWriter:
@@ -90,13 +90,10 @@ class DiskWriter:
                 self.in_blocks = True
                 budget.used -= self._held
         self._held += size
-        rest = self.rest
-        if size >= _FEW:
-            rest.append(data if type(data) is bytes else bytes(data))  # what may still change is copied
-        elif rest and isinstance(last := rest[-1], bytearray) and size + len(last) <= _FEW:
+        if self.rest and isinstance(last := self.rest[-1], bytearray) and size + len(last) <= _FEW:
             last += data
-        else:
-            rest.append(bytearray(data))
+        else:  # what may still change is copied
+            self.rest.append(bytearray(data) if size < _FEW else bytes(data))
         if self.in_blocks and self._held >= _BLOCK:
             await self._flush()
 
@@ -268,10 +265,9 @@ class FolderSink:
     def _land(self, writers: Sequence[DiskWriter], stem: str) -> None:
         """Write what is still in memory, then rename all files in order; in the end remove temporary ones.
 
-        Where the disk is full and somebody waits for room, the files that were written in blocks are kept for
-        another call, which goes on where this one failed. Of what was dropped nothing is left.
+        Where it fails, the files that were written in blocks are kept for another call, which goes on there.
+        Of what was dropped nothing is left.
         """
-        keeps = False
         try:
             for writer in writers:
                 if not writer.in_blocks and writer.location is None:
@@ -280,13 +276,10 @@ class FolderSink:
                 for writer in writers:
                     if writer.location is None:
                         self._settle(writer, stem)
-        except OSError as error:
-            keeps = self._wait_for_room is not None and error.errno in _FULL
-            raise
         finally:
             with self.lock:
                 for writer in writers:
-                    if writer.temporary and not (keeps and writer.in_blocks):
+                    if writer.temporary and (writer.is_dropped or not writer.in_blocks):
                         writer.remove()
 
     def _settle(self, writer: DiskWriter, stem: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from prodia_async._errors import InputError, quoted, reason_of
-from prodia_async._files.readers import stands_at_end
+from prodia_async._files.readers import of_file
 from prodia_async._files.threads import hop, start
 from prodia_async.batch.csv_drafts import CsvDrafts
 from prodia_async.batch.csv_records import RecordReader
@@ -190,8 +190,8 @@ def _drafts(stream: BinaryIO, path: str | os.PathLike[str] | None) -> Drafts:
     """Begin to read a manifest, from a path or not."""
     lines = LineReader(stream)
     with _readable():
-        if path is None and stands_at_end(stream):
-            raise InputError("the manifest stands at its end: seek(0) before you pass it")
+        if path is None:
+            of_file("the manifest", stream)  # for its check that there is something left to read
         first = lines.peek()
         begun = [] if first is None or first.text is None else lines.ahead[:_MOST_JUDGED]
         texts = [line.text for line in begun if line.text and not line.blank]

@@ -117,6 +117,12 @@ async def test_bad_inputs_are_told_before_anything_is_sent(what, photo):
         given.close()
 
 
+@pytest.mark.parametrize("kind", ["", "png", "image/png\r\nX: y", "image/pñg", "image/png; a=\n"])
+def test_a_media_type_that_would_break_the_request_is_refused(kind):
+    with pytest.raises(InputError, match="media type"):
+        listed([("a.png", b"", kind)])
+
+
 ADDRESSES = [
     "data:image/png;base64," + "QUJD" * 100_000,
     "data:,x",
