@@ -20,8 +20,7 @@ from prodia_async._models import Verdict
 from prodia_async._pacing.clock import Clock
 from prodia_async._settings import Limits, Options
 from prodia_async._wire import media, result
-from prodia_async._wire.decoder import MalformedReplyError, decoder_for
-from prodia_async._wire.inflate import Inflater, is_compressed
+from prodia_async._wire.decoder import Inflater, MalformedReplyError, decoder_for, is_compressed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

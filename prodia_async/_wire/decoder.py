@@ -1,9 +1,13 @@
-"""Replies, decoded as they arrive: outputs and the job part (API reference, Response Body)."""
+"""Replies, decoded as they arrive: outputs and the job part (API reference, Response Body).
+
+A reply may be compressed by a proxy in between, though none is asked for (RFC 9110, section 8.4.1). A bomb of
+a few kilobytes can expand to gigabytes: what comes out is bounded by what came in.
+"""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -17,11 +21,19 @@ if TYPE_CHECKING:
 
 _MAX_PREAMBLE = 64 * 1024
 _MAX_HEADER = 64 * 1024  # above any setting: held headers are copied with each chunk until they are whole
-_MAX_REMEMBERED = 1024
 MOST_LEVELS = 100
 """Levels of lists and objects: what is deeper could be read, and then not be written down or read again."""
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,68}[\x21-\x7e])?")  # RFC 2046, 5.1.1, not so narrow
 _MORE = -1  # more has to come first
+
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
+_EITHER = zlib.MAX_WBITS | 32  # a gzip or a zlib header
+_PIECE = 256 * 1024
+_WINDOW = 16 * 1024
+"""Bytes that zlib is given at once: at the end of a member it copies what is left of them, and members of a
+few bytes would make it copy a whole block for each."""
+_FREE = 1024 * 1024
+"""Bytes that may come out whatever came in: a short text of one repeated word is no bomb."""
 
 
 class MalformedReplyError(Exception):
@@ -49,10 +61,7 @@ Event: TypeAlias = OutputStart | bytes | OutputEnd | JobPart
 """What a reply brings; bytes are a piece of the output that began last."""
 
 _OUTPUT_END = OutputEnd()
-
-
-_remembered = lru_cache(maxsize=256)(read_head)
-"""The same for the few forms of headers that a service's replies keep coming with."""
+_PREAMBLE = Head(None, None, "")  # what comes before the first delimiter, and is no part
 
 
 class MultipartDecoder:
@@ -65,46 +74,40 @@ class MultipartDecoder:
     def __init__(self, boundary: str, limits: Limits) -> None:
         if not _BOUNDARY.fullmatch(boundary):
             raise MalformedReplyError(f"the reply's multipart boundary cannot be {boundary!r}")
-        self.is_complete = False
-        """Whether the final boundary has come; what follows it means nothing."""
+        self.is_complete = False  # whether the final boundary has come
         self.job_so_far = bytearray()
         """What has come of the job part, for a body that breaks off."""
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         self._limits = limits
         self._held = b"\r\n"  # a delimiter may open the body without a line break
-        self._has_begun = self._is_opening = False
-        self._skipped = 0
+        self._preamble = bytearray()
+        self._is_opening = False  # whether nothing of the part's content was seen
         self._names: list[str | None] = []
-        self._part: Head | None = None
+        self._part: Head | None = _PREAMBLE
         self._left: int | None = None  # of what the part's Content-Length promises
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return what `data` brings, in order. What follows the end is ignored."""
         events: list[Event] = []
+        if self._is_opening and self._held == b"\r\n" and data[:1] not in (b"", b"-"):
+            self._held, self._is_opening = b"", False  # no delimiter: the chunk is not copied for it
         data, self._held = self._held + data, b""
         delimiter = self._delimiter
-        position = 0 if self._has_begun else self._read_preamble(data)
+        position = 0
         while position != _MORE and not self.is_complete:
             part = self._part
             if part is None:
                 position = self._read_head(data, position, events)
                 continue
-            if self._is_opening:
-                begin = data[position : position + len(delimiter) - 2]
-                if begin == delimiter[2:]:  # some readers take it for content
-                    raise MalformedReplyError(
-                        "a malformed reply: a boundary follows a part's headers at once"
-                    )
-                self._is_opening = delimiter.startswith(begin, 2)
-                if self._is_opening:
-                    self._held = begin
-                    break
             end = data.find(delimiter, position)
             is_last = end >= 0
             if not is_last:  # what may begin a delimiter is held
                 end = data.rfind(b"\r", max(position, len(data) - len(delimiter) + 1))
                 end = end if end >= 0 and delimiter.startswith(data[end:]) else len(data)
                 self._held = data[end:]
+            if self._is_opening and is_last and end == position:  # some readers take it for content
+                raise MalformedReplyError("a malformed reply: a boundary follows a part's headers at once")
+            if self._is_opening and end > position:
+                position, self._is_opening = position + 2, False
             if self._left is not None or part.name != "output":
                 self._count(part, data[position:end], is_last=is_last)
             if part.name == "output" and end > position:
@@ -122,22 +125,6 @@ class MultipartDecoder:
         if "job" not in self._names and "output" not in self._names:
             raise MalformedReplyError("the reply holds neither a job part nor an output")
         return []
-
-    def _read_preamble(self, data: bytes) -> int:
-        """Skip what comes before the first delimiter, and return where that ends."""
-        delimiter = self._delimiter
-        start = data.find(delimiter)
-        if 0 <= data.find(delimiter[1:]) != start + 1:
-            raise MalformedReplyError("a line before the reply's first boundary ends in a bare LF")
-        kept = start if start >= 0 else max(0, len(data) - len(delimiter) + 1)
-        self._skipped += kept
-        if self._skipped > _MAX_PREAMBLE:
-            raise MalformedReplyError("the reply's multipart body does not begin with its boundary")
-        if start < 0:
-            self._held = data[kept:]
-            return _MORE
-        self._has_begun = True
-        return start + len(delimiter)
 
     def _read_head(self, data: bytes, position: int, events: list[Event]) -> int:
         """Read what follows a delimiter: the end, or a part's headers. Return where its content begins."""
@@ -160,7 +147,7 @@ class MultipartDecoder:
         if len(self._names) == most:
             raise MalformedReplyError(f"the reply has more than Limits.max_parts={most} parts")
         try:
-            part = (_remembered if end - begin <= _MAX_REMEMBERED else read_head)(data[begin:end])
+            part = read_head(data[begin:end])
         except ValueError as error:
             raise MalformedReplyError(f"the headers of a part of the reply are malformed: {error}") from None
         self._part, self._left, self._is_opening = part, part.length, True
@@ -169,21 +156,26 @@ class MultipartDecoder:
         self._names.append(part.name)
         if part.name == "output":
             events.append(OutputStart(part.filename, part.content_type))
-        return end + 4
+        return end + 2  # the line break before the content may be that of a delimiter
 
     def _count(self, part: Head, data: bytes, *, is_last: bool) -> None:
-        """Check how long a part may be, and keep what belongs to the job part."""
+        """Check how long a part may be, and keep what belongs to the job part, or comes before all."""
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0 or (is_last and self._left):
                 how = "longer" if self._left < 0 else "shorter"
                 raise MalformedReplyError(f"a part of the reply is malformed: {how} than its Content-Length")
-        if part.name != "job":
-            return
-        most = self._limits.max_job_part
-        if len(self.job_so_far) + len(data) > most:
-            raise MalformedReplyError(f"the reply's job part exceeds {most} bytes")
-        self.job_so_far += data
+        if part is _PREAMBLE:
+            self._preamble += data
+            if self._delimiter[1:] in self._preamble:
+                raise MalformedReplyError("a line before the reply's first boundary ends in a bare LF")
+            if len(self._preamble) > _MAX_PREAMBLE:
+                raise MalformedReplyError("the reply's multipart body does not begin with its boundary")
+        elif part.name == "job":
+            most = self._limits.max_job_part
+            if len(self.job_so_far) + len(data) > most:
+                raise MalformedReplyError(f"the reply's job part exceeds {most} bytes")
+            self.job_so_far += data
 
 
 class SingleDecoder:
@@ -259,3 +251,57 @@ def _is_deep(value: Any, left: int = MOST_LEVELS) -> bool:
     return not left or any(
         _is_deep(item, left - 1) for item in (value.values() if isinstance(value, dict) else value)
     )
+
+
+def is_compressed(content_encoding: str | None) -> bool:
+    """Tell whether a reply of this Content-Encoding is to be inflated. Raises MalformedReplyError."""
+    encoding = (content_encoding or "").strip().lower()
+    if encoding in ("", "identity"):
+        return False
+    if encoding not in _ENCODINGS:
+        raise MalformedReplyError(f"it is encoded as {content_encoding!r}, which was not asked for")
+    return True
+
+
+class Inflater:
+    """Inflates gzip and zlib data: `feed` what has come, then `take` until it gives nothing.
+
+    `max_expansion`: how many times the data fed may come out, beyond the first MiB. All methods raise
+    MalformedReplyError.
+    """
+
+    def __init__(self, max_expansion: int) -> None:
+        self._max_expansion = max_expansion
+        self._stream = zlib.decompressobj(_EITHER)
+        self._rest = b""
+        self._at = 0
+        self._fed = self._taken = 0
+
+    def feed(self, data: bytes) -> None:
+        self._fed += len(data)
+        self._rest, self._at = self._rest[self._at :] + data, 0
+
+    def take(self) -> bytes:
+        """Return the next piece, at most 256 KiB; b"" when more has to come first."""
+        while self._at < len(self._rest):
+            if self._stream.eof:  # another member (RFC 1952, section 2.2)
+                self._stream = zlib.decompressobj(_EITHER)
+            window = self._rest[self._at : self._at + _WINDOW]
+            try:
+                piece = self._stream.decompress(window, _PIECE)
+            except zlib.error as error:
+                raise MalformedReplyError(f"it is compressed, and damaged: {error}") from None
+            left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            self._at += len(window) - len(left)
+            self._taken += len(piece)
+            if self._taken > _FREE + self._max_expansion * self._fed:
+                most = f"Limits.max_expansion={self._max_expansion}"
+                raise MalformedReplyError(f"it expands to more than {most} times what was sent")
+            if piece:
+                return piece
+        return b""
+
+    def close(self) -> None:
+        """Say that no more comes: it must be whole."""
+        if self._fed and not self._stream.eof:
+            raise MalformedReplyError("it is compressed, and breaks off")

@@ -7,6 +7,7 @@ means itself, and names are UTF-8. Browsers write and read Content-Disposition b
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
@@ -43,14 +44,7 @@ class Head(Struct, frozen=True):
     length: int | None = None
 
 
-class Disposition(Struct, frozen=True):
-    """A Content-Disposition header: its kind in lower case, and the two parameters that matter."""
-
-    kind: str
-    name: str | None
-    filename: str | None
-
-
+@lru_cache(maxsize=64)  # a service's replies keep coming with a few forms of at most 64 KiB
 def read_head(head: bytes) -> Head:
     """Read a part's headers as they came, up to the empty line. Raises ValueError saying what is wrong."""
     if _BARE.search(head):
@@ -71,20 +65,18 @@ def read_head(head: bytes) -> Head:
     found: dict[str, list[str]] = {}
     for name, value in headers:
         found.setdefault(name, []).append(value)
-    first, *more = [
-        read_disposition(value.encode("latin-1")) for value in found.get("Content-Disposition", [""])
-    ]
-    if first is None or any(each is None or each.kind != "form-data" for each in (first, *more)):
+    said = [read_disposition(value.encode("latin-1")) for value in found.get("Content-Disposition", [""])]
+    if said[0] is None or any(each is None or each[0] != "form-data" for each in said):
         raise ValueError("a Content-Disposition that cannot be read")
     length, *more_lengths = found.get("Content-Length", [None])
     if more_lengths or (length is not None and not _LENGTH.fullmatch(length)):
         raise ValueError("a Content-Length that is no number, or a second one")
     content_type = media.clean(found.get("Content-Type", [""])[0])
-    return Head(first.name, first.filename, content_type, None if length is None else int(length))
+    return Head(*said[0][1:], content_type, None if length is None else int(length))
 
 
-def read_disposition(raw: bytes) -> Disposition | None:
-    """Read the value of a Content-Disposition header; None where it cannot be read.
+def read_disposition(raw: bytes) -> tuple[str, str | None, str | None] | None:
+    """Return kind, name and file name of a Content-Disposition header; None where it cannot be read.
 
     `filename*=UTF-8''...` (RFC 5987) wins over a plain `filename`. Bytes that are no UTF-8 are replaced by
     U+FFFD. Values continued in pieces (`filename*0=`) are not joined: no server sends them.
@@ -109,4 +101,4 @@ def read_disposition(raw: bytes) -> Disposition | None:
         is_extended = quote and charset.lower() in (b"utf-8", b"us-ascii")
         raw_text = unquote_to_bytes(text) if is_extended else found.get(name)
         texts.append(None if raw_text is None else raw_text.decode("utf-8", "replace"))
-    return Disposition(kind.group(1).decode("ascii").lower(), *texts)
+    return kind.group(1).decode("ascii").lower(), texts[0], texts[1]

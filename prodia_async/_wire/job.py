@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from prodia_async._errors import MOST_SHOWN, InputError, quoted
+from prodia_async._errors import InputError, quoted
 from prodia_async._wire import media
 
 if TYPE_CHECKING:
@@ -96,14 +96,14 @@ def _plain(value: Any, path: str, depth: int) -> Any:
     over here, for each call costs as much as all of that.
     """
     if depth > _MAX_DEPTH:
-        raise InputError(f"{_place(path)} is nested too deeply for JSON, or contains itself")
+        raise InputError(f"{quoted(path, str)} is nested too deeply for JSON, or contains itself")
     is_mapping = not isinstance(value, list | tuple)
     copy: dict[Any, Any] = {}
     for key, item in value.items() if is_mapping else enumerate(value):
         kind, name, own = type(item), key, item
         if is_mapping and not (type(key) is str and key.isascii()):
             if not isinstance(key, str):
-                raise InputError(f"{_place(path)} has the key {quoted(key)}: JSON's keys are text")
+                raise InputError(f"{quoted(path, str)} has the key {quoted(key)}: JSON's keys are text")
             name = _text(key, f"a key of {path}")
         if kind is str:
             is_plain = item.isascii()
@@ -122,7 +122,7 @@ def _value(value: Any, path: str, depth: int) -> Any:
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InputError(f"{_place(path)} is {float(value)}, which JSON cannot say")
+            raise InputError(f"{quoted(path, str)} is {float(value)}, which JSON cannot say")
         return float(value)
     if isinstance(value, Mapping | list | tuple):
         return _plain(value, path, depth + 1)
@@ -131,25 +131,21 @@ def _value(value: Any, path: str, depth: int) -> Any:
     if kind.__module__ == "numpy":
         hint = ": pass its item(), or tolist()"
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-    raise InputError(f"{_place(path)} is of type {name}, which JSON cannot say{hint}")
-
-
-def _place(path: str) -> str:
-    return path if len(path) <= MOST_SHOWN else f"{path[:MOST_SHOWN]}…"
+    raise InputError(f"{quoted(path, str)} is of type {name}, which JSON cannot say{hint}")
 
 
 def _text(value: str, path: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{_place(path)} holds a lone surrogate, which is not Unicode text") from None
+        raise InputError(f"{quoted(path, str)} holds a lone surrogate, which is not Unicode text") from None
     return str.__str__(value)
 
 
 def plan(job: bytes, parts: Sequence[PartHead], boundary: str) -> Plan:
     """Plan the multipart body of `job` (its JSON) and its inputs: the job part first, then inputs in order.
 
-    Raises InputError for a file name or media type that cannot travel, and for two inputs of one name.
+    Raises InputError for a file name that cannot travel, and for two inputs of one name.
     """
     separator = b"\r\n--" + boundary.encode("ascii")
     seen: set[str] = set()
@@ -171,11 +167,9 @@ def plan(job: bytes, parts: Sequence[PartHead], boundary: str) -> Plan:
 
 
 def _head(name: str, filename: str, content_type: str) -> bytes:
-    if not media.is_sound(content_type):
-        raise InputError(f"the media type of {quoted(filename)} cannot be {quoted(content_type)}")
-    value = form_data(name, filename)
     kind = content_type.encode("ascii")
-    return b"\r\nContent-Disposition: " + value + b"\r\nContent-Type: " + kind + b"\r\n\r\n"
+    disposition = form_data(name, filename)
+    return b"\r\nContent-Disposition: " + disposition + b"\r\nContent-Type: " + kind + b"\r\n\r\n"
 
 
 def form_data(name: str, filename: str) -> bytes:

@@ -114,22 +114,14 @@ def job_result(body: bytes, job: Job, *, request_id: str | None = None, redact: 
     text = body.decode("latin-1")
     # The token is ASCII: where it does not stand as it is, only an escape can hide it. Fewer brackets cannot
     # make too many levels.
-    if "\\" in text or redact(text) != text or text.count("{") + text.count("[") > MOST_LEVELS:
-        return _lenient_result(read_json(body), job, request_id, redact)
-    try:
-        found = _reported.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _lenient_result(read_json(body), job, request_id, redact)
-    # JobResult reads `raw` when it is looked at.
-    return JobResult(**asdict(found), request_id=request_id, raw=Raw(body))  # type: ignore[arg-type]
-
-
-def _lenient_result(
-    found: dict[str, Any] | None, job: Job, request_id: str | None, redact: Redact
-) -> JobResult:
-    """Make a job result field by field: texts are those that may be shown, and times as they came."""
-    texts = shown(found or {}, redact)
-    times = {name: _moment((found or {}).get(name)) for name in _TIMES}
+    if "\\" not in text and redact(text) == text and text.count("{") + text.count("[") <= MOST_LEVELS:
+        try:  # JobResult reads `raw` when it is looked at
+            return JobResult(**asdict(_reported.decode(body)), request_id=request_id, raw=Raw(body))  # type: ignore[arg-type]
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass  # what can be read is read field by field
+    found = read_json(body) or {}
+    texts = shown(found, redact)
+    times = {name: _moment(found.get(name)) for name in _TIMES}
     reported = _read(Reported, texts | times, type=job.type, config=job.config)
     warnings = () if found else (_NO_JOB,)
     return JobResult(**asdict(reported), request_id=request_id, warnings=warnings, raw=texts)
@@ -250,6 +242,5 @@ def one_line(text: str) -> str:
     """Cut other people's text to what any terminal or log shows as it is, at most 500 characters of it."""
     if len(text) <= _MAX_REASON and text.isprintable() and "  " not in text:
         return text.strip()
-    cut = text[:_MAX_TEXT]
-    line = " ".join("".join(char if char.isprintable() else " " for char in cut).split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[:_MAX_TEXT]).split())
     return line if len(line) <= _MAX_REASON else line[: _MAX_REASON - 1].rstrip() + "…"

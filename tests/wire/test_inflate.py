@@ -5,8 +5,7 @@ import zlib
 
 import pytest
 
-from prodia_async._wire.decoder import MalformedReplyError
-from prodia_async._wire.inflate import Inflater, is_compressed
+from prodia_async._wire.decoder import Inflater, MalformedReplyError, is_compressed
 
 TEXT = b"".join(b"line %d of a reply\n" % number for number in range(5000))
 
