@@ -122,9 +122,7 @@ class PerLoop(Generic[V]):
 
     def live(self) -> list[tuple[asyncio.AbstractEventLoop, V]]:
         """Return each loop that is not closed, and its value."""
-        with self._lock:
-            found = [(entry.loop(), entry.value) for entry in self._entries.values()]
-        return [(loop, value) for loop, value in found if loop is not None and not loop.is_closed()]
+        return [(loop, value) for loop, (value, _) in tuple(self._entries.items()) if not loop.is_closed()]
 
     async def get(self) -> V:
         """Return the running loop's value, made if this is its first use here."""
