@@ -7,7 +7,7 @@ job, and may have run and billed it, whatever comes of them.
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from prodia_async._files.outputs import Outputs
     from prodia_async._http.transport import Reply
+
+    Receive: TypeAlias = Callable[[], Outputs]
 
 T = TypeVar("T")
 
@@ -62,7 +64,7 @@ class Places:
 
 
 class Collector(Struct, frozen=True):
-    """Asks for asynchronous jobs, and fetches their outputs.
+    """Asks for an asynchronous job, and fetches its outputs; `job` gives what its result leaves out.
 
     A service that is busy (429) or fails (5xx) is asked again, for ever: the limit of `watch` ends it. So it
     is while polling with connections that break. Every other answer that is broken counts, one by one, in
@@ -74,8 +76,13 @@ class Collector(Struct, frozen=True):
     watch: Watch
     places: Places
     chance: Random
+    job_id: str
+    job: Job
+    priced: bool = False
+    is_new: bool = True
+    """Whether it was submitted just now: it cannot be over before `Polling.interval`."""
 
-    async def state(self, job_id: str, waits: Waits | None = None) -> str:
+    async def state(self, waits: Waits | None = None) -> str:
         """Return the job's state now: one word in lower case, without white space and quotes around it."""
 
         async def read(reply: Reply) -> str:
@@ -85,28 +92,25 @@ class Collector(Struct, frozen=True):
                 raise MalformedReplyError("it is no state")
             return str(result.shown(text, self.exchange.options.redact)).lower()
 
-        return await self._ask(job_id, "job.state.current", read, waits or self._waits(is_poll=True))
+        return await self._ask("job.state.current", read, waits or self._waits(is_poll=True))
 
-    async def finished(self, job_id: str, is_new: bool = True) -> str:
-        """Wait until the job is over, and return its state then; an unknown state is not the end.
-
-        One that `is_new` cannot be over at once, and is not asked for before `Polling.interval`.
-        """
+    async def finished(self) -> str:
+        """Wait until the job is over, and return its state then; an unknown state is not the end."""
         waits = self._waits(is_poll=True)
-        if is_new:
+        if self.is_new:
             await self.exchange.clock.sleep(waits.after_answer())
-        while (state := await self.state(job_id, waits)) not in _FINISHED:
+        while (state := await self.state(waits)) not in _FINISHED:
             await self.exchange.clock.sleep(waits.after_answer())
         return state
 
-    async def job(self, job_id: str, job: Job, *, priced: bool) -> Verdict:
-        """Return the result of a job that is over: "done" or "failed". `job` gives what it leaves out."""
+    async def verdict(self) -> Verdict:
+        """Return the result of a job that is over: "done" or "failed"."""
 
         async def read(reply: Reply) -> tuple[Verdict]:
             redact, request_id = self.exchange.options.redact, self.exchange.request_id(reply)
             body = await self.exchange.body(reply, self.watch)
-            found = result.job_result(body, job, request_id=request_id, redact=redact)
-            found = found if found.id else replace(found, id=job_id)
+            found = result.job_result(body, self.job, request_id=request_id, redact=redact)
+            found = found if found.id else replace(found, id=self.job_id)
             state = None if found.state is None else found.state.current.lower()
             if state in _SUCCEEDED:
                 return (Verdict("done", True, status=OK, request_id=request_id, result=found),)
@@ -116,10 +120,9 @@ class Collector(Struct, frozen=True):
             reason = result.one_line("the job failed" + (f": {found.error}" if found.error else ""))
             return (Verdict("failed", True, reason, status=OK, request_id=request_id, result=found),)
 
-        path = "job.json?price=true" if priced else "job.json"
-        return (await self._ask(job_id, path, read, self._waits()))[0]
+        return (await self._ask("job.json?price=true" if self.priced else "job.json", read))[0]
 
-    async def names(self, job_id: str) -> tuple[str, ...]:
+    async def names(self) -> tuple[str, ...]:
         """Return the names of the outputs of a job that is over, in order."""
 
         async def read(reply: Reply) -> tuple[str, ...]:
@@ -134,9 +137,9 @@ class Collector(Struct, frozen=True):
                 raise MalformedReplyError("it is no list of output names") from None
             return tuple(names)
 
-        return await self._ask(job_id, "output", read, self._waits())
+        return await self._ask("output", read)
 
-    async def output(self, job_id: str, name: str, outputs: Outputs, waits: Waits | None = None) -> None:
+    async def output(self, name: str, outputs: Outputs, waits: Waits | None = None) -> None:
         """Store one output: each piece before the next is asked for. Nothing is repeated that has begun."""
         begun = False
 
@@ -158,10 +161,9 @@ class Collector(Struct, frozen=True):
                 events.clear()
 
         path = f"output/{_segment(name)}"
-        places, waits = self.places.downloads, waits or self._waits()
-        await self._ask(job_id, path, read, waits, places=places, has_begun=lambda: begun)
+        await self._ask(path, read, waits, places=self.places.downloads, has_begun=lambda: begun)
 
-    async def fetch(self, job_id: str, names: tuple[str, ...], receive: Callable[[], Outputs]) -> Outputs:
+    async def fetch(self, names: tuple[str, ...], receive: Receive) -> Outputs:
         """Store outputs, in order, in one `Outputs` that `receive` makes, and return it to be committed.
 
         Where an output breaks off, what came is discarded, and all are fetched anew into another.
@@ -175,7 +177,7 @@ class Collector(Struct, frozen=True):
                 raise UnansweredError(Verdict("not_kept", True, reason, cause=error)) from error
             try:
                 for name in names:
-                    await self.output(job_id, name, outputs, waits)
+                    await self.output(name, outputs, waits)
             except GeneratorExit:  # the loop was killed: nothing can be awaited
                 raise
             except BaseException as error:
@@ -189,9 +191,7 @@ class Collector(Struct, frozen=True):
                 return outputs
             await self.exchange.clock.sleep(wait)
 
-    async def collect(
-        self, job_id: str, job: Job, receive: Callable[[], Outputs], *, priced: bool, is_new: bool = True
-    ) -> tuple[Verdict, Outputs | None]:
+    async def collect(self, receive: Receive) -> tuple[Verdict, Outputs | None]:
         """Wait for the job, and fetch its result and its outputs.
 
         The `Outputs`, to be committed, come with the verdict "done" alone; otherwise they were discarded.
@@ -200,32 +200,31 @@ class Collector(Struct, frozen=True):
         verdict = None
         self.watch.own_time()
         try:
-            await self.finished(job_id, is_new)
-            verdict = await self.job(job_id, job, priced=priced)
-            if verdict.kind != "done" or verdict.result is None:
+            await self.finished()
+            verdict = await self.verdict()
+            if verdict.kind != "done":
                 return verdict, None
-            outputs = await self.fetch(job_id, await self.names(job_id), receive)
+            outputs = await self.fetch(await self.names(), receive)
         except UnansweredError as error:
             return replace(error.verdict, result=None if verdict is None else verdict.result), None
         return verdict, outputs
 
     async def _ask(
         self,
-        job_id: str,
         path: str,
         read: Callable[[Reply], Awaitable[T]],
-        waits: Waits,
+        waits: Waits | None = None,
         *,
         places: anyio.Semaphore | None = None,
         has_begun: Callable[[], bool] = lambda: False,
     ) -> T:
         """Ask until there is an answer, a verdict that is final, or a failure of what has begun."""
-        exchange, watch = self.exchange, self.watch
+        exchange, watch, waits = self.exchange, self.watch, waits or self._waits()
 
         def answer(reply: Reply) -> Awaitable[T | Verdict]:
             return read(reply) if reply.status == OK else exchange.refusal(None, watch, reply)
 
-        url = exchange.options.url + "/async/" + _segment(job_id, "job's id") + "/" + path
+        url = exchange.options.url + "/async/" + _segment(self.job_id, "job's id") + "/" + path
         while True:
             async with places or self.places.polls:
                 watch.ask()
@@ -237,7 +236,7 @@ class Collector(Struct, frozen=True):
             wait = None if has_begun() else waits.after_failure(found)
             if wait is None:
                 raise UnansweredError(found, begun=has_begun())
-            await self.exchange.clock.sleep(wait)
+            await exchange.clock.sleep(wait)
 
     def _waits(self, *, is_poll: bool = False) -> Waits:
         options = self.exchange.options

@@ -18,11 +18,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async._arguments import checked
+from prodia_async._collecting import Collector
 from prodia_async._engine import Submission
 from prodia_async._errors import InputError, quoted
 from prodia_async._files.inputs import Given, listed
-from prodia_async._files.outputs import To
-from prodia_async._models import Attempt, EventKind, Job, JobHandle, JobResult, Mode
+from prodia_async._files.outputs import Outputs, To
+from prodia_async._models import Attempt, EventKind, Job, JobHandle, JobResult, Mode, Verdict
 from prodia_async._settings import Token
 from prodia_async._wire import address
 from prodia_async._wire.job import job_json
@@ -32,6 +33,7 @@ log = logging.getLogger("prodia_async")
 BeforeSend: TypeAlias = Callable[[int], Awaitable[None]]
 Notify: TypeAlias = Callable[[EventKind, Attempt | None], None]
 JobPartHook: TypeAlias = Callable[[bytes], None]
+Ask: TypeAlias = Callable[[Collector, Callable[[], Outputs]], Awaitable[tuple[Verdict, Outputs | None]]]
 
 _OF_A_JOB = ("config", "inputs", "accept", "custom_id", "priority", "mode", "extra")
 _MODES = get_args(Mode)
@@ -54,7 +56,7 @@ class Call(Struct, frozen=True, kw_only=True):
     reader has seen a part of the reply, so that nothing may follow this attempt.
 
     The asynchronous API: with `job_id` the service has the job already, and it is only collected;
-    `submission` says how it stands. `is_new`: it was submitted just now, and need not be asked for at once.
+    `submission` says how it stands. With `ask` that is asked instead, which is neither counted nor told of.
     `is_detached`: it is only submitted, and its turn is left to whoever has `Run.turn`. `submitted` is
     awaited as soon as the service has the job. `make_handle` makes what a timeout's error carries.
     """
@@ -78,7 +80,7 @@ class Call(Struct, frozen=True, kw_only=True):
     has_begun: Callable[[], bool] | None = None
     job_id: str | None = None
     submission: Submission | None = None
-    is_new: bool = True
+    ask: Ask | None = None
     is_detached: bool = False
     submitted: Callable[[JobResult], Awaitable[None]] | None = None
     make_handle: Callable[[str], JobHandle] | None = None

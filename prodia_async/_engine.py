@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from msgspec import Struct
 
-from prodia_async._collecting import Collector, Places
+from prodia_async._collecting import Places
 from prodia_async._errors import ClientClosedError, JobFailedError, ProdiaError, ProdiaTimeoutError
 from prodia_async._files.outputs import Target, Targets
-from prodia_async._http.exchange import Exchange
 from prodia_async._loops import PerLoop
 from prodia_async._models import Job, JobResult, Stats
 from prodia_async._pacing.clock import Deadline, Deadlines
@@ -24,12 +23,11 @@ if TYPE_CHECKING:
     from prodia_async._files.outputs import To
     from prodia_async._files.sinks import Budget
     from prodia_async._http.transport import Transport
-    from prodia_async._http.watch import Watch
     from prodia_async._models import EventKind
     from prodia_async._pacing.clock import Clock
     from prodia_async._pacing.limiter import Limiter
     from prodia_async._pacing.turn import Turn
-    from prodia_async._settings import Limits, Options
+    from prodia_async._settings import Limits
 
 _CUT_TIME = 5.0
 """Seconds that jobs which are cut may take to clean up, before their connections are closed under them."""
@@ -176,11 +174,6 @@ class Engine:
         self._under_way: dict[UnderWay, None] = {}
         self._unfinished: list[Outcome] = []
         self._left = asyncio.Event()
-
-    def collector(self, options: Options, watch: Watch) -> Collector:
-        """Return what fetches the results of asynchronous jobs, within the time that `watch` gives."""
-        exchange = Exchange(self.transport, self.clock, options)
-        return Collector(exchange, watch, self.places, self.random)
 
     async def target(self, to: To, limits: Limits) -> Target:
         """Return what a fixed `to` means, found good: its folder is there. Raises InputError."""

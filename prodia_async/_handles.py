@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import math
 import weakref
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
 from prodia_async import _door
 from prodia_async._arguments import checked
-from prodia_async._collecting import UnansweredError
-from prodia_async._engine import Engines, Submission, UnderWay
-from prodia_async._errors import (
-    ClientClosedError,
-    ProdiaError,
-    ProdiaTimeoutError,
-    error_for,
-    quoted,
-)
-from prodia_async._files.outputs import NotKeptError, Outputs
-from prodia_async._http.watch import Watch
-from prodia_async._loops import OnExit
+from prodia_async._collecting import Collector
+from prodia_async._engine import Engines, Submission
 from prodia_async._models import Job, JobResult, Output, Verdict
 from prodia_async._run import Run
 
@@ -31,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from prodia_async._collecting import Collector
-    from prodia_async._files.outputs import To
+    from prodia_async._files.outputs import Outputs, To
     from prodia_async._settings import Options
 
 T = TypeVar("T")
@@ -73,7 +60,7 @@ class Handle:
         self._engines = engines
         self._options = options
         self._wanted = wanted
-        self._attempts = () if job is None else job.attempts
+        self._known = job or JobResult(wanted.type, wanted.config, job_id)
         self._submission = submission
         if submission is not None:
             weakref.finalize(self, submission.soon, submission.drop).atexit = False
@@ -85,16 +72,15 @@ class Handle:
 
     async def state(self, *, timeout: float | None = _ASKING) -> str:
         """Ask for the job's state: "processing", "processed", "failed", or another word of the service's."""
-        return await self._ask(lambda collector: collector.state(self.id), timeout)
+        return await self._ask(Collector.state, timeout)
 
     async def wait(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> str:
         """Return the job's state once it has ended: "processed" or "failed"."""
-        with self._submission or contextlib.nullcontext():
-            return await self._ask(lambda collector: collector.finished(self.id, self._is_new), timeout)
+        return await self._ask(Collector.finished, timeout)
 
     async def outputs(self, *, timeout: float | None = _ASKING) -> tuple[str, ...]:
         """Return the names of its outputs; there are none before it has ended."""
-        return await self._ask(lambda collector: collector.names(self.id), timeout)
+        return await self._ask(Collector.names, timeout)
 
     async def result(
         self, to: To = None, *, price: bool | None = None, timeout: float | None = DEFAULT_TIMEOUT
@@ -103,80 +89,40 @@ class Handle:
 
         Raises JobFailedError for a job that failed, and what `Prodia.run` raises beside.
         """
-        call = _door.Call(
-            job=self._wanted,
-            **checked({"to": to, "price": price, "timeout": timeout}),
-            attempts=self._attempts,
-            job_id=self.id,
-            is_new=self._is_new,
-            submission=self._submission,
-            make_handle=lambda _: self,
-        )
-        with self._submission or contextlib.nullcontext():
-            return await Run(self._engines, self._options, call).result()
+        return await self._run(**checked({"to": to, "price": price, "timeout": timeout}))
 
     async def download(self, name: str, to: To = None, *, timeout: float | None = DEFAULT_TIMEOUT) -> Output:
         """Fetch one output, by a name that `outputs` gave, and store it as `to` says (see `Prodia.run`)."""
         given = checked({"name": name, "to": to, "timeout": timeout}, needed=("name",))
-        engine = await self._engines.get()
-        target = await engine.target(given["to"], self._options.limits)
+        names = (given.pop("name"),)
 
-        def receive() -> Outputs:
-            return Outputs(target.sink(self._wanted), self._options.limits)
+        async def ask(collector: Collector, receive: Callable[[], Outputs]) -> tuple[Verdict, Outputs]:
+            outputs = await collector.fetch(names, receive)
+            return Verdict("done", True, result=self._known), outputs
 
-        outputs = await self._ask(
-            lambda collector: collector.fetch(self.id, (given["name"],), receive), given["timeout"]
-        )
-        stored = False
-        async with OnExit(lambda: None if stored else outputs.discard()):
-            try:
-                await outputs.commit(self.job or JobResult(self._wanted.type, self._wanted.config, self.id))
-                stored = True
-            except NotKeptError as error:
-                verdict = Verdict("not_kept", True, str(error), cause=error.cause)
-                raise error_for(verdict, self._subject, self._attempts) from error.cause
-        return outputs.outputs()[0]
+        return (await self._run(ask=ask, **given)).outputs[0]
 
     async def _ask(self, question: Callable[[Collector], Awaitable[T]], timeout: float | None) -> T:
-        limit, timeout = math.inf, checked({"timeout": timeout})["timeout"]
-        engine = await self._engines.get()
-        if timeout is not None:
-            limit = engine.clock.monotonic() + timeout
-        watch = Watch(engine.deadlines, self._options.timeouts, limit)
-        one = UnderWay(self._wanted, in_flight=True)
-        error: ProdiaError | None = None
-        engine.enter(one)
-        try:
-            try:
-                with watch:
-                    return await question(engine.collector(self._options, watch))
-            except UnansweredError as unanswered:
-                error = error_for(unanswered.verdict, self._subject, self._attempts)
-            except asyncio.CancelledError:
-                if not one.is_cut():
-                    raise
-                error = ClientClosedError("the client was closed before this job was done")
-            if error is None:
-                said = (
-                    f"{self._subject}: no answer within timeout={timeout:g} s. Ask again, or allow more time."
-                )
-                error = ProdiaTimeoutError(said, attempts=self._attempts, may_have_run=True)
-            if isinstance(error, ClientClosedError | ProdiaTimeoutError):
-                error.handle = self
-            raise error
-        finally:
-            engine.leave(one, error)
-            error = None  # its traceback refers to this frame
+        answers: list[T] = []
 
-    @property
-    def _is_new(self) -> bool:
-        """Whether it was submitted just now, and cannot be done yet."""
-        submission = self._submission
-        return submission is not None and not submission.is_older_than(self._options.polling.interval)
+        async def ask(collector: Collector, _: object) -> tuple[Verdict, None]:
+            answers.append(await question(collector))
+            return Verdict("submitted", True, result=self._known), None
 
-    @property
-    def _subject(self) -> str:
-        return f"{_door.subject(self._wanted)} (job {quoted(self.id, str)})"
+        await self._run(ask=ask, **checked({"timeout": timeout}))
+        return answers[0]
+
+    async def _run(self, **given: Any) -> JobResult:
+        call = _door.Call(
+            job=self._wanted,
+            attempts=self._known.attempts,
+            job_id=self.id,
+            submission=self._submission,
+            make_handle=lambda _: self,
+            **given,
+        )
+        with self._submission or contextlib.nullcontext():
+            return await Run(self._engines, self._options, call).result()
 
     def __repr__(self) -> str:
         kind = f", type={self._wanted.type!r}" if self._wanted.type else ""

@@ -43,7 +43,9 @@ class Record:
     def __init__(self, call: Call, options: Options) -> None:
         self._call = call
         self._tell = options.tell
-        self._listens = self._tell is not None or call.notify is not None or log.isEnabledFor(logging.INFO)
+        self._listens = call.ask is None and (
+            self._tell is not None or call.notify is not None or log.isEnabledFor(logging.INFO)
+        )
         self.attempts: list[Attempt] = list(call.attempts)
         self.job_id = call.job_id
         self.number = 0
@@ -55,6 +57,8 @@ class Record:
     def begin(self, tally: Tally, clock: Clock) -> None:
         """Count the run, unless it only goes on with a job that was counted."""
         self._tally, self._clock = tally, clock
+        if self._call.ask is not None:
+            return
         submission = self._call.submission
         if submission is None or submission.tally is not tally:
             tally.jobs += 1
@@ -135,7 +139,7 @@ class Record:
     ) -> None:
         """Count the run as over, and tell; a job that we merely stopped to wait for is not over."""
         submission = self._call.submission
-        if submission is not None and not submission.ends(kind, error):
+        if self._call.ask is not None or (submission is not None and not submission.ends(kind, error)):
             return
         setattr(self._tally, kind, getattr(self._tally, kind) + 1)
         if self._listens:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from prodia_async._collecting import Collector, UnansweredError
 from prodia_async._engine import Engine, Engines, UnderWay
 from prodia_async._errors import ClientClosedError, ProdiaError, error_for, quoted
 from prodia_async._files.inputs import examined
@@ -254,10 +255,18 @@ class Run(UnderWay):
 
     async def _collect(self, engine: Engine, watch: Watch, job_id: str) -> Verdict:
         self.in_flight = True
-        collector = engine.collector(self._options, watch)
-        verdict, self._outputs = await collector.collect(
-            job_id, self.job, self._new_outputs, priced=self._priced, is_new=self._call.is_new
+        call, options, submission = self._call, self._options, self._call.submission
+        is_new = call.job_id is None or (
+            submission is not None and not submission.is_older_than(options.polling.interval)
         )
+        exchange = Exchange(engine.transport, engine.clock, options)
+        collector = Collector(
+            exchange, watch, engine.places, engine.random, job_id, self.job, self._priced, is_new
+        )
+        try:
+            verdict, self._outputs = await (call.ask or Collector.collect)(collector, self._new_outputs)
+        except UnansweredError as error:
+            return error.verdict
         return verdict
 
     # The end

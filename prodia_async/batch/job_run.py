@@ -168,7 +168,6 @@ class JobRun:
             before_send=self._before_send,
             notify=self._hear,
             job_id=None if self._submitted is None else self._submitted.job_id,
-            is_new=self._submitted is None,
             submitted=self._is_submitted,
         )
         client = self._rooms.client

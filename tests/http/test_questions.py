@@ -103,7 +103,7 @@ class TestJob:
     @pytest.mark.parametrize("state", ["processed", "completed"])
     async def test_a_job_that_ran_is_done(self, state):
         async with asking(answer(in_json(200, job(state)))) as (remote, server):
-            verdict = await remote.job(JOB_ID, JOB, priced=False)
+            verdict = await remote.verdict(JOB_ID, JOB, priced=False)
         assert (verdict.kind, verdict.may_have_run, verdict.request_id) == ("done", True, REQUEST_ID)
         assert (verdict.result.id, verdict.result.state.current) == (JOB_ID, state)
         assert server.requests[0].target == f"/v2/job/async/{JOB_ID}/job.json"
@@ -111,13 +111,13 @@ class TestJob:
     async def test_a_price_is_asked_for(self):
         priced = job("processed", price={"dollars": 0.04, "product": "film"})
         async with asking(answer(in_json(200, priced))) as (remote, server):
-            verdict = await remote.job(JOB_ID, JOB, priced=True)
+            verdict = await remote.verdict(JOB_ID, JOB, priced=True)
         assert server.requests[0].target.endswith("/job.json?price=true")
         assert verdict.result.price.dollars == 0.04
 
     async def test_what_the_service_leaves_out_is_known_from_the_job(self):
         async with asking(answer(in_json(200, {"state": {"current": "processed"}}))) as (remote, _):
-            result = (await remote.job(JOB_ID, JOB, priced=False)).result
+            result = (await remote.verdict(JOB_ID, JOB, priced=False)).result
         assert (result.id, result.type, result.config) == (JOB_ID, JOB.type, JOB.config)
 
     @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ class TestJob:
     )
     async def test_a_job_that_failed_says_why_and_shows_no_token(self, fields, reason):
         async with asking(answer(in_json(200, job("failed", **fields)))) as (remote, _):
-            verdict = await remote.job(JOB_ID, JOB, priced=False)
+            verdict = await remote.verdict(JOB_ID, JOB, priced=False)
         assert (verdict.kind, verdict.reason, verdict.may_have_run) == ("failed", reason, True)
         assert verdict.result.state.current == "failed"
         assert TOKEN not in repr(verdict.result.raw)
@@ -134,7 +134,7 @@ class TestJob:
     async def test_a_reason_is_one_short_line(self):
         said = "no\r\n\x1b[31mpaint\u2028left\u202e" + "x" * 900
         async with asking(answer(in_json(200, job("failed", error=said)))) as (remote, _):
-            verdict = await remote.job(JOB_ID, JOB, priced=False)
+            verdict = await remote.verdict(JOB_ID, JOB, priced=False)
         assert verdict.reason.startswith("the job failed: no [31mpaint left x")
         assert verdict.reason.isprintable()
         assert len(verdict.reason) == 500
@@ -142,14 +142,14 @@ class TestJob:
 
     async def test_a_result_that_repeats_the_token_is_kept_without_it(self):
         async with asking(answer(in_json(200, job("processed", config={"key": TOKEN})))) as (remote, _):
-            verdict = await remote.job(JOB_ID, JOB, priced=False)
+            verdict = await remote.verdict(JOB_ID, JOB, priced=False)
         assert (verdict.kind, verdict.result.config) == ("done", {"key": "***"})
         assert TOKEN not in repr(verdict.result.raw)
 
     async def test_a_request_id_may_hold_any_byte(self):
         reply = in_json(200, job("processed"), **{"x-request-id": "a\x9b31m\xff"})
         async with asking(answer(reply)) as (remote, _):
-            verdict = await remote.job(JOB_ID, JOB, priced=False)
+            verdict = await remote.verdict(JOB_ID, JOB, priced=False)
         assert verdict.request_id == "a 31m"
 
     @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+from functools import partial
 
 import pytest
 from support.fake_clock import FakeClock
@@ -182,9 +183,11 @@ class InTime:
         self._make = make
 
     def __getattr__(self, name):
-        async def call(*given, **named):
+        async def call(job_id, *given, **facts):
+            job, *given = given if given and isinstance(given[0], Job) else (JOB, *given)
             with Watch(self._deadlines, self._exchange.options.timeouts) as watch:
-                return await getattr(self._make(self._exchange, watch), name)(*given, **named)
+                collector = self._make(self._exchange, watch, job_id=job_id, job=job, **facts)
+                return await getattr(collector, name)(*given)
 
         return call
 
@@ -208,7 +211,7 @@ class ManyCollectors(InTime):
 
     def __init__(self, exchange, chance):
         self.places = Places()
-        super().__init__(exchange, lambda exchange, watch: Collector(exchange, watch, self.places, chance))
+        super().__init__(exchange, partial(Collector, places=self.places, chance=chance))
 
 
 def collector_at(base_url, transport, clock, token=TOKEN, chance=None, **options):
@@ -265,7 +268,7 @@ async def asking(*script, clock=None, timeouts=TIMEOUTS, token=TOKEN):
     async with serving(*script) as server, connected(token) as transport:
         options = options_of(server.base_url, token, headers={"x-own": "1"}, timeouts=timeouts, limits=LIMITS)
         exchange = Exchange(transport, clock or FakeClock(), options)
-        yield InTime(exchange, lambda exchange, watch: Once(exchange, watch, Places(), Unshortened())), server
+        yield InTime(exchange, partial(Once, places=Places(), chance=Unshortened())), server
 
 
 async def unanswered(*script, what="state", **options):
@@ -283,6 +286,6 @@ def ask(remote, what):
     return {
         "state": lambda: remote.state(JOB_ID),
         "names": lambda: remote.names(JOB_ID),
-        "job": lambda: remote.job(JOB_ID, JOB, priced=False),
+        "job": lambda: remote.verdict(JOB_ID, JOB, priced=False),
         "output": lambda: remote.output(JOB_ID, "a.png", received()),
     }[what]()
