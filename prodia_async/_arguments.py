@@ -25,7 +25,7 @@ from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Time
 from prodia_async._wire.job import accept_header, job_json
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 _OWN_HEADERS = frozenset(
     {"authorization", "accept", "accept-encoding", "content-encoding", "content-length", "content-type"}
@@ -66,18 +66,16 @@ def _need(condition: object) -> None:
         raise ValueError
 
 
-def _text(value: Any, choice: Collection[str] = ()) -> str:
-    """Take text, also of a class of its own such as an enum's."""
+def _text(value: Any, holds: Callable[[str], object] = lambda _: True) -> str:
+    """Take text of which that holds, also of a class of its own such as an enum's."""
     _need(isinstance(value, str))
     text = str.__str__(value)
-    _need(not choice or text in choice)
+    _need(holds(text))
     return text
 
 
-def _word(value: Any) -> str:
-    text = _text(value)
-    _need(text.strip() and text.encode())
-    return text
+def _is_word(text: str) -> object:
+    return text.strip() and text.encode()
 
 
 def _custom_id(value: Any) -> str:
@@ -85,12 +83,6 @@ def _custom_id(value: Any) -> str:
     if isinstance(value, uuid.UUID):
         return str(value)
     return _text(value) if isinstance(value, str) else str(whole(value))
-
-
-def _media_type(value: Any) -> str:
-    text = _text(value)
-    accept_header(text)
-    return text
 
 
 def _money(value: Any) -> float:
@@ -104,9 +96,7 @@ def _prices(value: Any) -> dict[str, float]:
 
 
 def _path(value: Any) -> str:
-    path = _text(os.fspath(value))
-    _need(path and "\0" not in path)
-    return path
+    return _text(os.fspath(value), holds=lambda path: path and "\0" not in path)
 
 
 def _to(value: Any) -> To:
@@ -144,12 +134,6 @@ def _options(value: Any) -> dict[str, Any]:
     return {_text(name): option for name, option in value.items()}
 
 
-def _header(value: Any) -> str:
-    text = _text(value)
-    _need(text.isprintable())
-    return text
-
-
 def _headers(value: Any) -> dict[str, str]:
     """Take headers for each request. Raises InputError for one that is ours, or cannot be sent."""
     headers = {_text(name): _text(content) for name, content in value.items()}
@@ -170,10 +154,10 @@ _TAKES: dict[str, _Takes] = {
     # a job
     "type": (_text, "text such as 'inference.ping.v1'"),
     "config": (_config, "a mapping, such as {'prompt': 'a cat'}"),
-    "accept": (_media_type, "a media type, such as 'image/png'"),
+    "accept": (partial(_text, holds=accept_header), "a media type, such as 'image/png'"),
     "custom_id": (_custom_id, "text, such as 'row-1'"),
     "priority": (whole, "a whole number; a smaller one goes first"),
-    "mode": (partial(_text, choice=get_args(Mode)), "'sync' or 'async'"),
+    "mode": (partial(_text, holds=get_args(Mode).__contains__), "'sync' or 'async'"),
     # a call
     "to": (_to, "a path, File(...), Folder(...), or a function that makes a sink"),
     "timeout": _SECONDS,
@@ -181,8 +165,8 @@ _TAKES: dict[str, _Takes] = {
     "spool": _FLAG,
     "expect_continue": (_bytes_or_flag, "True, False, or bytes from which on is asked"),
     "ahead": (partial(whole, least=1), "a number of jobs, at least 1"),
-    "job_id": (_word, "text: the `id` of a handle"),
-    "name": (_word, "an output's name, as outputs() gives it"),
+    "job_id": (partial(_text, holds=_is_word), "text: the `id` of a handle"),
+    "name": (partial(_text, holds=_is_word), "an output's name, as outputs() gives it"),
     "drain": (partial(number, least=0), "seconds, at least 0"),
     # a client
     "base_url": (_text, "a URL, such as 'https://inference.prodia.com'"),
@@ -193,7 +177,7 @@ _TAKES: dict[str, _Takes] = {
     "limiter": (Adaptive | Fixed, "Adaptive(...) or Fixed(8)"),
     "max_concurrency": (whole, "a whole number: the most jobs in flight"),
     "headers": (_headers, "a mapping of text to text, such as {'X-Team': 'art'}"),
-    "user_agent": (_header, "text in one line"),
+    "user_agent": (partial(_text, holds=str.isprintable), "text in one line"),
     "on_event": _FUNCTION,
     "allow_insecure": _FLAG,
     "pickle_token": _FLAG,

@@ -19,7 +19,7 @@ from prodia_async._run import Run
 from prodia_async._stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from prodia_async._files.outputs import To
 
@@ -102,11 +102,6 @@ class Prodia(Client):
     ) -> Stream:
         """Run one job and hand its outputs out while they arrive: see `Stream`.
 
-            async with prodia.stream("inference.flux-fast.schnell.txt2img.v2", {"prompt": "a cat"}) as reply:
-                async for output in reply:
-                    async for chunk in output:
-                        ...
-
         The arguments are those of `run`; `timeout`, in seconds, counts until the block is entered.
         """
         call = _door.call(**locals())
@@ -175,13 +170,10 @@ class Prodia(Client):
         def new_run(job: Job) -> Run:
             return self._new_run(replace(_door.call(job, bounded=False, **given), to=folder))
 
-        async def begin() -> Callable[[bool], None]:
-            return (await self._connect())[0].limiter.expect_more
-
         def most() -> int:
             return first["ahead"] or 4 * (self._engines.limit or self._limiter.max_concurrency)
 
-        return AsCompleted(jobs, new_run, begin, most)
+        return AsCompleted(jobs, new_run, self._engines, most)
 
     def _new_run(self, call: _door.Call) -> Run:
         if call.job.mode == "async":

@@ -128,13 +128,12 @@ def _job(job: str | Job, given: dict[str, Any]) -> Job:
 
 def _named(job: Any) -> Job:
     """Return a job that cannot be run, with what can be told of it."""
+    given: Job = job if issubclass(type(job), Job) else Job(job)
     names: dict[str, str] = {}
-    is_job = issubclass(type(job), Job)
     for name in ("type", "custom_id"):
         with contextlib.suppress(InputError):
-            names |= checked({name: getattr(job, name)} if is_job else {"type": job})
-    config, inputs = (job.config, job.inputs) if is_job else ({}, ())
-    return Job(names.get("type", ""), config, inputs, custom_id=names.get("custom_id"))
+            names |= checked({name: getattr(given, name)})
+    return Job(names.get("type", ""), given.config, given.inputs, custom_id=names.get("custom_id"))
 
 
 def subject(job: Job) -> str:

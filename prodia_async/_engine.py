@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from prodia_async._collecting import Places
 from prodia_async._errors import ClientClosedError, JobFailedError, ProdiaError, ProdiaTimeoutError
-from prodia_async._files.outputs import Target, Targets
+from prodia_async._files.outputs import Targets
 from prodia_async._loops import PerLoop
 from prodia_async._models import Job, JobResult, Stats
 from prodia_async._pacing.clock import Deadline, Deadlines
@@ -20,19 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from prodia_async._files.outputs import To
     from prodia_async._files.sinks import Budget
     from prodia_async._http.transport import Transport
     from prodia_async._models import EventKind
     from prodia_async._pacing.clock import Clock
     from prodia_async._pacing.limiter import Limiter
     from prodia_async._pacing.turn import Turn
-    from prodia_async._settings import Limits
 
 _CUT_TIME = 5.0
 """Seconds that jobs which are cut may take to clean up, before their connections are closed under them."""
-
-_HANGS = "the client was closed, and this job has not ended even so"
 
 
 class Outcome(Struct, frozen=True):
@@ -43,14 +40,6 @@ class Outcome(Struct, frozen=True):
     error: ProdiaError | None = None
 
 
-class Tally:
-    """A client's counts in one loop."""
-
-    def __init__(self) -> None:
-        self.jobs = self.completed = self.failed = self.cancelled = 0
-        self.requests = self.shed = self.stale = 0
-
-
 class UnderWay:
     """Something under way for a job in one task, from `Engine.enter` to `Engine.leave`.
 
@@ -59,9 +48,9 @@ class UnderWay:
 
     __slots__ = ("_is_cut", "cancelled_before", "in_flight", "job", "task", "was_cut")
 
-    def __init__(self, job: Job, *, in_flight: bool) -> None:
+    def __init__(self, job: Job) -> None:
         self.job = job
-        self.in_flight = in_flight
+        self.in_flight = False
         self.task: asyncio.Task[Any] | None = None
         self.cancelled_before = 0
         self.was_cut = False
@@ -90,7 +79,7 @@ class Submission:
     """
 
     def __init__(
-        self, number: int, tally: Tally, turn: Turn, clock: Clock, tell_dropped: Callable[[], object]
+        self, number: int, tally: Counter[str], turn: Turn, clock: Clock, tell_dropped: Callable[[], object]
     ) -> None:
         self.number = number
         self.tally = tally
@@ -108,9 +97,10 @@ class Submission:
     def __exit__(self, *_: object) -> None:
         self._waiting -= 1
 
-    def is_older_than(self, seconds: float) -> bool:
-        """Tell whether it was submitted so long ago."""
-        return self._clock.monotonic() - self._began >= seconds
+    @property
+    def age(self) -> float:
+        """Seconds since it was submitted."""
+        return self._clock.monotonic() - self._began
 
     def expire_after(self, seconds: float) -> None:
         """Let the slot end then, if nobody waits by that time."""
@@ -139,7 +129,7 @@ class Submission:
         """End with a handle that nobody has any more."""
         if not self.is_over:
             self.is_over = True
-            self.tally.cancelled += 1
+            self.tally["cancelled"] += 1
             self._tell_dropped()
         self._free(ran=False)
 
@@ -166,8 +156,9 @@ class Engine:
         self.deadlines = Deadlines(self.clock)
         self.random = chance
         self.budget = budget
-        self._targets = Targets(budget)
-        self.tally = Tally()
+        self.targets = Targets(budget)
+        self.tally = Counter[str]()
+        """By the names that they have in `Stats`."""
         self.places = Places()
         self.is_closing = False
         """Whether no more jobs begin."""
@@ -175,15 +166,11 @@ class Engine:
         self._unfinished: list[Outcome] = []
         self._left = asyncio.Event()
 
-    async def target(self, to: To, limits: Limits) -> Target:
-        """Return what a fixed `to` means, found good: its folder is there. Raises InputError."""
-        return self._targets.known(to, limits) or await self._targets.get(to)
-
     def stats(self) -> Stats:
         """Return the counts as a value."""
         by_type = self.limiter.stats()
         return Stats(
-            **vars(self.tally),
+            **self.tally,
             in_flight=sum(each.in_flight for each in by_type.values()),
             waiting=sum(each.waiting for each in by_type.values()),
             by_type=by_type,
@@ -225,10 +212,9 @@ class Engine:
                 await self._emptied()
         await self._cut_all()
         unfinished, self._unfinished = self._unfinished, []
-        for one in self._others():  # its sink or source hangs
-            error = ClientClosedError(_HANGS, may_have_run=one.in_flight)
-            unfinished.append(Outcome(one.job, error=error))
-        return tuple(unfinished)
+        said = "the client was closed, and this job has not ended even so"  # its sink or source hangs
+        hanging = [(one.job, ClientClosedError(said, may_have_run=one.in_flight)) for one in self._others()]
+        return (*unfinished, *[Outcome(job, error=error) for job, error in hanging])
 
     async def _cut_all(self) -> None:
         for one in self._others():

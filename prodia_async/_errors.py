@@ -218,16 +218,12 @@ def error_for(verdict: Verdict, subject: str, attempts: Sequence[Attempt]) -> Pr
     reason = verdict.reason.strip().rstrip(".") or verdict.kind.replace("_", " ")
     error = kind(f"{subject}: {reason}{place}. {advice}".rstrip(), attempts=attempts)
     error.may_have_run |= verdict.may_have_run
-    if isinstance(error, APIError):
-        error.status, error.request_id = verdict.status, verdict.request_id
-    if isinstance(error, APIError | JobFailedError | OutputError):
-        error.result = verdict.result
+    for name in ("status", "request_id", "result", "retry_after", "written"):
+        if hasattr(error, name):
+            setattr(error, name, getattr(verdict, name))
     if isinstance(error, TransportError):
         error.is_final = verdict.final
-    if isinstance(error, CapacityError):
-        error.retry_after = verdict.retry_after
     if isinstance(error, OutputError):
-        error.written = verdict.written
         error.errno = getattr(verdict.cause, "errno", None)
     error.__cause__ = verdict.cause
     return error

@@ -76,14 +76,16 @@ class Client:
         clock: Clock | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
-        found = _door.token_of(token)
-        given["token"] = None if token is None else found
+        given["token"] = None if token is None else _door.token_of(token)
         del token  # a traceback may show the variables of its frames
-        if isinstance(found, InputError):
-            raise found
-        self._set_up(checked(given), found)
+        self.__setstate__(given)
 
-    def _set_up(self, given: dict[str, Any], token: Token) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Set up: a client is its settings."""
+        token = state["token"] or _door.token_of(None)
+        if isinstance(token, InputError):
+            raise token
+        given = checked(state)
         set_up_log()
         self._token = token
         self._address = _door.address_of(given["base_url"], given["allow_insecure"])
@@ -100,14 +102,9 @@ class Client:
         self._trust: Trust | None = None
         self._options = Options(
             url=f"{self._address.url}/v2/job",
-            headers=given["headers"] or {},
             redact=Secret("", *token.hidden, *hidden).redact,
-            retry=given["retry"] or Retry(),
-            timeouts=given["timeouts"] or Timeouts(),
-            polling=given["polling"] or Polling(),
-            limits=given["limits"] or Limits(),
-            price=given["price"] or False,
             tell=self._new_hook(given["on_event"]),
+            **{name: given[name] for name in Options.__struct_fields__ if given.get(name) is not None},
         )
         self._learned: Learned = {}
         self._engines = Engines(self._make_engine)
@@ -222,20 +219,10 @@ class Client:
             )
         return self._arguments
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        token = state["token"] or _door.token_of(None)
-        if isinstance(token, InputError):
-            raise token
-        self._set_up(dict(state), token)  # a client is its settings
-
-    def __copy__(self) -> Self:
+    def __copy__(self, _: object = None) -> Self:
         return self.with_options()
 
-    def __deepcopy__(self, memo: object) -> Self:
-        return self.with_options()
-
-    async def _connect(self) -> tuple[Engine, Options]:
-        return await self._engines.get(), self._options
+    __deepcopy__ = __copy__
 
     def _make_engine(self) -> Engine:
         limiter = self._limiter

@@ -15,6 +15,8 @@ from prodia_async._models import Job, JobResult
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from prodia_async._engine import Engines
+
 Jobs: TypeAlias = Iterable[Job] | AsyncIterable[Job]
 
 _AT_ONCE = 32
@@ -43,14 +45,14 @@ class AsCompleted:
         self,
         jobs: Jobs,
         new_run: Callable[[Job], OneRun],
-        begin: Callable[[], Awaitable[Callable[[bool], None]]],
+        engines: Engines,
         ahead: Callable[[], int],
     ) -> None:
         if not isinstance(jobs, Iterable | AsyncIterable):
             raise InputError(f"jobs must be an iterable or async iterable of Job, not {type(jobs).__name__}")
         self._jobs = aiter(jobs) if isinstance(jobs, AsyncIterable) else _each(jobs)
         self._new_run = new_run
-        self._begin = begin
+        self._engines = engines
         self._tell_limiter: Callable[[bool], None] | None = None
         self._ahead = ahead
         self._started: Counter[str] = Counter()
@@ -68,7 +70,7 @@ class AsCompleted:
         """Tasks whose job is done: the next ones run in them, since a new task costs much more."""
 
     async def __aenter__(self) -> Self:
-        self._tell_limiter = await self._begin()
+        self._tell_limiter = (await self._engines.get()).limiter.expect_more
         self._tell_limiter(True)
         self._is_open = True
         self._tasks.append(asyncio.get_running_loop().create_task(self._feed()))

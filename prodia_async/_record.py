@@ -14,8 +14,9 @@ from prodia_async._events import log, log_event
 from prodia_async._models import Attempt, Event
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from prodia_async._door import Call
-    from prodia_async._engine import Tally
     from prodia_async._errors import ProdiaError
     from prodia_async._models import EventKind, JobResult, Verdict
     from prodia_async._pacing.clock import Clock
@@ -54,14 +55,14 @@ class Record:
     def __str__(self) -> str:
         return subject(self._call.job) + (f" (job {quoted(self.job_id, str)})" if self.job_id else "")
 
-    def begin(self, tally: Tally, clock: Clock) -> None:
+    def begin(self, tally: Counter[str], clock: Clock) -> None:
         """Count the run, unless it only goes on with a job that was counted."""
         self._tally, self._clock = tally, clock
         if self._call.ask is not None:
             return
         submission = self._call.submission
         if submission is None or submission.tally is not tally:
-            tally.jobs += 1
+            tally["jobs"] += 1
         if submission is None:
             self.number = next(_numbers)
             if self._listens:
@@ -72,12 +73,12 @@ class Record:
     def sends(self) -> None:
         """Take note that an attempt begins, and tell."""
         self._started, self._started_at = self._clock.monotonic(), self._clock.wall()
-        self._tally.requests += 1
+        self._tally["requests"] += 1
         if self._listens:
             self.tell("sent")
 
     def add(self, verdict: Verdict) -> None:
-        """Write down what the attempt has come to."""
+        """Write down what the attempt has come to, and tell of one that was shed."""
         now = self._clock.monotonic()
         self.attempts.append(
             Attempt(
@@ -94,8 +95,10 @@ class Record:
             )
         )
         self.waits_since = now
-        self._tally.shed += verdict.kind == "shed"
-        self._tally.stale += verdict.stale
+        self._tally["stale"] += verdict.stale
+        if verdict.kind == "shed":
+            self._tally["shed"] += 1
+            self.tell("shed")
 
     def place(self, error: ProdiaError) -> None:
         """Let an error name the job and what was tried before it, and nothing that is not ours."""
@@ -141,7 +144,7 @@ class Record:
         submission = self._call.submission
         if self._call.ask is not None or (submission is not None and not submission.ends(kind, error)):
             return
-        setattr(self._tally, kind, getattr(self._tally, kind) + 1)
+        self._tally[kind] += 1
         if self._listens:
             self.tell(kind, error, result)
 
@@ -152,9 +155,8 @@ class Record:
         if not self._listens:
             return
         attempt = self.attempts[-1] if self.attempts and kind not in ("queued", "sent") else None
-        with contextlib.suppress(
-            Exception
-        ):  # a handler of the user's: what is said undoes nothing that was done
+        # It may be a handler of the user's that raises: what is said undoes nothing that was done.
+        with contextlib.suppress(Exception):
             log_event(kind, self, attempt, error)
         if self._call.notify is not None:
             self._call.notify(kind, attempt)

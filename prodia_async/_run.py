@@ -50,7 +50,7 @@ class Run(UnderWay):
     __slots__ = ("_call", "_engines", "_options", "_outputs", "_priced", "_target", "record", "turn", "watch")
 
     def __init__(self, engines: Engines, options: Options, call: Call) -> None:
-        super().__init__(call.job, in_flight=False)
+        super().__init__(call.job)
         self._engines = engines
         self._options = options
         self._call = call
@@ -74,7 +74,8 @@ class Run(UnderWay):
                 raise self._call.error
             try:
                 verdict: Verdict | None = None
-                self._target: Target = await engine.target(self._call.to, self._options.limits)
+                to, targets = self._call.to, engine.targets
+                self._target: Target = targets.known(to, self._options.limits) or await targets.get(to)
                 with self._watched(engine) as watch:
                     verdict = await self._way(engine, watch)
                 if verdict is None:
@@ -145,7 +146,6 @@ class Run(UnderWay):
                         verdict = await self._submitted(engine, watch, turn, verdict)
                 except BaseException as error:
                     self._end_attempt(turn, _broken_off(error, record, watch, self._options.redact))
-                    await self._discard(error)
                     raise
                 watch.when = watch.limit
                 self._end_attempt(turn, verdict)
@@ -154,20 +154,16 @@ class Run(UnderWay):
                 await self._discard()
                 retries = retries or Retries(self._options.retry, engine.random)
                 pause = retries.wait_after(verdict, record.waits_since)
-                if verdict.kind == "shed":  # the limiter holds the turn
-                    record.tell("shed")
                 if pause is None or (call.has_begun is not None and call.has_begun()):
                     return verdict
-                if verdict.kind != "shed":
-                    await self._pause(engine, pause)
+                if verdict.kind == "shed":
+                    continue  # the limiter holds the turn
+                record.tell("retried")
+                if engine.is_closing:
+                    self.cut()  # it would only wait to be refused
+                await engine.clock.sleep(pause)
         finally:
             turn.leave()
-
-    async def _pause(self, engine: Engine, seconds: float) -> None:
-        self.record.tell("retried")
-        if engine.is_closing:
-            self.cut()  # it would only wait to be refused
-        await engine.clock.sleep(seconds)
 
     async def _cleared(self, turn: Turn, before_send: BeforeSend) -> None:
         """Wait for what the caller waits for before an attempt; it costs the limiter's measures nothing."""
@@ -256,15 +252,12 @@ class Run(UnderWay):
     async def _collect(self, engine: Engine, watch: Watch, job_id: str) -> Verdict:
         self.in_flight = True
         call, options, submission = self._call, self._options, self._call.submission
-        is_new = call.job_id is None or (
-            submission is not None and not submission.is_older_than(options.polling.interval)
-        )
+        is_new = call.job_id is None or (submission is not None and submission.age < options.polling.interval)
         exchange = Exchange(engine.transport, engine.clock, options)
-        collector = Collector(
-            exchange, watch, engine.places, engine.random, job_id, self.job, self._priced, is_new
-        )
+        places, chance, ask = engine.places, engine.random, call.ask or Collector.collect
+        collector = Collector(exchange, watch, places, chance, job_id, self.job, self._priced, is_new)
         try:
-            verdict, self._outputs = await (call.ask or Collector.collect)(collector, self._new_outputs)
+            verdict, self._outputs = await ask(collector, self._new_outputs)
         except UnansweredError as error:
             return error.verdict
         return verdict
@@ -285,18 +278,16 @@ class Run(UnderWay):
                 verdict, kind="not_kept", cause=error.cause, reason=str(error), written=outputs.written()
             )
             raise error_for(kept, str(self.record), self.record.attempts) from error.cause
-        except BaseException as error:
+        except asyncio.CancelledError:
             # A client that is closed cuts no job whose outputs stand by then.
-            stands = isinstance(error, asyncio.CancelledError) and outputs.is_kept and self.is_cut()
-            if not stands:
-                await self._discard(error)
+            if not (outputs.is_kept and self.is_cut()):
                 raise
         stored = outputs.outputs()
         asked = self.job.accept or self._target.accept
+        warnings = result.warnings
         if asked is not None and stored and stored[0].content_type != asked:
-            surprise = f"{asked} was asked for, and {stored[0].content_type} came"
-            result = replace(result, warnings=(*result.warnings, surprise))
-        result = replace(result, outputs=stored)
+            warnings = (*warnings, f"{asked} was asked for, and {stored[0].content_type} came")
+        result = replace(result, outputs=stored, warnings=warnings)
         self._outputs = None
         self.record.end("completed", result=result)
         return result

@@ -190,14 +190,14 @@ class Options(Struct, frozen=True, kw_only=True):
     """
 
     url: str
-    headers: Mapping[str, str]
     redact: Callable[[str], str]
-    retry: Retry
-    timeouts: Timeouts
-    polling: Polling
-    limits: Limits
-    price: bool
-    tell: Callable[[Event], None] | None
+    headers: Mapping[str, str] = {}
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+    polling: Polling = Polling()
+    limits: Limits = Limits()
+    price: bool = False
+    tell: Callable[[Event], None] | None = None
 
 
 class Secret:

@@ -153,7 +153,7 @@ class Stream:
         self._call = call
         self._handover = _Handover()
         self._task: asyncio.Task[JobResult] | None = None
-        self._closed = self._peeked = False
+        self._closed = False
 
     @property
     def result(self) -> JobResult | None:
@@ -193,39 +193,35 @@ class Stream:
             await self.aclose()
             raise
         if self.output is None and handover.items and isinstance(handover.items[0], OutputInfo):
-            self._go_to(handover.items[0])
-            self._peeked = True
+            self.output = StreamedOutput(self, handover.items[0])
         return self
 
     def _require_open(self) -> None:
         if self._closed:
             raise InputError("this stream was closed: make another with prodia.stream(...)")
 
-    def _go_to(self, info: OutputInfo) -> StreamedOutput:
-        self._handover.take()
-        self.output = StreamedOutput(self, info)
-        return self.output
-
     def __aiter__(self) -> Stream:
         return self
 
     async def __anext__(self) -> StreamedOutput:
         """Go to the next output. Raises what became of the job after the last one, if it is an error."""
-        if self._peeked and self.output is not None:
-            self._peeked = False
-            return self.output
         while isinstance(item := await self._next(), bytes):
             self._handover.take()
         if item is None:
             raise StopAsyncIteration
-        return self._go_to(item)
+        self._handover.take()
+        if self.output is None or self.output.index != item.index:
+            self.output = StreamedOutput(self, item)
+        return self.output
 
     async def _piece_of(self, output: StreamedOutput) -> bytes:
         """Return an output's next piece, an empty one after the last and for one that was left behind."""
         if output is not self.output:
             return b""
-        self._peeked = False
         item = await self._next()
+        if isinstance(item, OutputInfo) and item.index == output.index:  # `open` has only looked at it
+            self._handover.take()
+            item = await self._next()
         if not item or not isinstance(item, bytes) or output is not self.output:
             return b""  # it is over, or another reader went on
         self._handover.take()
@@ -246,15 +242,11 @@ class Stream:
 
     async def aclose(self) -> None:
         """Free the connection and the place in line, at once if the reply is not whole yet. Twice is well."""
+        self._give_up()
         task = self._task
-        if task is None or task.get_loop() is not asyncio.get_running_loop():
-            self._give_up()
-            return
-        self._closed = True
-        task.cancel()
-        self._handover.items.clear()
-        with anyio.CancelScope(shield=True):  # a native cancel() passes it: then the task ends by itself
-            await asyncio.wait([task])
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            with anyio.CancelScope(shield=True):  # a native cancel() passes it: then the task ends by itself
+                await asyncio.wait([task])
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -271,6 +263,7 @@ class Stream:
     def _give_up(self) -> None:
         """Have it closed soon, from wherever this is called."""
         self._closed = True
+        self._handover.items.clear()
         if self._task is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)

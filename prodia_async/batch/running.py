@@ -82,7 +82,10 @@ class Running:
             watcher = asyncio.create_task(self._watch(stop))
         sampler = Sampler(rooms.engine.clock, self._look, self.keep)
         try:
-            async with sampler, AsCompleted(rooms.feed, self._new_run, self._begin, self._ahead) as outcomes:
+            async with (
+                sampler,
+                AsCompleted(rooms.feed, self._new_run, rooms.engines, self._ahead) as outcomes,
+            ):
                 with self._reading:
                     self._leave_if_idle()
                     async for _ in outcomes:
@@ -96,9 +99,6 @@ class Running:
 
     def _ahead(self) -> int:
         return max(_LEAST_AHEAD, _AHEAD * self.rooms.engine.limiter.limit)
-
-    async def _begin(self) -> Callable[[bool], None]:
-        return self.rooms.engine.limiter.expect_more
 
     def _new_run(self, job: Job) -> JobRun:
         return JobRun(self, self.rooms.feed.entry(job))

@@ -9,7 +9,7 @@ from prodia_async._door import Call
 from prodia_async._engine import Engine
 from prodia_async._files.sinks import Budget
 from prodia_async._run import Run
-from prodia_async._settings import Limits, Options, Polling, Retry, Timeouts
+from prodia_async._settings import Options, Retry
 
 
 class ScriptedRun(Run):
@@ -17,17 +17,7 @@ class ScriptedRun(Run):
 
     def __init__(self, bench, send, *, line="a", priority=0, retry=Retry(), chance=None, **how):  # noqa: B008
         job = Job(line, priority=priority)
-        options = Options(
-            url="",
-            headers={},
-            redact=str,
-            retry=retry,
-            timeouts=Timeouts(),
-            polling=Polling(),
-            limits=Limits(),
-            price=False,
-            tell=None,
-        )
+        options = Options(url="", redact=str, retry=retry)
         super().__init__(None, options, Call(job=job, line=line, **how))
         self.engine = Engine(None, bench.limiter, Budget(0), chance or random.Random(3))
         self.send = send
