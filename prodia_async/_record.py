@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING
 
 from prodia_async._door import subject
 from prodia_async._errors import ClientClosedError, ProdiaTimeoutError, quoted
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from prodia_async._models import EventKind, JobResult, Verdict
     from prodia_async._pacing.clock import Clock
     from prodia_async._settings import Options
-
-E = TypeVar("E", ClientClosedError, ProdiaTimeoutError)
 
 _numbers = itertools.count(1)
 
@@ -101,13 +99,19 @@ class Record:
             self.tell("shed")
 
     def place(self, error: ProdiaError) -> None:
-        """Let an error name the job and what was tried before it, and nothing that is not ours."""
+        """Let an error name the job and what was tried before it, and nothing that is not ours.
+
+        Of a job that the service has, and that we stopped to wait for, it has the handle.
+        """
         if not error.attempts and self.attempts:
             error.attempts = tuple(self.attempts)
             error.may_have_run |= any(attempt.may_have_run for attempt in error.attempts)
         if not error.message.startswith(subject(self._call.job)):
             error.message = f"{self}: {error.message}"
             error.args = (error.message,)
+        handle, job_id = self._call.make_handle, self.job_id
+        if isinstance(error, ClientClosedError | ProdiaTimeoutError) and handle and job_id is not None:
+            error.may_have_run, error.handle = True, handle(job_id)
         # Whoever runs us may be handling an error of aiohttp, as asyncio's task does: it may show the token.
         error.__context__ = None
 
@@ -120,26 +124,12 @@ class Record:
             advice = "Wait on with error.handle.result(), or collect it later by its id."
         heard = [attempt.reason for attempt in self.attempts if attempt.verdict != "cancelled"]
         last = f"What was heard last: {heard[-1].rstrip('.')}. " if heard and heard[-1] else ""
-        return self.carrying_handle(
-            ProdiaTimeoutError(
-                f"{self}: not done within timeout={self._call.timeout:g} s; it {where}. {last}{advice}",
-                attempts=self.attempts,
-            )
+        return ProdiaTimeoutError(
+            f"{self}: not done within timeout={self._call.timeout:g} s; it {where}. {last}{advice}",
+            attempts=self.attempts,
         )
 
-    def carrying_handle(self, error: E) -> E:
-        """Return the error, with the handle of a job that the service has."""
-        if self.job_id is not None and self._call.make_handle is not None:
-            error.may_have_run = True
-            error.handle = self._call.make_handle(self.job_id)
-        return error
-
-    def end(
-        self,
-        kind: Literal["completed", "failed", "cancelled"],
-        error: ProdiaError | None = None,
-        result: JobResult | None = None,
-    ) -> None:
+    def end(self, kind: EventKind, error: ProdiaError | None = None, result: JobResult | None = None) -> None:
         """Count the run as over, and tell; a job that we merely stopped to wait for is not over."""
         submission = self._call.submission
         if self._call.ask is not None or (submission is not None and not submission.ends(kind, error)):

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from prodia_async._files.readers import Source
     from prodia_async._settings import Options
 
-_CLOSED = "the client was closed before this job was done"
-
 _ENDS: dict[str, Callable[[Turn], None]] = {
     **dict.fromkeys(("done", "failed", "not_kept"), Turn.success),
     **dict.fromkeys(("server_error", "refused"), Turn.end),
@@ -88,7 +86,7 @@ class Run(UnderWay):
             except BaseException as failure:
                 if not await self._let_go(failure):
                     raise
-            raise record.carrying_handle(ClientClosedError(_CLOSED))
+            raise ClientClosedError("the client was closed before this job was done")
         except ProdiaError as failure:
             error = failure
             record.place(error)
