@@ -163,9 +163,9 @@ class Prodia(Client):
         sinks; a file is an InputError. `timeout`: seconds for each job. Leaving the block cancels what is
         in flight; the service may still finish, and bill, such jobs.
         """
-        given = checked({"timeout": timeout, "price": price, "spool": spool})
-        first = checked({"to": to, "ahead": ahead})
-        folder = outputs.fixed(first["to"], many=True)
+        given = checked({"timeout": timeout, "price": price, "spool": spool, "to": to, "ahead": ahead})
+        folder = outputs.fixed(given.pop("to"), many=True)
+        most = given.pop("ahead") or 4 * self._limiter.max_concurrency
 
         def new_run(job: Job) -> Run:
             return self._new_run(replace(_door.call(job, bounded=False, **given), to=folder))

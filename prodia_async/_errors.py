@@ -63,9 +63,6 @@ class ProdiaError(Exception):
             any(attempt.may_have_run for attempt in self.attempts) if may_have_run is None else may_have_run
         )
 
-    def __str__(self) -> str:
-        return self.message
-
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message,), self.__dict__
 

@@ -42,11 +42,7 @@ class AsCompleted:
     """
 
     def __init__(
-        self,
-        jobs: Jobs,
-        new_run: Callable[[Job], OneRun],
-        engines: Engines,
-        ahead: Callable[[], int],
+        self, jobs: Jobs, new_run: Callable[[Job], OneRun], engines: Engines, ahead: Callable[[], int]
     ) -> None:
         if not isinstance(jobs, Iterable | AsyncIterable):
             raise InputError(f"jobs must be an iterable or async iterable of Job, not {type(jobs).__name__}")
@@ -177,7 +173,6 @@ class AsCompleted:
 
     async def _run_jobs(self, run: OneRun) -> None:
         """Run a job, then wait for another, until the block's end cancels this task."""
-        loop = asyncio.get_running_loop()
         while True:
             result = failure = None
             try:
@@ -196,7 +191,7 @@ class AsCompleted:
             self._done.append(Outcome(run.job, result, failure))
             del run, result, failure  # while it waits for more, it keeps nothing of this
             self._news.set()
-            following: asyncio.Future[OneRun] = loop.create_future()
+            following: asyncio.Future[OneRun] = asyncio.get_running_loop().create_future()
             self._idle.append(following)
             run = await following
 

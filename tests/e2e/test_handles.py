@@ -20,6 +20,7 @@ from prodia_async import (
     InputError,
     Job,
     JobFailedError,
+    MemorySink,
     NotFoundError,
     OutputError,
     Polling,
@@ -324,6 +325,30 @@ async def test_each_wait_for_a_job_of_another_process_is_a_run_that_ends(prodia)
     await asyncio.to_thread(next(iter(watched._hooks)).wait, 5)
     ends = ["failed", "cancelled", "completed"]
     assert [event.kind for event in events] == [kind for end in ends for kind in ("queued", end)]
+
+
+async def test_what_is_asked_of_a_handle_is_neither_counted_nor_told_of(prodia, tmp_path):
+    events = []
+    watched = prodia.with_options(on_event=events.append)
+    submitted = await prodia.submit(TYPE, config())
+    handle, before = watched.handle(submitted.id), prodia.stats()
+    assert (await handle.wait(), await handle.state()) == ("processed", "processed")
+    [name] = await handle.outputs()
+    assert (await handle.download(name, to=tmp_path)).path.parent == tmp_path
+    with pytest.raises(NotFoundError, match=r"the job \(job no-such-job\): ") as caught:
+        await watched.handle("no-such-job").state()
+    assert caught.value.may_have_run
+    with pytest.raises(OutputError) as kept:
+        await handle.download(name, to=lambda _: NoRoom())
+    assert (kept.value.result.id, kept.value.written) == (handle.id, ())
+    await asyncio.to_thread(next(iter(watched._hooks)).wait, 5)
+    assert (prodia.stats(), events) == (before, [])
+    await submitted.result()
+
+
+class NoRoom(MemorySink):
+    async def commit(self, result):
+        raise OSError(28, "no room")
 
 
 async def test_an_asynchronous_job_that_is_cut_leaves_its_handle(prodia):
