@@ -1,19 +1,33 @@
-"""`prodia-async batch`: all jobs of a manifest."""
+"""`prodia-async batch`: all jobs of a manifest; its contact sheet, and `--check`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import contextlib
+import itertools
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from prodia_async import ProdiaError
+from prodia_async import batch as batches
+from prodia_async import emulator as emulators
 from prodia_async.cli import config as configs
-from prodia_async.cli import door, loop, options
+from prodia_async.cli import door, loop, options, progress, terminal
 from prodia_async.cli.door import section
 from prodia_async.cli.options import LocalPath
+from prodia_async.cli.terminal import Exit, count, say, short, short_words, tell
 
 if TYPE_CHECKING:
-    from prodia_async.cli.summary import Bench
-    from prodia_async.cli.terminal import Exit
+    from collections.abc import Callable
+
+    from prodia_async import Prodia
+    from prodia_async.batch import BatchReport, Problem
+
+_MOST_PROBLEMS = 20
+"""How many bad lines are shown; the summary counts all."""
 
 _jobs = section("The jobs")
 _running = section("Running them")
@@ -36,7 +50,7 @@ Example: prodia-async batch jobs.jsonl --out results
 @click.argument("manifest", type=LocalPath(exists=True, dir_okay=False, allow_dash=True))
 @_jobs(
     "--out",
-    type=LocalPath(is_read=False, file_okay=False),
+    type=LocalPath(file_okay=False),
     help="The folder for the results; needed but for --check.",
 )
 @_jobs("--check", is_flag=True, help="Only read all of MANIFEST, and tell what is in it. Sends nothing.")
@@ -91,6 +105,8 @@ def command(
     check: bool,
     as_json: bool,
     emulator: bool,
+    no_report: bool,
+    max_concurrency: int | None,
     **given: Any,
 ) -> Exit:
     """Run all jobs of MANIFEST: JSON lines, or CSV if its name ends so; - is standard input.
@@ -104,29 +120,176 @@ def command(
     OUT/report.html. The same command again goes on where the last one ended, however that was: what is done
     is not run again. Ctrl-C lets the jobs in flight finish; twice stops at once.
     """
-    # Loaded here: `--help` needs none of it.
-    from prodia_async.cli.batch_run import BatchRun, check_jobs  # noqa: PLC0415 - as above
-
     if given["retry_failed"] and given["only_failed"]:
         raise click.UsageError("--retry-failed and --only-failed exclude each other")
-    configs.use_stdin_once(manifest, *configs.files_of(given["config"]))
+    configs.use_stdin_once(given["config"], manifest)
     given["config"] = configs.read_config(given["config"])
-    bench = _bench(given, emulator=emulator)
+    names = "capacity", "latency", "free_at"
+    bench = {name: value for name in names if (value := given.pop(name)) is not None}
+    if bench and not emulator:
+        misplaced = " and ".join(f"--{name.replace('_', '-')}" for name in bench)
+        raise click.UsageError(f"{misplaced}: only with --emulator")
     if check:
         jobs = {name: given[name] for name in ("type", "config", "accept", "shard", "allow_outside")}
-        return loop.run(lambda _: check_jobs(manifest, jobs, as_json=as_json))
+        return loop.run(lambda _: _check(manifest, jobs, as_json=as_json))
     if out is None:
         raise click.UsageError("Missing option '--out': the folder for the results.")
-    run = BatchRun(manifest, out, given, bench=bench, as_json=as_json)
-    return loop.run(run.main, on_stop=run.stop, on_cut=run.cut)
+    used = {"capacity": 8, "latency": 0.5} | bench if emulator else None
+    run = BatchRun(manifest, out, given, bench=used, as_json=as_json, page=not no_report)
+    return loop.run(partial(run.main, max_concurrency), on_stop=run.stop, on_cut=run.cut)
 
 
-def _bench(given: dict[str, Any], *, emulator: bool) -> Bench | None:
-    """Take the emulator's options out of `given`. Raises UsageError if they are there without it."""
-    from prodia_async.cli.summary import Bench  # noqa: PLC0415 - `--help` needs none of it
+class BatchRun:
+    """A batch on the command line: `main` runs it; `stop` and `cut` are called by the first two signals.
 
-    options = {name: given.pop(name) for name in ("capacity", "latency", "free_at")}
-    misplaced = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
-    if misplaced and not emulator:
-        raise click.UsageError(f"{' and '.join(misplaced)}: only with --emulator")
-    return Bench.of(**options) if emulator else None
+    `given` has the options of the command under the names that `run_batch` has for them, `bench` those of the
+    emulator, where it is wanted.
+    """
+
+    def __init__(
+        self,
+        manifest: str,
+        out: str,
+        given: dict[str, Any],
+        *,
+        bench: dict[str, Any] | None,
+        as_json: bool,
+        page: bool,
+    ) -> None:
+        self._manifest, self._out, self._given = manifest, out, given
+        self._bench, self._as_json, self._page = bench, as_json, page
+        self._state = progress.State()
+        self._writing: asyncio.Task[Path | None] | None = None
+
+    async def main(self, max_concurrency: int | None, stop: asyncio.Event) -> Exit:
+        """Run the batch, write its page, print its summary."""
+        from prodia_async._files.threads import hop
+        from prodia_async.cli import summary
+
+        server = None if self._bench is None else emulators.EmulatorProcess(**self._bench)
+        async with loop.connected(server, max_concurrency=max_concurrency) as prodia:
+            report = await self._run(prodia, stop)
+        page = await self._write_page(report)
+        account = None if server is None else server.stats()
+        reasons = await hop(summary.reasons_of, report.results) if report.failed else []
+        ended = summary.Summary(report, page, self._bench or {}, account, reasons)
+        tell(ended.json() if self._as_json else ended.text())
+        if report.reason is not None:
+            say(f"prodia-async: {report.reason}")
+        return ended.exit_code
+
+    def stop(self) -> None:
+        """Say what the first signal does: no more jobs begin; if only the page is left, leave it."""
+        if self._writing is not None:
+            self._writing.cancel()
+            return
+        jobs = count(self._state.in_flight, "job")
+        self._state.stop()
+        say(f"stopping: no more jobs begin, {jobs} in flight may finish; again: stop now")
+
+    def cut(self) -> None:
+        """Say what the second signal has cut."""
+        if self._writing is None:
+            jobs = count(self._state.in_flight, "job was", "jobs were")
+            billed = ": they may have run and been billed" if self._state.in_flight else ""
+            say(f"stopped: {jobs} in flight{billed}")
+            say("to go on: the same command again")
+
+    async def _run(self, prodia: Prodia, stop: asyncio.Event) -> BatchReport:
+        given = dict(self._given)
+        given["shard"] = shard = None if given["shard"] is None else batches.Shard.parse(given["shard"])
+        given["prices"] = dict(given["prices"])
+        given["price"] = given["price"] or None  # None: as --max-spend needs it
+        counting = asyncio.create_task(self._count(1 if shard is None else shard.of))
+        try:
+            with progress.display(self._state):
+                return await batches.run_batch(
+                    _source(self._manifest),
+                    self._out,
+                    prodia=prodia,
+                    stop=stop,
+                    on_progress=self._state.update,
+                    on_problem=_complaints(self._manifest),
+                    **given,
+                )
+        finally:
+            counting.cancel()
+
+    async def _write_page(self, report: BatchReport) -> Path | None:
+        if not self._page or not (report.done or report.failed):
+            return None
+        self._writing = asyncio.create_task(try_page(report.out))
+        return await self._writing  # which ends by itself when it is cancelled: the summary is still printed
+
+    async def _count(self, parts: int) -> None:
+        """Count the jobs, for the time left; a pipe is read once, and --only-failed runs but some."""
+        from prodia_async._files.threads import hop
+        from prodia_async.batch.manifest import count_jobs
+
+        path = Path(self._manifest)
+        if self._manifest == "-" or self._given["only_failed"]:
+            return
+        with contextlib.suppress(OSError):
+            if await hop(path.is_file):
+                self._state.expect(await hop(count_jobs, path, abandon=True), parts)
+
+
+class Seen(progress.Shown):
+    """How many outputs were looked at for the page."""
+
+    def update(self, seen: int, of: int) -> None:
+        """Take note of how many were seen."""
+        self.finished, self.total = seen, of
+
+    def text(self) -> str:
+        """Describe the progress in a line."""
+        of = "" if self.total is None else f" of {self.total:,}"
+        return f"report.html: {self.finished:,}{of} outputs seen"
+
+
+async def write_page(folder: Path) -> Path:
+    """Write FOLDER/report.html and return its path. Raises what `write_report` raises."""
+    seen = Seen()
+    with progress.display(seen):
+        path: Path = await batches.write_report(folder, on_progress=seen.update)
+        return path
+
+
+async def try_page(folder: Path) -> Path | None:
+    """Write FOLDER/report.html; None, and a line that says why, where that fails or is cancelled."""
+    try:
+        return await write_page(folder)
+    except asyncio.CancelledError:
+        reason = "it was interrupted"
+    except Exception as error:  # noqa: BLE001 - a fault of the page never hides how the batch ended
+        terminal.log.debug("no report.html", exc_info=True)
+        reason = error.message if isinstance(error, ProdiaError) else f"{type(error).__name__}: {error}"
+    say(f"no report.html: {reason.rstrip('.')}; to write it: prodia-async results {folder} --report")
+    return None
+
+
+def _complaints(manifest: str) -> Callable[[Problem], None]:
+    """Return what shows the first bad lines of a manifest."""
+    name, number = "standard input" if manifest == "-" else short(manifest), itertools.count(1)
+
+    def show(problem: Problem) -> None:
+        if (seen := next(number)) <= _MOST_PROBLEMS:
+            say(f"{name} line {problem.line}: {short_words(problem.reason)}")
+        elif seen == _MOST_PROBLEMS + 1:
+            say("further bad lines are only counted")
+
+    return show
+
+
+async def _check(manifest: str, jobs: dict[str, Any], *, as_json: bool) -> Exit:
+    """Read a manifest, and print what is in it; `jobs` are options of `check_manifest`."""
+    from prodia_async.cli.summary import check_as_object, check_as_text
+
+    check = await batches.check_manifest(_source(manifest), on_problem=_complaints(manifest), **jobs)
+    tell(check_as_object(check) if as_json else check_as_text(check))
+    return Exit.USAGE if check.problem_count else Exit.DONE
+
+
+def _source(manifest: str) -> str | BinaryIO:
+    """Return what `run_batch` takes; standard input unbuffered, so that lines are seen as they come."""
+    return manifest if manifest != "-" else open(0, "rb", buffering=0, closefd=False)

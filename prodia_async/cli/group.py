@@ -45,7 +45,14 @@ class _LazyGroup(door.Command, click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog='Example: prodia-async run inference.flux-fast.schnell.txt2img.v2 -c prompt="a cat" -o cat.jpg',
 )
-@door.version_option(prodia_async.__version__)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=door.show(lambda _: f"prodia-async, version {prodia_async.__version__}"),
+    help="Show the version.",
+)
 def command() -> None:
     """Run jobs on the Prodia Inference API.
 

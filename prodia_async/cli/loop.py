@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import prodia_async
@@ -18,21 +18,25 @@ if TYPE_CHECKING:
     from prodia_async.emulator import EmulatorProcess
 
 Main: TypeAlias = Callable[[asyncio.Event], Awaitable[Exit]]
+Hook: TypeAlias = Callable[[], None] | None
 
 
-def run(
-    main: Main,
-    *,
-    on_stop: Callable[[], None] | None = None,
-    on_cut: Callable[[], None] | None = None,
-) -> Exit:
+def run(main: Main, *, on_stop: Hook = None, on_cut: Hook = None) -> Exit:
     """Run a command's coroutine and return its exit code.
 
     Ctrl-C, SIGTERM and SIGHUP cancel `main`. With `on_stop` the first of them calls that and sets the event
     which `main` is given, and only the next one calls `on_cut` and cancels; a SIGHUP never is that next one.
     """
-    _collect_seldom()
-    return _runner()(_with_signals(main, on_stop, on_cut))
+    # This process is the command's own, and jobs leave next to no cycles behind: looking for them was an
+    # eighth of a large batch's time.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
+    runner: Callable[..., Exit] = asyncio.run
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        runner = uvloop.run
+    return runner(_with_signals(main, on_stop, on_cut))
 
 
 @contextlib.asynccontextmanager
@@ -49,25 +53,21 @@ async def connected(emulator: EmulatorProcess | None, **options: Any) -> AsyncIt
         yield await stack.enter_async_context(prodia_async.Prodia(**options))
 
 
-async def _with_signals(
-    main: Main, on_stop: Callable[[], None] | None, on_cut: Callable[[], None] | None
-) -> Exit:
-    stop, cut = asyncio.Event(), asyncio.Event()
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+async def _with_signals(main: Main, on_stop: Hook, on_cut: Hook) -> Exit:
+    stop, loop, task = asyncio.Event(), asyncio.get_running_loop(), asyncio.current_task()
 
     def on_signal() -> None:
-        if on_stop is not None and not stop.is_set():
-            stop.set()
-            on_stop()
-        elif task is not None:
-            cut.set()
-            if on_cut is not None:
-                on_cut()
+        is_cut = stop.is_set() or on_stop is None
+        stop.set()
+        hook = on_cut if is_cut else on_stop
+        if hook is not None:
+            hook()
+        if is_cut and task is not None:
             task.cancel()
 
     def on_hangup() -> None:
         # A terminal that is closed sends two, the shell's and the kernel's, and systemd one after SIGTERM.
-        if not stop.is_set() and not cut.is_set():
+        if not stop.is_set():
             on_signal()
 
     # Windows has no such handlers: there Ctrl-C is a KeyboardInterrupt.
@@ -77,20 +77,3 @@ async def _with_signals(
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
             loop.add_signal_handler(signal.SIGHUP, on_hangup)
     return await main(stop)
-
-
-def _collect_seldom() -> None:
-    """Let the garbage collector look at less, and less often: this process is the command's own.
-
-    Jobs leave next to no cycles behind; looking for them was an eighth of a large batch's time.
-    """
-    gc.freeze()  # what is loaded by now lives until the end
-    gc.set_threshold(20_000, 50, 50)
-
-
-def _runner() -> Callable[[Coroutine[Any, Any, Exit]], Exit]:
-    try:
-        import uvloop  # noqa: PLC0415 - used where it is installed
-    except ImportError:
-        return asyncio.run
-    return uvloop.run

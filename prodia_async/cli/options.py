@@ -8,42 +8,33 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from prodia_async.cli.terminal import short
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Decorate: TypeAlias = "Callable[[Any], Any]"
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-_ADDRESS = re.compile(r"(data):|([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_ADDRESS = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
-def refuse_address(text: str, *, is_read: bool = True) -> str:
+def refuse_address(text: str) -> str:
     """Return the path; raises BadParameter for an address, which would be taken for a folder's name."""
-    if found := _ADDRESS.match(text):
-        kind = (found[1] or found[2]).lower()
-        advice = {
-            "data": "save its content to a file, and give that file's path",
-            "file": "give the path alone, without file://",
-        }.get(kind)
-        if advice is None:
-            advice = (
-                "download it, and give that file's path" if is_read else "give a path, and upload from there"
-            )
-        what = "a data: URI" if kind == "data" else f"a {kind}:// address"
-        raise click.BadParameter(f"{text!r} is {what}, not a path: {advice}")
+    if _ADDRESS.match(text):
+        raise click.BadParameter(
+            f"{short(text, 100)!r} is an address, not a path: give a path alone, without file:// and such; "
+            "download or decode what is there before, or upload it afterwards"
+        )
     return text
 
 
 class LocalPath(click.Path):
     """A path on this computer; `-` is standard input or output where `allow_dash` says so."""
 
-    def __init__(self, *, is_read: bool = True, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        self._is_read = is_read
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path. Raises BadParameter for an address."""
-        return super().convert(refuse_address(value, is_read=self._is_read), param, ctx)
+        return super().convert(refuse_address(value), param, ctx)
 
 
 def seconds(text: str) -> float:
@@ -91,17 +82,15 @@ def mode(text: str, option: Callable[..., Decorate] = click.option) -> Decorate:
     return option("--mode", type=click.Choice(["sync", "async"]), default="sync", help=text)
 
 
-def output(option: Callable[..., Decorate] = click.option) -> Decorate:
-    """Return the option `-o` of the commands for one job."""
-    text = (
-        "A file, whose suffix also asks for the type, or a folder; - is standard output. "
-        "Default: the current folder."
-    )
-    return option(
-        "-o", "--output", "out", type=LocalPath(is_read=False, allow_dash=True), metavar="PATH", help=text
-    )
-
-
+output_option = click.option(
+    "-o",
+    "--output",
+    "out",
+    type=LocalPath(allow_dash=True),
+    metavar="PATH",
+    help="A file, whose suffix also asks for the type, or a folder; - is standard output. "
+    "Default: the current folder.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result, or the error, as one JSON object."
 )

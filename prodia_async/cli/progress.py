@@ -9,8 +9,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from prodia_async.cli import terminal
-from prodia_async.cli.terminal import plain, say
-from prodia_async.cli.words import count, dollars, duration
+from prodia_async.cli.terminal import count, dollars, duration, plain, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,12 +41,12 @@ class Shown:
 class State(Shown):
     """The newest progress of a batch, and about how many jobs it has in all, once that is known."""
 
+    progress: Progress | None = None
+    _started: float | None = None
+    _is_rough = _is_stopping = False
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.progress: Progress | None = None
         self._clock = clock
-        self._started: float | None = None
-        self._is_rough = False
-        self._is_stopping = False
 
     def expect(self, lines: int, parts: int = 1) -> None:
         """Take note of how many lines the manifest has; of so many `parts`, one is run."""
@@ -74,35 +73,27 @@ class State(Shown):
         return 0 if self.progress is None else self.progress.in_flight
 
     def text(self) -> str:
-        """Describe the progress in a line."""
+        """Return a line: counts, jobs a second of this run, and the time left where it can be told.
+
+        The speed is of the time since the first request, without the jobs that an earlier run has ended.
+        """
         if self._is_stopping:
             return f"stopping: {count(self.in_flight, 'job')} in flight"
+        if (now := self.progress) is None:
+            return "starting"
         of = "" if self.total is None else f"/{'~' if self._is_rough else ''}{self.total:,}"
+        parts = [] if now.paused is None else [f"paused: {now.paused}"]
+        parts += [f"{now.done:,}{of} done", f"{now.failed:,} failed"]
+        parts += [f"{now.in_flight:,} in flight (limit {now.limit:,})", f"{now.shed:,} shed"]
         seconds = 0.0 if self._started is None else self._clock() - self._started
-        left = None if self.total is None else max(0, self.total - self.finished)
-        return describe(self.progress, of, left, seconds)
-
-
-def describe(progress: Progress | None, of: str, left: int | None, seconds: float) -> str:
-    """Return a line: counts, jobs a second of this run, and the time left where it can be told.
-
-    `seconds` are those since the first request: jobs that an earlier run has ended do not count in the speed.
-    """
-    if progress is None:
-        return "starting"
-    parts = [f"{progress.done:,}{of} done", f"{progress.failed:,} failed"]
-    parts.append(f"{progress.in_flight:,} in flight (limit {progress.limit:,})")
-    parts.append(f"{progress.shed:,} shed")
-    ended = progress.done + progress.failed - progress.skipped
-    if ended and seconds > 0:
-        parts.append(f"{ended / seconds:.1f} jobs/s")
-        if left is not None:
-            parts.append(f"{duration(left * seconds / ended)} left")
-    if progress.dollars is not None:
-        parts.append(dollars(progress.dollars))
-    if progress.paused is not None:
-        parts.insert(0, f"paused: {progress.paused}")
-    return _SEPARATOR.join(parts)
+        ended = now.done + now.failed - now.skipped
+        if ended and seconds > 0:
+            parts.append(f"{ended / seconds:.1f} jobs/s")
+            if self.total is not None:
+                parts.append(f"{duration(max(0, self.total - self.finished) * seconds / ended)} left")
+        if now.dollars is not None:
+            parts.append(dollars(now.dollars))
+        return _SEPARATOR.join(parts)
 
 
 @contextlib.contextmanager

@@ -8,25 +8,21 @@ import json
 import math
 import shlex
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import to_builtins
 from msgspec.json import decode
 
-from prodia_async import emulator as emulators
-from prodia_async.cli.terminal import Exit, plain, short
-from prodia_async.cli.words import count, dollars
+from prodia_async.cli.terminal import Exit, count, dollars, plain, short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from prodia_async.batch import BatchReport
     from prodia_async.batch.report import ManifestCheck
     from prodia_async.batch.results import Record
-    from prodia_async.emulator import EmulatorProcess, EmulatorStats
-
-FreeAt = Literal["headers", "end"]
+    from prodia_async.emulator import EmulatorStats
 
 _NAMES = 5
 """How many custom_ids are named."""
@@ -36,63 +32,24 @@ _OF_A_REASON = 160
 _MOST_READ = 100_000
 """Failed jobs whose reasons are counted: half a second."""
 
-_CODES = {
-    "stopped": Exit.INTERRUPTED,
-    "refused": Exit.REFUSED,
-    "spent": Exit.SPENT,
-    "gave_up": Exit.GAVE_UP,
-}
 _ENDS = {
-    "stopped": "stopped before the end",
-    "refused": "ended early: the token was refused",
-    "spent": "ended early: the money is spent",
-    "gave_up": "ended early: gave up",
+    "stopped": (Exit.INTERRUPTED, "stopped before the end", ""),
+    "refused": (
+        Exit.REFUSED,
+        "ended early: the token was refused",
+        ", with a token that may run these jobs",
+    ),
+    "spent": (Exit.SPENT, "ended early: the money is spent", ", with a higher --max-spend"),
+    "gave_up": (Exit.GAVE_UP, "ended early: gave up", ""),
 }
-_NEXT = {
-    "stopped": "the same command again",
-    "refused": "the same command again, with a token that may run these jobs",
-    "spent": "the same command again, with a higher --max-spend",
-    "gave_up": "the same command again",
+"""The ends of a batch before its end: the exit code, what is said, and what goes on needs."""
+_AGAIN = {
+    "interrupted": "in flight when the last run was cut: they may have been billed, and ran again",
+    "submitted": "at the service when the last run was cut, and asked for by id",
+    "lost_count": "no longer known to the service, and may have been billed: {lost}",
+    "missing": "done, but their outputs were missing or changed: they ran again",
 }
-
-
-class Bench(NamedTuple):
-    """What the emulator of a batch is set to."""
-
-    capacity: int
-    latency: float
-    free_at: FreeAt
-
-    @classmethod
-    def of(cls, *, capacity: int | None, latency: float | None, free_at: FreeAt | None) -> Bench:
-        """Return these settings, with defaults for those that are None."""
-        return cls(capacity or 8, 0.5 if latency is None else latency, free_at or "headers")
-
-    @property
-    def ideal(self) -> float:
-        """The most jobs a second that it can do where outputs cost nothing."""
-        return self.capacity / self.latency if self.latency else math.inf
-
-    def ideal_of(self, account: EmulatorStats) -> float:
-        """Return the most jobs a second that it could do: what drawing cost was not the client's."""
-        seconds = self.latency + account.drawing_seconds / max(1, account.completed)
-        return self.capacity / seconds if seconds else math.inf
-
-    def emulator(self) -> EmulatorProcess:
-        """Return the emulator, not yet started."""
-        return emulators.EmulatorProcess(capacity=self.capacity, latency=self.latency, free_at=self.free_at)
-
-
-def exit_code(report: BatchReport) -> Exit:
-    """Return the exit code that a batch's end means."""
-    if report.ending != "complete":
-        return _CODES[report.ending]
-    if report.problem_count and not report.done and not report.failed:
-        return Exit.USAGE
-    return Exit.FAILED if report.failed or report.problem_count else Exit.DONE
-
-
-Reasons: TypeAlias = "list[tuple[str, int]]"
+"""What is to be known of jobs that were run again, by the fields that count them."""
 
 
 def reason_of(record: Record) -> str:
@@ -104,7 +61,7 @@ def reason_of(record: Record) -> str:
     return message.partition(f"(custom_id {record['custom_id']!r}): ")[2] or message
 
 
-def reasons_of(results: Path) -> Reasons:
+def reasons_of(results: Path) -> list[tuple[str, int]]:
     """Return the most frequent reasons of failed jobs in results.jsonl, with their counts. Blocks."""
     found: Counter[str] = Counter()
     with contextlib.suppress(OSError, ValueError), results.open("rb") as lines:
@@ -112,64 +69,6 @@ def reasons_of(results: Path) -> Reasons:
         for record in itertools.islice(failed, _MOST_READ):
             found[short(reason_of(record), _OF_A_REASON)] += 1
     return found.most_common(_REASONS)
-
-
-def as_text(
-    report: BatchReport,
-    page: Path | None,
-    bench: Bench | None,
-    account: EmulatorStats | None,
-    reasons: Reasons = [],  # noqa: B006 - it is only read
-) -> str:
-    """Return the summary for people; `page` is the contact sheet, where it was written."""
-    lines = [_jobs(report), *(f"{number:>8,} x {plain(reason)}" for reason, number in reasons)]
-    if reasons:
-        lines.append(f"to see all that failed: prodia-async results {shlex.quote(str(report.out))} --failed")
-    lines += _again(report)
-    sheds = f"{report.shed:,} of {count(report.requests, 'request')} were shed (429) and tried again"
-    speed = f"{_speed(report):,.1f} jobs/s in {report.seconds:,.1f} s"
-    if bench is not None and account is not None:
-        sheds += f"; the emulator counts {account.shed:,} of {account.requests:,}"
-        ideal = bench.ideal_of(account)
-        speed += "" if math.isinf(ideal) else f" against the emulator's ideal {ideal:,.1f}"
-    if report.shed:
-        lines.append(sheds)
-    if report.requests:
-        lines.append(speed)
-    lines += _money(report)
-    if report.done:
-        lines.append(f"outputs: {report.out / 'outputs'}")
-    if report.done or report.failed:
-        lines.append(f"results: {report.results}")
-    if page is not None:
-        lines.append(f"report: {page}")
-    return "\n".join([*lines, *_advice(report)])
-
-
-def as_object(
-    report: BatchReport,
-    page: Path | None,
-    bench: Bench | None,
-    account: EmulatorStats | None,
-    reasons: Reasons = [],  # noqa: B006 - it is only read
-) -> str:
-    """Return the summary for programs: one JSON object."""
-    summary: dict[str, Any] = to_builtins(report, enc_hook=str)
-    summary["seconds"] = round(report.seconds, 3)
-    summary["jobs_per_second"] = round(_speed(report), 3)
-    summary["outputs"] = str(report.out / "outputs")
-    summary["report"] = None if page is None else str(page)
-    summary["reasons"] = [{"reason": reason, "jobs": number} for reason, number in reasons]
-    summary["exit_code"] = exit_code(report).value
-    if bench is not None and account is not None:
-        summary["emulator"] = {
-            "ideal_jobs_per_second": None if math.isinf(ideal := bench.ideal_of(account)) else ideal,
-            "requests": account.requests,
-            "completed": account.completed,
-            "shed": account.shed,
-            "dollars": account.dollars,
-        }
-    return json.dumps(summary)
 
 
 def check_as_text(check: ManifestCheck) -> str:
@@ -184,63 +83,108 @@ def check_as_object(check: ManifestCheck) -> str:
     return json.dumps(to_builtins(check))
 
 
-def _jobs(report: BatchReport) -> str:
-    text = f"{report.done:,} done, {report.failed:,} failed"
-    if report.skipped:
-        text += f" ({report.skipped:,} of them earlier)"
-    text += _bad_lines(report.problem_count)
-    return text if report.ending == "complete" else f"{text}, {_ENDS[report.ending]}"
-
-
 def _bad_lines(number: int) -> str:
     return f", {count(number, 'bad line')} in the manifest" if number else ""
 
 
+class Summary(NamedTuple):
+    """How a batch has ended, and where its page is; what the emulator was set to, and its account."""
+
+    report: BatchReport
+    page: Path | None = None
+    bench: Mapping[str, Any] = {}
+    account: EmulatorStats | None = None
+    reasons: Sequence[tuple[str, int]] = ()
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code that this end means."""
+        report = self.report
+        if report.ending != "complete":
+            return _ENDS[report.ending][0]
+        if report.problem_count and not report.done and not report.failed:
+            return Exit.USAGE
+        return Exit.FAILED if report.failed or report.problem_count else Exit.DONE
+
+    @property
+    def speed(self) -> float:
+        """The jobs a second of this run, without those that an earlier one has ended."""
+        ended = self.report.done + self.report.failed - self.report.skipped
+        return ended / self.report.seconds if self.report.seconds else 0.0
+
+    @property
+    def ideal(self) -> float:
+        """The most jobs a second that the emulator could do: what drawing cost was not the client's."""
+        account = self.account
+        drawing = 0.0 if account is None else account.drawing_seconds / max(1, account.completed)
+        seconds = self.bench["latency"] + drawing
+        return self.bench["capacity"] / seconds if seconds else math.inf
+
+    def text(self) -> str:
+        """Return it for people."""
+        report, account = self.report, self.account
+        earlier = f" ({report.skipped:,} of them earlier)" if report.skipped else ""
+        _, end, go_on = _ENDS.get(report.ending, (None, "", ""))
+        bad = _bad_lines(report.problem_count)
+        sheds = f"{report.shed:,} of {count(report.requests, 'request')} were shed (429) and tried again"
+        speed = f"{self.speed:,.1f} jobs/s in {report.seconds:,.1f} s"
+        if account is not None:
+            sheds += f"; the emulator counts {account.shed:,} of {account.requests:,}"
+            speed += "" if math.isinf(self.ideal) else f" against the emulator's ideal {self.ideal:,.1f}"
+        failed = f"prodia-async results {shlex.quote(str(report.out))} --failed"
+        return _join(
+            "\n",
+            f"{report.done:,} done, {report.failed:,} failed{earlier}{bad}{end and f', {end}'}",
+            *(f"{number:>8,} x {plain(reason)}" for reason, number in self.reasons),
+            self.reasons and f"to see all that failed: {failed}",
+            *_again(report),
+            report.shed and sheds,
+            report.requests and speed,
+            _money(report),
+            report.done and f"outputs: {report.out / 'outputs'}",
+            (report.done or report.failed) and f"results: {report.results}",
+            self.page and f"report: {self.page}",
+            end and f"to go on: the same command again{go_on}",
+            bad and "to run corrected lines: correct the manifest, then the same command again",
+            report.failed and "to run the failed jobs again: the same command with --retry-failed",
+        )
+
+    def json(self) -> str:
+        """Return it for programs: one JSON object."""
+        summary: dict[str, Any] = to_builtins(self.report, enc_hook=str)
+        summary["seconds"] = round(self.report.seconds, 3)
+        summary["jobs_per_second"] = round(self.speed, 3)
+        summary["outputs"] = str(self.report.out / "outputs")
+        summary["report"] = None if self.page is None else str(self.page)
+        summary["reasons"] = [{"reason": reason, "jobs": number} for reason, number in self.reasons]
+        summary["exit_code"] = self.exit_code.value
+        if self.account is not None:
+            names = "requests", "completed", "shed", "dollars"
+            ideal = None if math.isinf(self.ideal) else self.ideal
+            counts = {name: getattr(self.account, name) for name in names}
+            summary["emulator"] = {"ideal_jobs_per_second": ideal} | counts
+        return json.dumps(summary)
+
+
 def _again(report: BatchReport) -> Iterator[str]:
-    """Yield what is to be known of jobs that were run again."""
-    if report.interrupted:
-        jobs = count(report.interrupted, "job was", "jobs were")
-        yield f"{jobs} in flight when the last run was cut: they may have been billed, and ran again"
-    if report.submitted:
-        jobs = count(report.submitted, "job was", "jobs were")
-        yield f"{jobs} at the service when the last run was cut, and asked for by id"
-    if report.lost_count:
-        jobs = count(report.lost_count, "job was", "jobs were")
-        names = ", ".join(plain(short(name)) for name in report.lost[:_NAMES])
-        more = ", ..." if report.lost_count > _NAMES else ""
-        yield f"{jobs} no longer known to the service, and may have been billed: {names}{more}"
-    if report.missing:
-        jobs = count(report.missing, "job was", "jobs were")
-        yield f"{jobs} done, but their outputs were missing or changed: they ran again"
+    lost = ", ".join(plain(short(name)) for name in report.lost[:_NAMES])
+    lost += ", ..." if report.lost_count > _NAMES else ""
+    for field, text in _AGAIN.items():
+        if number := getattr(report, field):
+            yield f"{count(number, 'job was', 'jobs were')} {text.format(lost=lost)}"
 
 
-def _money(report: BatchReport) -> Iterator[str]:
-    parts = []
-    if report.dollars is not None:
-        parts.append(f"{dollars(report.dollars)} in all")
-    if report.uncertain_attempts:
-        attempts = f"{count(report.uncertain_attempts, 'attempt')} of unknown outcome or price"
-        if report.uncertain:
-            parts.append(f"{dollars(report.uncertain)} reckoned for {attempts}")
-        else:
-            parts.append(f"{attempts} may have been billed")
-    if report.overrun:
-        parts.append(f"{dollars(report.overrun)} above --max-spend")
-    if parts:
-        yield "; ".join(parts)
+def _money(report: BatchReport) -> str:
+    attempts = f"{count(report.uncertain_attempts, 'attempt')} of unknown outcome or price"
+    reckoned = f"{dollars(report.uncertain)} reckoned for {attempts}"
+    return _join(
+        "; ",
+        report.dollars is not None and f"{dollars(report.dollars)} in all",
+        report.uncertain_attempts and (reckoned if report.uncertain else f"{attempts} may have been billed"),
+        report.overrun and f"{dollars(report.overrun)} above --max-spend",
+    )
 
 
-def _advice(report: BatchReport) -> Iterator[str]:
-    """Yield what to do next."""
-    if report.ending != "complete":
-        yield f"to go on: {_NEXT[report.ending]}"
-    if report.problem_count:
-        yield "to run corrected lines: correct the manifest, then the same command again"
-    if report.failed:
-        yield "to run the failed jobs again: the same command with --retry-failed"
-
-
-def _speed(report: BatchReport) -> float:
-    """Return the jobs a second of this run, without those that an earlier one has ended."""
-    ended = report.done + report.failed - report.skipped
-    return ended / report.seconds if report.seconds else 0.0
+def _join(separator: str, *parts: object) -> str:
+    """Join what is to be said; a part that says nothing is false."""
+    return separator.join(str(part) for part in parts if part)

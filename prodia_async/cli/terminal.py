@@ -22,10 +22,11 @@ _PATIENCE = 0.2
 """Seconds that a line for stderr waits for a reader who does not read; later ones wait no more."""
 _MOST_AT_ONCE = 4096
 """Bytes that a pipe takes without blocking once it is ready."""
-_IN_ASCII = {ord("·"): "-", ord("━"): "#", ord("…"): "~"}
-_BLOCK = 64 * 1024
-MOST_QUOTED = 200
+_SMALL = 10
+"""Dollars below which more decimals are told: most jobs cost less than a cent."""
+_MOST_QUOTED = 200
 """Characters of a user's text in a message."""
+_IN_ASCII = {ord("·"): "-", ord("━"): "#", ord("…"): "~"}
 
 
 class Exit(enum.IntEnum):
@@ -44,24 +45,22 @@ class Exit(enum.IntEnum):
 class _State:
     """What is known of the two streams of this process."""
 
-    def __init__(self, *, debug: bool) -> None:
-        self.debug = debug
-        self.lost: Exception | None = None  # why stdout takes no more
-        self.unread = 0  # lines that stderr did not take, as nobody reads it
-        self.status = ""  # the line at the terminal's bottom
+    lost: Exception | None = None  # why stdout takes no more
+    unread = 0  # lines that stderr did not take, as nobody reads it
+    status = ""  # the line at the terminal's bottom
 
 
-_now = _State(debug=False)
+_now = _State()
+log = logging.getLogger("prodia_async")
 
 
 def begin(*, debug: bool) -> None:
     """Start anew; the package's log goes to stderr: all of it with `debug` or PRODIA_LOG, else warnings."""
     global _now  # noqa: PLW0603 - one command at a time
-    _now = _State(debug=debug or os.environ.get("PRODIA_LOG", "").lower() == "debug")
-    logger = logging.getLogger("prodia_async")
-    logger.setLevel(logging.DEBUG if _now.debug else logging.WARNING)
-    logger.handlers = [_LogHandler()]
-    logger.propagate = False
+    _now = _State()
+    is_whole = debug or os.environ.get("PRODIA_LOG", "").lower() == "debug"
+    log.setLevel(logging.DEBUG if is_whole else logging.WARNING)
+    log.handlers, log.propagate = [_LogHandler()], False
 
 
 def end(code: int) -> int:
@@ -80,7 +79,7 @@ def end(code: int) -> int:
     return code
 
 
-def put(data: str | bytes, *, err: bool = False) -> bool:
+def put(data: str | bytes, *, err: bool = False, flush: bool = True) -> bool:
     """Write to stdout, or to stderr, and return whether it was taken. Never raises.
 
     Characters that the stream's encoding lacks become escapes. A failure of stdout is told on stderr, once,
@@ -90,12 +89,9 @@ def put(data: str | bytes, *, err: bool = False) -> bool:
     try:
         if stream is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # noqa: TRY301 - as for one that is closed later
-        if isinstance(data, bytes):
+        stream.buffer.write(data if isinstance(data, bytes) else _encoded(data, stream.encoding or "utf-8"))
+        if flush:
             stream.flush()
-            stream.buffer.write(data)
-        else:
-            stream.write(_encodable(data, getattr(stream, "encoding", None) or "utf-8"))
-        stream.flush()
     except Exception as error:  # noqa: BLE001 - whatever it is: nothing that is said may fail
         if not err and _now.lost is None:
             _now.lost = error
@@ -105,12 +101,11 @@ def put(data: str | bytes, *, err: bool = False) -> bool:
     return True
 
 
-def _encodable(text: str, encoding: str) -> str:
+def _encoded(text: str, encoding: str) -> bytes:
     try:
-        text.encode(encoding)
+        return text.encode(encoding)
     except UnicodeEncodeError:
-        text = text.translate(_IN_ASCII).encode(encoding, "backslashreplace").decode(encoding)
-    return text
+        return text.translate(_IN_ASCII).encode(encoding, "backslashreplace")
 
 
 def reader_has_left() -> bool:
@@ -118,9 +113,14 @@ def reader_has_left() -> bool:
     return isinstance(_now.lost, BrokenPipeError)
 
 
-def tell(text: str) -> bool:
+def printed() -> Exit:
+    """Return the exit code of a command whose work is printing."""
+    return Exit.DONE if _now.lost is None or reader_has_left() else Exit.FAILED
+
+
+def tell(text: str) -> None:
     """Write a line, or lines, to stdout."""
-    return put(f"{text}\n")
+    put(f"{text}\n")
 
 
 def say(text: str) -> None:
@@ -164,52 +164,53 @@ def columns() -> int:
         return 0
 
 
-class Blocks:
-    """A text stream to stdout for what is long: UTF-8, in large pieces; made plain on a terminal.
+class Stream:
+    """A text stream to stdout for what is long: in UTF-8; line by line and made plain on a terminal.
 
-    Raises Untold when stdout takes no more.
+    Raises BrokenPipeError when stdout takes no more. The last of it is written by `put(b"")`.
     """
 
     def __init__(self) -> None:
         self.is_plain = sys.stdout is not None and sys.stdout.isatty()
-        self._parts: list[str] = []
-        self._size = 0
 
     def write(self, text: str) -> int:
         """Write text, now or with what follows."""
-        self._parts.append(text)
-        self._size += len(text)
-        if self._size >= _BLOCK or self.is_plain:
-            self.flush()
-        return len(text)
-
-    def flush(self) -> None:
-        """Write what has been gathered."""
-        text = "".join(self._parts)
-        self._parts, self._size = [], 0
         if self.is_plain:
             taken = put("\n".join(plain(line.rstrip("\r")) for line in text.split("\n")))
         else:
-            taken = put(text.encode("utf-8", "backslashreplace"))
+            taken = put(text.encode("utf-8", "backslashreplace"), flush=False)
         if not taken:
-            raise Untold
-
-
-class Untold(Exception):  # noqa: N818 - it is told already, where that is possible
-    """Stdout takes no more."""
+            raise BrokenPipeError
+        return len(text)
 
 
 def plain(text: str) -> str:
     """Return `text` in one line without what a terminal would act upon; texts come from other people."""
-    text = " ".join(text.split("\n"))
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+    line = text.replace("\n", " ")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return such as `1 job` or `1,200 jobs`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def short(text: str, most: int = MOST_QUOTED) -> str:
+def dollars(amount: float) -> str:
+    """Return such as `$0.00375`, `$0.50` or `$1,200.00`."""
+    whole, _, decimals = f"{amount:,.6f}".partition(".")
+    return f"${whole}.{decimals.rstrip('0'):0<2}" if amount < _SMALL else f"${amount:,.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Return such as `12 s`, `3 min 5 s` or `2 h 46 min`."""
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {whole} s" if minutes else f"{whole} s"
+
+
+def short(text: str, most: int = _MOST_QUOTED) -> str:
     """Return `text`, or its beginning and its end where it is longer than `most` characters."""
     if len(text) <= most:
         return text
@@ -219,27 +220,15 @@ def short(text: str, most: int = MOST_QUOTED) -> str:
 
 def short_words(text: str) -> str:
     """Return a text of ours in which what others gave without white space, such as a data: URI, is short."""
-    return re.sub(rf"\S{{{MOST_QUOTED},}}", lambda found: short(found[0]), text)
-
-
-def say_traceback() -> None:
-    """Write the traceback of the exception that is being handled to stderr."""
-    for line in traceback.format_exc().splitlines():
-        say(line)
-
-
-def debug() -> bool:
-    """Tell whether tracebacks are to be shown."""
-    return _now.debug
+    return re.sub(rf"\S{{{_MOST_QUOTED},}}", lambda found: short(found[0]), text)
 
 
 class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            lines = [record.getMessage()]
-            if record.exc_info:
-                lines += "".join(traceback.format_exception(*record.exc_info)).splitlines()
+            say(record.getMessage())
         except Exception:  # noqa: BLE001 - a record whose arguments do not fit it
-            lines = [str(record.msg)]
-        for line in lines:
-            say(line)
+            say(str(record.msg))
+        if record.exc_info:
+            for line in "".join(traceback.format_exception(*record.exc_info)).splitlines():
+                say(line)

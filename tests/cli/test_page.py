@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli.helpers import PLAIN, echo
 
-from prodia_async.cli.batch_run import BatchRun, Seen, try_page
+from prodia_async.cli.batch import BatchRun, Seen, try_page
 
 FAST = ["--emulator", "--latency", "0"]
 
@@ -67,8 +67,7 @@ async def test_a_page_that_is_interrupted_is_told(capsys):
 
 @pytest.mark.parametrize("signal", ["first", "second"])
 async def test_a_signal_while_the_page_is_written_leaves_it_and_the_summary_follows(capsys, signal):
-    given = {"no_report": False, "max_concurrency": None}
-    run = BatchRun("jobs.jsonl", "out", given, bench=None, as_json=False)
+    run = BatchRun("jobs.jsonl", "out", {}, bench=None, as_json=False, page=True)
     rest = asyncio.create_task(run._write_page(PLAIN))
     for _ in range(3):
         await asyncio.sleep(0)

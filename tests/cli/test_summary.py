@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,23 +10,16 @@ from msgspec.structs import replace
 
 from prodia_async.batch import BatchReport, Problem
 from prodia_async.batch.report import ManifestCheck
-from prodia_async.cli.summary import (
-    Bench,
-    as_object,
-    as_text,
-    check_as_object,
-    check_as_text,
-    exit_code,
-)
+from prodia_async.cli.summary import Summary, check_as_object, check_as_text
 from prodia_async.cli.terminal import Exit
 
 
 def text(**changes) -> list[str]:
-    return as_text(replace(PLAIN, **changes), None, None, None).splitlines()
+    return Summary(replace(PLAIN, **changes)).text().splitlines()
 
 
 def test_names_of_others_are_shown_without_what_a_terminal_acts_upon():
-    shown = as_text(replace(PLAIN, lost_count=2, lost=("\x1b[31mred", "a\nb")), None, None, None)
+    shown = Summary(replace(PLAIN, lost_count=2, lost=("\x1b[31mred", "a\nb"))).text()
     assert r"may have been billed: \x1b[31mred, a b" in shown
     assert "\x1b" not in shown
 
@@ -45,11 +39,11 @@ def test_names_of_others_are_shown_without_what_a_terminal_acts_upon():
     ],
 )
 def test_exit_codes(changes, code):
-    assert exit_code(replace(PLAIN, **changes)) == code
+    assert Summary(replace(PLAIN, **changes)).exit_code == code
 
 
 def test_a_summary_against_the_service():
-    assert as_text(replace(PLAIN, dollars=0.5), Path("out/report.html"), None, None).splitlines() == [
+    assert Summary(replace(PLAIN, dollars=0.5), Path("out/report.html")).text().splitlines() == [
         "3 done, 0 failed",
         "2 of 5 requests were shed (429) and tried again",
         "2.0 jobs/s in 1.5 s",
@@ -129,7 +123,7 @@ def test_what_to_do_next(changes, first, advice):
 
 def test_one_object_has_every_field():
     report = replace(PLAIN, failed=1, problem_count=1, problems=(Problem(4, "not JSON"),), seconds=2.00049)
-    summary = json.loads(as_object(report, Path("out/report.html"), None, None))
+    summary = json.loads(Summary(report, Path("out/report.html")).json())
     assert set(BatchReport.__struct_fields__) < set(summary)
     assert summary["problems"] == [{"line": 4, "reason": "not JSON"}]
     assert {name: summary[name] for name in ("seconds", "jobs_per_second", "exit_code", "dollars")} == {
@@ -146,7 +140,7 @@ def test_one_object_has_every_field():
         "report": "out/report.html",
     }
     assert "emulator" not in summary
-    assert json.loads(as_object(PLAIN, None, None, None))["report"] is None
+    assert json.loads(Summary(PLAIN).json())["report"] is None
 
 
 def test_what_is_in_a_manifest():
@@ -186,7 +180,6 @@ def test_sheds_are_told_where_there_were_some():
     assert "2 of 5 requests were shed (429) and tried again" in text(shed=2)
 
 
-def test_the_emulators_ideal():
-    assert Bench(8, 0.5, "headers").ideal == 16.0
-    assert Bench.of(capacity=None, latency=None, free_at=None) == (8, 0.5, "headers")
-    assert Bench.of(capacity=3, latency=0, free_at="end") == (3, 0, "end")
+@pytest.mark.parametrize(("capacity", "latency", "ideal"), [(8, 0.5, 16.0), (3, 0.5, 6.0), (8, 0, math.inf)])
+def test_the_emulators_ideal(capacity, latency, ideal):
+    assert Summary(PLAIN, bench={"capacity": capacity, "latency": latency}).ideal == ideal

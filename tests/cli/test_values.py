@@ -85,6 +85,7 @@ def test_text_is_read_from_a_file(tmp_path, key, name, content, text):
         ("in.jpg", b"\xff\xd8\xff"), ("in.PNG", PNG), ("clip.mp4", b"x"), ("a.wav", b""),
         ("icon.svg", b"<svg/>"), ("mesh.glb", b"glTF"), ("upload", PNG), ("upload.dat", b"\xff\xfe\xfd"),
         ("paper.pdf", b"%PDF-"), ("a b.webp", b"RIFF"), ("file.bin", b"a\0b"),
+        ("late", b"x" * 5000 + b"\xff"), ("large", b"\xff" * (1 << 21)),
     ],
 )  # fmt: skip
 def test_pictures_films_and_sounds_become_inputs(tmp_path, name, content):
@@ -102,6 +103,12 @@ def test_a_file_is_added_once_and_another_of_its_name_gets_one_of_its_own(tmp_pa
     given = [f"image=@{tmp_path}/a/in.jpg", f"mask=@{tmp_path}/b/in.jpg", f"last=@{tmp_path}/a/../b/in.jpg"]
     assert config(*given, inputs=inputs) == {"image": "in.jpg", "mask": "in-2.jpg", "last": "in-2.jpg"}
     assert len(inputs.items) == 2
+
+
+def test_of_several_files_of_one_name_each_has_a_name_of_its_own(tmp_path):
+    paths = [tmp_path / folder / "in.jpg" for folder in "abc"]
+    inputs = Inputs(tuple(map(str, [*paths, paths[1]])))
+    assert inputs.items == list(zip(["in.jpg", "in-2.jpg", "in-3.jpg"], paths, strict=True))
 
 
 def test_an_input_of_a_value_is_sent(invoke, tmp_path):

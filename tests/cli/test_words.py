@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from prodia_async.cli import words
+from prodia_async.cli import terminal as words
 from prodia_async.cli.options import dollars, seconds, type_price
 
 
