@@ -165,13 +165,13 @@ class Prodia(Client):
         """
         given = checked({"timeout": timeout, "price": price, "spool": spool, "to": to, "ahead": ahead})
         folder = outputs.fixed(given.pop("to"), many=True)
-        most = given.pop("ahead") or 4 * self._limiter.max_concurrency
+        ahead = given.pop("ahead")
 
         def new_run(job: Job) -> Run:
             return self._new_run(replace(_door.call(job, bounded=False, **given), to=folder))
 
         def most() -> int:
-            return first["ahead"] or 4 * (self._engines.limit or self._limiter.max_concurrency)
+            return ahead or 4 * (self._engines.limit or self._limiter.max_concurrency)
 
         return AsCompleted(jobs, new_run, self._engines, most)
 
