@@ -346,12 +346,15 @@ class JobRun:
             raise StoppedError("the batch's journal could not be written")
         self._rooms.gate.stored()
         self._batch.tally.add_done()
+        self._batch.tally.left(self._id)  # a full disk may hold the row, and must not hold the batch's end
         return row
 
     def _give_up(self, error: ProdiaError) -> None:
         """Write a job down as failed, unless it was the batch that ended."""
         error.attempts = self._all(error.attempts)
         error.may_have_run |= any(attempt.may_have_run for attempt in self._earlier)
+        if self._ahead is not None:  # it was not sent
+            self._disarm()
         if self._ended:  # its row tells that it is done: what it lacks is made again by the next run
             self._batch.ends_with(error)
             return
