@@ -121,8 +121,7 @@ class Run(UnderWay):
         async with OnExit(lambda: _close_all(sources)):
             heads = [PartHead(source.filename, source.content_type, source.size) for source in sources]
             boundary = engine.random.randbytes(30).hex()  # long enough never to occur in any content
-            body = Body(plan(call.json, heads, boundary), sources)
-            return await self._attempts(engine, watch, body)
+            return await self._attempts(engine, watch, Body(plan(call.json, heads, boundary), sources))
 
     async def _attempts(self, engine: Engine, watch: Watch, body: Body) -> Verdict:
         """Send until a verdict is final: what follows each is the table "what came back" of the README."""

@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -21,7 +22,6 @@ from prodia_async._http.transport import Fault, FaultKind
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Callable
 
     from prodia_async._wire.address import Proxy
 
@@ -49,16 +49,22 @@ def open_socket(sockets: weakref.WeakSet[socket.socket], address: tuple[Any, ...
     return opened
 
 
-async def look_up(function: Callable[..., Any], what: object, *args: Any, **options: Any) -> Any:
+async def _look_up(function: str, what: object, *args: Any, **options: Any) -> Any:
     """Ask for the addresses of a name, or the name of an address, in a thread of its own. Raises OSError.
 
     The loop's default executor is the program's: full, it would look like a dead network. aiodns, which
     aiohttp takes where it is installed, has sockets that outlive a killed loop and a fork.
     """
     try:
-        return await hop(partial(function, what, *args, **options), abandon=True)
+        return await hop(partial(getattr(socket, function), what, *args, **options), abandon=True)
     except TransportError:  # as when the interpreter exits
         raise OSError(f"no thread could be started to look up {what!r}") from None
+
+
+NAMES: Any = SimpleNamespace(
+    getaddrinfo=partial(_look_up, "getaddrinfo"), getnameinfo=partial(_look_up, "getnameinfo")
+)
+"""What aiohttp's resolver asks of an event loop."""
 
 
 class Trust(Struct, frozen=True):

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import os
 import select
-import socket
 import weakref
 from functools import lru_cache, partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -17,12 +15,13 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from prodia_async._errors import InputError
-from prodia_async._http.network import ERRORS, Trust, fault_of, look_up, open_socket
+from prodia_async._http.network import ERRORS, NAMES, Trust, fault_of, open_socket
 from prodia_async._http.transport import Body, Fault, Reply, Request
 from prodia_async._http.watch import CONTINUE
 from prodia_async._loops import shielded
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
     from aiohttp.abc import AbstractStreamWriter
@@ -185,16 +184,13 @@ class AiohttpTransport:
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
-        names: Any = SimpleNamespace(  # what the resolver asks of an event loop
-            getaddrinfo=partial(look_up, socket.getaddrinfo), getnameinfo=partial(look_up, socket.getnameinfo)
-        )
         options: dict[str, Any] = {
             # The limiter bounds connections: a queue inside aiohttp would look to it like a slow service.
             "connector": _Connector(
                 limit=0,
                 keepalive_timeout=keepalive,
                 socket_factory=partial(open_socket, self._sockets),
-                resolver=aiohttp.ThreadedResolver(names),
+                resolver=aiohttp.ThreadedResolver(NAMES),
                 ssl=True if trust is None else trust.context,
             ),
             # Without the token: aiohttp sends a session's headers to a proxy too, when it asks for a tunnel.
