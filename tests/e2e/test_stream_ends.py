@@ -177,8 +177,9 @@ async def leave_by_cancel(prodia):
 
 
 async def leave_by_scope(prodia):
-    with anyio.move_on_after(0.05) as scope:
+    with anyio.CancelScope() as scope:
         async with prodia.stream(JOB) as reply:
+            asyncio.get_running_loop().call_later(0.02, scope.cancel)
             await whole(reply.output)
     assert scope.cancelled_caught
 
