@@ -38,8 +38,8 @@ def echo(custom_id: str, **orders) -> dict:
 
 
 def wait_for(condition, process) -> None:
-    """Wait until the condition holds, for at most 20 seconds."""
-    end = time.monotonic() + 20
+    """Wait until the condition holds, for at most 60 seconds."""
+    end = time.monotonic() + 60
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end

@@ -112,7 +112,7 @@ def test_a_manifest_from_standard_input_runs_before_it_ends(start, tmp_path):
     with open(writing, "wb", buffering=0) as pipe:
         pipe.write(b'{"type":"emulator.bytes.v1"}\nbad\n')
         wait_for(lambda: list(tmp_path.glob("out/outputs/*/*.bin")), process)
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=60)
     assert stdout.startswith("1 done, 0 failed, 1 bad line in the manifest")
     assert stderr.startswith("standard input line 2: not JSON")
     assert process.returncode == 1
@@ -132,7 +132,7 @@ def test_the_first_signal_lets_jobs_in_flight_finish(start, write_manifest, tmp_
         process = start("batch", manifest, "--out", "out", "--max-concurrency", 4)
         wait_for(lambda: emulator.stats().busy == 4, process)
         process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=20)
+        stdout, stderr = process.communicate(timeout=60)
         assert emulator.stats().requests == 4
     assert process.returncode == 130
     assert stdout.startswith("4 done, 0 failed, stopped before the end\n")
@@ -150,7 +150,7 @@ def test_the_second_signal_stops_at_once_and_tells_what_may_be_billed(
         process.send_signal(signal.SIGINT)
         assert process.stderr.readline().startswith("stopping: no more jobs begin, 2 jobs in flight")
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=20)
+        stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stdout == ""
     assert stderr == (
@@ -186,7 +186,7 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(start, write_manifest, environm
             break
         shown += piece
     os.close(ours)
-    stdout, _ = process.communicate(timeout=20)
+    stdout, _ = process.communicate(timeout=60)
     assert stdout.startswith("6 done, 0 failed, 1 bad line")
     text = shown.decode()
     assert "line 1: not JSON" in text
@@ -199,7 +199,7 @@ def test_a_named_pipe_is_read_once(start, tmp_path):
     os.mkfifo(tmp_path / "jobs")
     process = start("batch", "jobs", "--out", "out", *FAST)
     (tmp_path / "jobs").write_text('{"type":"emulator.bytes.v1"}\n')
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (0, "")
     assert stdout.startswith("1 done, 0 failed\n")
 

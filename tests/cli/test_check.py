@@ -63,7 +63,7 @@ def test_inputs_outside_of_the_folder_need_a_word(invoke, tmp_path):
 
 def test_standard_input_is_checked_too(start):
     process = start("batch", "-", "--check", stdin=-1)
-    stdout, stderr = process.communicate('{"type": "a"}\n{', timeout=20)
+    stdout, stderr = process.communicate('{"type": "a"}\n{', timeout=60)
     assert (process.returncode, stdout.splitlines()[0]) == (2, "1 job, 1 bad line in the manifest")
     assert stderr.startswith("standard input line 2: ")
 

@@ -18,7 +18,7 @@ def test_it_serves_until_a_signal_and_prints_its_account(start, number):
     with urllib.request.urlopen(f"{base_url}/stats", timeout=10) as answer:
         assert json.load(answer)["capacity"] == 3
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (0, "")
     assert stdout == (
         "0 requests: 0 completed, 0 shed, 0 refused, 0 failed; $0 billed; at most 0 of 3 slots busy\n"

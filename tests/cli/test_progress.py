@@ -177,6 +177,6 @@ def test_the_bar_on_a_terminal_shows_no_more_either(environment):
         except OSError:  # the other side has ended
             pass
         os.close(ours)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert rb"\x1b[31mred\x07 [bold]x[/bold]\r second line" in shown
     assert b"\x07" not in shown

@@ -78,7 +78,7 @@ def test_on_a_terminal_nothing_is_acted_upon(start, batch, form):
     ours, theirs = pty.openpty()
     process = start("results", "out", "--format", form, stdout=theirs)
     os.close(theirs)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     shown = os.read(ours, 65536).decode()
     os.close(ours)
     assert (process.returncode, stderr) == (0, "")
@@ -125,7 +125,7 @@ def test_a_reader_that_leaves_ends_it_quietly(start, batch, form):
     process = start("results", "out", "--format", form, stdout=writing)
     os.close(writing)
     os.close(reading)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (141, "")
 
 

@@ -68,7 +68,7 @@ def test_after_a_kill_what_was_in_flight_is_told_and_runs_again(
     process = start("batch", manifest, "--out", "out", "--max-concurrency", 3)
     wait_for(lambda: emulator.stats().completed >= 4 and emulator.stats().busy == 3, process)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     result = invoke("batch", manifest, "--out", "out")
     assert result.exit_code == 0
     jobs, again, *_ = result.stdout.splitlines()

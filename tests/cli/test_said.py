@@ -235,7 +235,7 @@ terminal.say("the end")
         process.stdin.close()
         process.stdin = None
         rest = pipe.read().splitlines()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert 1000 < len(shown) < 20_000
     assert rest == [f"({20_000 - len(shown)} lines were not shown: nobody read them)".encode(), b"the end"]
 
