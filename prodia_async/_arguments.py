@@ -175,6 +175,7 @@ _TAKES: dict[str, _Takes] = {
     "polling": (Polling, "Polling(...), such as Polling(interval=2)"),
     "limits": (Limits, "Limits(...), such as Limits(max_parts=10)"),
     "limiter": (Adaptive | Fixed, "Adaptive(...) or Fixed(8)"),
+    "limit": (partial(whole, least=1), "a whole number of jobs, at least 1"),
     "max_concurrency": (whole, "a whole number: the most jobs in flight"),
     "headers": (_headers, "a mapping of text to text, such as {'X-Team': 'art'}"),
     "user_agent": (partial(_text, holds=str.isprintable), "text in one line"),

@@ -20,10 +20,10 @@ from msgspec.structs import replace
 from prodia_async._arguments import checked
 from prodia_async._collecting import Collector
 from prodia_async._engine import Submission
-from prodia_async._errors import InputError, quoted
+from prodia_async._errors import InputError, JobHandle, quoted
 from prodia_async._files.inputs import Given, listed
 from prodia_async._files.outputs import Outputs, To
-from prodia_async._models import Attempt, EventKind, Job, JobHandle, JobResult, Mode, Verdict
+from prodia_async._models import Attempt, EventKind, Job, JobResult, Mode, Verdict
 from prodia_async._settings import Token
 from prodia_async._wire import address
 from prodia_async._wire.job import job_json

@@ -21,13 +21,13 @@ Every message says what happened, to which job, where, and what to do next; none
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Sequence
 
-    from prodia_async._models import Attempt, JobHandle, JobResult, Verdict
+    from prodia_async._models import Attempt, JobResult, Verdict
 
 MOST_SHOWN = 200
 """Characters of a user's text that a message quotes."""
@@ -126,6 +126,23 @@ class TransportError(ProdiaError):
     """The connection could not be made, was reset or cut off; `is_final` where it cannot be made at all."""
 
     is_final: bool = False
+
+
+class JobHandle(Protocol):
+    """What an error carries of a job that the service has: `Prodia.submit` tells what a handle can do."""
+
+    id: str
+
+    async def state(self, *, timeout: float | None = ...) -> str:
+        """Ask for the job's state."""
+
+    async def wait(self, *, timeout: float | None = ...) -> str:
+        """Return the job's state once it has ended."""
+
+    async def result(
+        self, to: Any = None, *, price: bool | None = None, timeout: float | None = ...
+    ) -> JobResult:
+        """Wait for the job, store its outputs, and return its result."""
 
 
 class ProdiaTimeoutError(TransportError, TimeoutError):

@@ -168,9 +168,7 @@ class Client:
 
         Raises InputError for anything but a whole number of at least 1.
         """
-        given: object = limit  # what a caller without a type checker gave
-        if type(given) is not int or given < 1:
-            raise InputError(f"limit cannot be {given!r:.200}: it takes a whole number of jobs, at least 1")
+        limit = checked({"limit": limit}, needed=("limit",))["limit"]
         self._engines.set_limit(allowed_concurrency(limit, told=True))
 
     async def aclose(self, *, drain: float = 0.0) -> tuple[Outcome, ...]:

@@ -263,23 +263,6 @@ class JobResult(_ResultFields, frozen=True):
         )
 
 
-class JobHandle(Protocol):
-    """What an error carries of a job that the service has: `Prodia.submit` tells what a handle can do."""
-
-    id: str
-
-    async def state(self, *, timeout: float | None = ...) -> str:
-        """Ask for the job's state."""
-
-    async def wait(self, *, timeout: float | None = ...) -> str:
-        """Return the job's state once it has ended."""
-
-    async def result(
-        self, to: Any = None, *, price: bool | None = None, timeout: float | None = ...
-    ) -> JobResult:
-        """Wait for the job, store its outputs, and return its result."""
-
-
 class Verdict(Struct, frozen=True):
     """What one attempt came to, before anybody decides what follows from it."""
 
