@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import shutil
 from collections.abc import AsyncIterable, Mapping, Sequence
 from datetime import datetime
+from os import PathLike
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -36,12 +36,11 @@ class Elsewhere(Protocol):
 
 
 _Bytes: TypeAlias = (
-    bytes | bytearray | memoryview | os.PathLike[str] | Content | AsyncIterable[bytes] | Elsewhere
+    bytes | bytearray | memoryview | PathLike[str] | Content | AsyncIterable[bytes] | Elsewhere
 )
 
 Input: TypeAlias = str | _Bytes | tuple[str, str | _Bytes] | tuple[str, str | _Bytes, str | None]
 """An input: a path or a store's URL, bytes, a file, an async iterator, or (name, one of these[, type])."""
-
 
 Mode: TypeAlias = Literal["sync", "async"]
 """Which API runs a job: the one that answers with its outputs, or the one that is polled."""
@@ -113,7 +112,7 @@ class _OutputFields(Struct, frozen=True):
     filename: str | None
     content_type: str
     size: int
-    path: str | os.PathLike[str] | None = None
+    path: str | PathLike[str] | None = None
     data: bytes | None = None
     url: str | None = None
 
@@ -131,7 +130,7 @@ class Output(_OutputFields, frozen=True):
     @property  # type: ignore[misc]  # over an attribute, whose place it reads
     def path(self) -> pathlib.Path | None:
         """Where it was stored; made when it is looked at, for that costs as much as to name the file."""
-        path: str | os.PathLike[str] | None = _PATH.__get__(self)
+        path: str | PathLike[str] | None = _PATH.__get__(self)
         if isinstance(path, str):
             path = pathlib.Path(path)
             _PATH.__set__(self, path)
@@ -145,7 +144,7 @@ class Output(_OutputFields, frozen=True):
     def __hash__(self) -> int:
         return hash((self.filename, self.content_type, self.size, self.path, self.data, self.url))
 
-    def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
+    def save(self, path: str | PathLike[str]) -> pathlib.Path:
         """Write the output to `path`, replacing what is there, and return it. Blocks: it writes a file.
 
         Raises OSError where the file cannot be written, and ValueError for an output that went to an
