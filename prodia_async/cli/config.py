@@ -32,8 +32,12 @@ class Inputs(contextlib.ExitStack):
         super().__init__()
         self.items: list[tuple[str, Any]] = []
         self._names: dict[str, str] = {}
-        for path in given:
-            self.add(path)
+        try:
+            for path in given:
+                self.add(path)
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, path: str) -> str:
         """Add a file unless it is there already, and return the name that it has as an input."""

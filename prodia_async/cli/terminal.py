@@ -89,7 +89,12 @@ def put(data: str | bytes, *, err: bool = False, flush: bool = True) -> bool:
     try:
         if stream is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # noqa: TRY301 - as for one that is closed later
-        stream.buffer.write(data if isinstance(data, bytes) else _encoded(data, stream.encoding or "utf-8"))
+        encoding = stream.encoding or "utf-8"
+        data = data if isinstance(data, bytes) else _encoded(data, encoding)
+        if hasattr(stream, "buffer"):
+            stream.buffer.write(data)
+        else:  # a stream of text alone, such as `redirect_stdout` puts there
+            stream.write(data.decode(encoding))
         if flush:
             stream.flush()
     except Exception as error:  # noqa: BLE001 - whatever it is: nothing that is said may fail
