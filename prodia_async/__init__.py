@@ -39,19 +39,16 @@ if TYPE_CHECKING:
     from prodia_async._models import (
         Attempt,
         Content,
-        Event,
         Job,
         JobResult,
         JobState,
-        LimitChange,
         Metrics,
         Output,
         OutputInfo,
         Price,
-        Stats,
-        TypeStats,
     )
     from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Timeouts
+    from prodia_async._stats import Event, LimitChange, Stats, TypeStats
     from prodia_async._stream import Stream, StreamedOutput
     from prodia_async.remote import Remote
 
@@ -66,8 +63,8 @@ _HOMES = {
     "_files.outputs": "File Folder MemorySink Sink Writer",
     "_files.sinks": "FileSink FolderSink",
     "_handles": "Handle",
-    "_models": "Attempt Content Event Job JobResult JobState LimitChange Metrics Output OutputInfo Price"
-    " Stats TypeStats",
+    "_models": "Attempt Content Job JobResult JobState Metrics Output OutputInfo Price",
+    "_stats": "Event LimitChange Stats TypeStats",
     "_settings": "Adaptive Fixed Limits Polling Retry Timeouts",
     "_stream": "Stream StreamedOutput",
     "remote": "Remote",

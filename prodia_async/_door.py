@@ -23,8 +23,9 @@ from prodia_async._engine import Submission
 from prodia_async._errors import InputError, JobHandle, quoted
 from prodia_async._files.inputs import Given, listed
 from prodia_async._files.outputs import Outputs, To
-from prodia_async._models import Attempt, EventKind, Job, JobResult, Mode, Verdict
+from prodia_async._models import Attempt, Job, JobResult, Mode, Verdict
 from prodia_async._settings import Token
+from prodia_async._stats import EventKind
 from prodia_async._wire import address
 from prodia_async._wire.job import job_json
 

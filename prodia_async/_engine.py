@@ -14,8 +14,10 @@ from prodia_async._collecting import Places
 from prodia_async._errors import ClientClosedError, JobFailedError, ProdiaError, ProdiaTimeoutError
 from prodia_async._files.outputs import Targets
 from prodia_async._loops import PerLoop
-from prodia_async._models import Job, JobResult, Stats
+from prodia_async._models import Job, JobResult
 from prodia_async._pacing.clock import Deadline, Deadlines
+from prodia_async._plain import Plain, plain
+from prodia_async._stats import Stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,21 +25,33 @@ if TYPE_CHECKING:
 
     from prodia_async._files.sinks import Budget
     from prodia_async._http.transport import Transport
-    from prodia_async._models import EventKind
     from prodia_async._pacing.clock import Clock
     from prodia_async._pacing.limiter import Limiter
     from prodia_async._pacing.turn import Turn
+    from prodia_async._stats import EventKind
 
 _CUT_TIME = 5.0
 """Seconds that jobs which are cut may take to clean up, before their connections are closed under them."""
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, Plain, frozen=True):
     """What became of one job: exactly one of `result` and `error` is set."""
 
     job: Job
     result: JobResult | None = None
     error: ProdiaError | None = None
+
+    def unwrap(self) -> JobResult:
+        """Return the result, or raise the error."""
+        if self.result is None:
+            raise self.error or AssertionError("an outcome has a result or an error")
+        return self.result
+
+    def to_dict(self, *, data: bool = False) -> dict[str, Any]:
+        """Return it as JSON has it, with the keys of a line of `results.jsonl`: see `JobResult.to_dict`."""
+        said = (self.result or self.error or self.job).to_dict(data=data)
+        said["job"] = said.get("job") or {"type": self.job.type, "config": plain(self.job.config)}
+        return {"custom_id": self.job.custom_id, **said, "type": self.job.type}
 
 
 class UnderWay:

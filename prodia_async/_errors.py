@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prodia_async._plain import Plain
+
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Sequence
@@ -47,7 +49,7 @@ def reason_of(error: Exception) -> str:
     return quoted(getattr(error, "strerror", None) or error, str) or type(error).__name__
 
 
-class ProdiaError(Exception):
+class ProdiaError(Plain, Exception):
     """The root of everything that this package raises on purpose.
 
     `attempts` lists what was tried; `may_have_run` is True if any of it may have run, and been billed.
@@ -65,6 +67,24 @@ class ProdiaError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message,), self.__dict__
+
+    def _told(self) -> dict[str, Any]:
+        result: JobResult | None = getattr(self, "result", None)
+        return {
+            "status": "failed",
+            "id": None if result is None else result.id,
+            "type": None if result is None else result.type,
+            "job": None if result is None else result.raw,
+            "outputs": [{"path": path} for path in getattr(self, "written", ())],
+            "error": {
+                "type": type(self).__name__,
+                "message": self.message,
+                "status": getattr(self, "status", None),
+                "request_id": getattr(self, "request_id", None),
+                "may_have_run": self.may_have_run,
+            },
+            "attempts": self.attempts,
+        }
 
 
 class InputError(ProdiaError, ValueError):

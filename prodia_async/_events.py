@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prodia_async._errors import ProdiaError
-    from prodia_async._models import Attempt, Event, EventKind
+    from prodia_async._models import Attempt
+    from prodia_async._stats import Event, EventKind
 
 log = logging.getLogger("prodia_async")
 

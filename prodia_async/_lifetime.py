@@ -20,7 +20,6 @@ from prodia_async._files.threads import start
 from prodia_async._http.network import Trust, trust
 from prodia_async._http.session import AiohttpTransport
 from prodia_async._loops import OnExit
-from prodia_async._models import Event, LimitChange, Stats
 from prodia_async._pacing.clock import Clock, SystemClock
 from prodia_async._pacing.limiter import Learned, Limiter
 from prodia_async._settings import (
@@ -35,6 +34,7 @@ from prodia_async._settings import (
     Token,
     allowed_concurrency,
 )
+from prodia_async._stats import Event, LimitChange, Stats
 from prodia_async._wire.address import proxy_for
 
 if TYPE_CHECKING:

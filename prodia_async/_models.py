@@ -10,7 +10,9 @@ from os import PathLike
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
-from msgspec import Meta, Raw, Struct, field
+from msgspec import Meta, Raw, Struct
+
+from prodia_async._plain import Plain
 
 
 class Content(Protocol):
@@ -46,7 +48,7 @@ Mode: TypeAlias = Literal["sync", "async"]
 """Which API runs a job: the one that answers with its outputs, or the one that is polled."""
 
 
-class Job(Struct, frozen=True):
+class Job(Struct, Plain, frozen=True):
     """One job to run: its type, its configuration and its input files (API reference, Job Configuration).
 
     `config` is sent as JSON and names the inputs by their file names. `accept` is the media type
@@ -79,28 +81,28 @@ Text: TypeAlias = Annotated[str, Meta(min_length=1)]
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
 
-class JobState(Struct, frozen=True, forbid_unknown_fields=True):
+class JobState(Struct, Plain, frozen=True, forbid_unknown_fields=True):
     """The `state` of a job result (API reference, Job Result)."""
 
     current: Text
     history: Any = None
 
 
-class Metrics(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+class Metrics(Struct, Plain, frozen=True, gc=False, forbid_unknown_fields=True):
     """The `metrics` of a job result: inference time in seconds, iterations per second; `raw` has the rest."""
 
     elapsed: float | None = None
     ips: float | None = None
 
 
-class Price(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+class Price(Struct, Plain, frozen=True, gc=False, forbid_unknown_fields=True):
     """What a job cost, in US dollars; reported only when it was asked for with `price=True`."""
 
     dollars: float
     product: Text | None = None
 
 
-class OutputInfo(Struct, frozen=True, gc=False):
+class OutputInfo(Struct, Plain, frozen=True, gc=False):
     """What is known of an output before its bytes: its place in the reply, the service's name, its type."""
 
     index: int
@@ -108,7 +110,7 @@ class OutputInfo(Struct, frozen=True, gc=False):
     content_type: str
 
 
-class _OutputFields(Struct, frozen=True):
+class _OutputFields(Struct, Plain, frozen=True):
     filename: str | None
     content_type: str
     size: int
@@ -160,6 +162,10 @@ class Output(_OutputFields, frozen=True):
             raise ValueError(f"this output went to {place}")
         return target
 
+    def _told(self) -> dict[str, Any]:
+        place = {"path": self.path, "url": self.url, "filename": self.filename}
+        return place | {"content_type": self.content_type, "bytes": self.size, "data": self.data}
+
     def __repr__(self) -> str:
         place = f"url={self.url!r}" if self.url is not None else f"data: {self.data is not None}"
         place = f"path={str(self.path)!r}" if self.path is not None else place
@@ -184,7 +190,7 @@ VerdictKind: TypeAlias = Literal[
 ]
 
 
-class Attempt(Struct, frozen=True, gc=False):
+class Attempt(Struct, Plain, frozen=True, gc=False):
     """One attempt of a job: when, how long it waited before and took, and what came of it.
 
     `waited` and `elapsed` are seconds. `may_have_run` tells whether the service may have run, and
@@ -203,7 +209,7 @@ class Attempt(Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-class Reported(Struct, frozen=True, forbid_unknown_fields=True):
+class Reported(Struct, Plain, frozen=True, forbid_unknown_fields=True):
     """What a `JobResult` holds of its JSON. Nothing of that is skipped, so `raw` can be read later."""
 
     type: Text
@@ -254,6 +260,22 @@ class JobResult(_ResultFields, frozen=True):
 
     __hash__ = _ResultFields.__hash__
 
+    def _told(self) -> dict[str, Any]:
+        dollars = None if self.price is None else self.price.dollars
+        return {
+            "status": "done",
+            "id": self.id,
+            "type": self.type,
+            "dollars": dollars,
+            "elapsed": self.metrics.elapsed,
+            "job": self.raw or {"type": self.type, "config": self.config},
+            "outputs": self.outputs,
+            "error": None,
+            "attempts": self.attempts,
+            "request_id": self.request_id,
+            "warnings": self.warnings,
+        }
+
     def __repr__(self) -> str:
         state = self.state.current if self.state else None
         return (
@@ -276,75 +298,3 @@ class Verdict(Struct, frozen=True):
     written: tuple[pathlib.Path, ...] = ()
     stale: bool = False
     final: bool = False  # the same again could not help
-
-
-class TypeStats(Struct, frozen=True):
-    """How one job type stands in the limiter; `latency` is smoothed, in seconds to the reply's headers.
-
-    `moving`: whether the limit was another not long ago: others use the service, or its capacity changes.
-    `shares`: job types of this client that were seen to take their slots from the same capacity.
-    """
-
-    state: str
-    limit: int
-    in_flight: int
-    waiting: int
-    shed: int
-    completed: int
-    latency: float | None
-    moving: bool = False
-    shares: tuple[str, ...] = ()
-
-
-class LimitChange(Struct, frozen=True):
-    """A job type's limit from `at` on (seconds since the epoch), what was in flight then, and why it changed.
-
-    `why`: "search" for more, "admitted", "shed", or "set_limit".
-    """
-
-    at: float
-    job_type: str
-    limit: int
-    in_flight: int
-    why: str
-
-
-class Stats(Struct, frozen=True):
-    """A client's counts since it was made, and its limiter's state, in the running loop.
-
-    `jobs` were started, of which `completed` brought a result, `failed` an error, and `cancelled` ended
-    because their caller left; `requests` were sent, of which `shed` were answered 429 (polls and downloads of
-    asynchronous jobs are not among them). `stale` counts resets of a reused connection before any answer.
-    """
-
-    jobs: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    requests: int = 0
-    shed: int = 0
-    stale: int = 0
-    in_flight: int = 0
-    waiting: int = 0
-    by_type: Mapping[str, TypeStats] = field(default_factory=dict)
-
-
-EventKind: TypeAlias = Literal["queued", "sent", "shed", "retried", "completed", "failed", "cancelled"]
-
-
-class Event(Struct, frozen=True):
-    """Something that happened to a job, for `on_event=`.
-
-    `run` tells runs apart, also those of one and the same job: a number, unique in its process. `attempt` is
-    set once an attempt has ended; `error` says why a job failed; `job_id` and `dollars` are what the service
-    said of one that is over.
-    """
-
-    kind: EventKind
-    job: Job
-    at: datetime
-    attempt: Attempt | None = None
-    run: int = 0
-    error: Exception | None = None
-    job_id: str | None = None
-    dollars: float | None = None

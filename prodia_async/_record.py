@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 from prodia_async._door import subject
 from prodia_async._errors import ClientClosedError, ProdiaTimeoutError, quoted
 from prodia_async._events import log, log_event
-from prodia_async._models import Attempt, Event
+from prodia_async._models import Attempt
+from prodia_async._stats import Event
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from prodia_async._door import Call
     from prodia_async._errors import ProdiaError
-    from prodia_async._models import EventKind, JobResult, Verdict
+    from prodia_async._models import JobResult, Verdict
     from prodia_async._pacing.clock import Clock
     from prodia_async._settings import Options
+    from prodia_async._stats import EventKind
 
 _numbers = itertools.count(1)
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from prodia_async._errors import InputError, quoted
-from prodia_async._models import Event
+from prodia_async._stats import Event
 
 MiB = 1024 * 1024
 

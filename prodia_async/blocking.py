@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from prodia_async._models import Job, JobResult, LimitChange, Stats
+    from prodia_async._models import Job, JobResult
+    from prodia_async._stats import LimitChange, Stats
 
 __all__ = ["AsCompleted", "Handle", "Prodia", "Stream", "StreamedOutput"]
 

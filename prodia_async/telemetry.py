@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from prodia_async import __version__
-from prodia_async._models import Attempt, EventKind
+from prodia_async._models import Attempt
 
 try:
     from opentelemetry import context as contexts
@@ -32,7 +32,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prodia_async._models import Event
+    from prodia_async._stats import Event, EventKind
 
 __all__ = ["Telemetry"]
 

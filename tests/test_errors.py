@@ -12,13 +12,14 @@ import pytest
 import prodia_async
 from prodia_async import _errors as errors
 from prodia_async._models import Attempt, JobResult, Verdict
+from prodia_async._plain import Plain
 
 SUBJECT = "inference.test.v1 (custom_id 'cat-1')"
 RESULT = JobResult("inference.test.v1", {"prompt": "a cat"}, id="j-1", raw={"id": "j-1"})
 
 # The tree as the design draws it: name, parents.
 TREE = {
-    "ProdiaError": [Exception],
+    "ProdiaError": [Plain, Exception],
     "InputError": ["ProdiaError", ValueError],
     "APIError": ["ProdiaError"],
     "BadRequestError": ["APIError"],

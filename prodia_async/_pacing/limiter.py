@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from prodia_async._errors import ClientClosedError, QueueFullError
-from prodia_async._models import LimitChange, TypeStats
 from prodia_async._pacing.capacity import Capacity, Want
 from prodia_async._pacing.clock import Alarm
 from prodia_async._pacing.line import FORGET, Line, Phase, Place
 from prodia_async._settings import Adaptive, Fixed, log
+from prodia_async._stats import LimitChange, TypeStats
 
 if TYPE_CHECKING:
     import random

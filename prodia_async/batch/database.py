@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from prodia_async._errors import InputError, quoted
-from prodia_async._models import LimitChange
+from prodia_async._stats import LimitChange
 from prodia_async.batch import schema
 from prodia_async.batch.schema import Row, Sample
 

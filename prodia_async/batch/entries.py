@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from prodia_async._errors import InputError, quoted
 from prodia_async._models import Job, Mode
+from prodia_async._plain import Plain
 from prodia_async._wire.job import accept_header, job_json
 from prodia_async.batch.ids import Namer, SeenIds
 from prodia_async.batch.inputs import InputFolder
@@ -35,7 +36,7 @@ class Submitted(Struct, frozen=True):
     reserved: float | None
 
 
-class Problem(Struct, frozen=True):
+class Problem(Struct, Plain, frozen=True):
     """A line of a manifest that is no job: its number, from 1, and why."""
 
     line: int

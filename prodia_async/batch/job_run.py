@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from prodia_async._engine import Engine, Engines
     from prodia_async._files.outputs import Sink
-    from prodia_async._models import Attempt, EventKind, Job, JobResult
+    from prodia_async._models import Attempt, Job, JobResult
     from prodia_async._settings import Options
+    from prodia_async._stats import EventKind
     from prodia_async.batch.arming import Arming
     from prodia_async.batch.budget import Till
     from prodia_async.batch.feed import Feed

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from prodia_async._models import LimitChange
+    from prodia_async._stats import LimitChange
     from prodia_async.batch.database import Database, Values
     from prodia_async.batch.manifest import Entry
 

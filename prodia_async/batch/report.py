@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from prodia_async._plain import Plain
 from prodia_async.batch.manifest import Problem
 
 Ending: TypeAlias = Literal[
@@ -19,7 +20,7 @@ Ending: TypeAlias = Literal[
 ]
 
 
-class Progress(Struct, frozen=True):
+class Progress(Struct, Plain, frozen=True):
     """How far a batch is: counts of jobs, of manifest lines with a problem, and of requests.
 
     `done` and `failed` count earlier runs of the same batch too; `skipped` of them ended in such a run, and
@@ -41,7 +42,7 @@ class Progress(Struct, frozen=True):
     paused: str | None = None
 
 
-class BatchReport(Struct, frozen=True):
+class BatchReport(Struct, Plain, frozen=True):
     """What became of a batch; the counts are those of `Progress`.
 
     `problems` holds the first 100 of the manifest's `problem_count` bad lines. `interrupted` jobs were in
@@ -83,7 +84,7 @@ class BatchReport(Struct, frozen=True):
     results: pathlib.Path
 
 
-class ManifestCheck(Struct, frozen=True):
+class ManifestCheck(Struct, Plain, frozen=True):
     """What stands in a manifest: how many jobs, in all and by type, and bad lines, the first 100 in full."""
 
     jobs: int

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
-    from prodia_async._models import LimitChange
+    from prodia_async._stats import LimitChange
 
 __all__ = [
     "Record",

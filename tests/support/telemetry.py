@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from prodia_async import Job
-from prodia_async._models import Attempt, Event
+from prodia_async._models import Attempt
+from prodia_async._stats import Event
 from prodia_async.telemetry import Telemetry
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

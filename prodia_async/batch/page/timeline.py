@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from prodia_async._models import LimitChange
+from prodia_async._stats import LimitChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,0 +1,49 @@
+"""Values written down as JSON: `to_dict` and `to_json`."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+
+class Plain:
+    """A value that can be written down: to a log, a database, a queue, or as a web server's answer."""
+
+    __slots__ = ()
+
+    def to_dict(self, *, data: bool = False) -> dict[str, Any]:
+        """Return it as values that JSON knows: times in ISO 8601, paths as text.
+
+        What became of a job has the keys of a line of `results.jsonl`, and more. The bytes of outputs are
+        left out, unless `data` asks for them, in base64.
+        """
+        return {name: plain(value, data=data) for name, value in self._told().items()}
+
+    def to_json(self, *, data: bool = False) -> str:
+        """Return `to_dict` as JSON, in one line; a character that UTF-8 cannot say becomes an escape."""
+        text = json.dumps(self.to_dict(data=data), ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace").decode()
+
+    def _told(self) -> dict[str, Any]:
+        """Return what is written down, by name."""
+        return {name: getattr(self, name) for name in getattr(self, "__struct_fields__", ())}
+
+
+def plain(value: Any, *, data: bool = False) -> Any:
+    """Return a value as JSON has it, and what JSON has no word for as its text."""
+    if isinstance(value, Plain):
+        return value.to_dict(data=data)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, data=data) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, data=data) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode() if data else None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    is_known = value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))
+    return value if is_known else str(value)
