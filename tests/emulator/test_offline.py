@@ -103,6 +103,9 @@ def test_the_fixture_holds_for_a_projects_tests(tmp_path):
         "        asyncio.run(Prodia(token='x').run('inference.ping.v1'))\n"
         "    assert asyncio.run(prodia.run('inference.ping.v1')).id\n"
     )
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\n"
+    )  # else a folder above may have our own, without the plugin
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(words, check=False, timeout=120, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
