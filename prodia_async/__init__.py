@@ -1,7 +1,24 @@
 """The async-first Python SDK for the Prodia Inference API v2.
 
-Everything a user types comes from here. Names load on first use, so that importing the package, the
-command line's `--help` and the emulator cost no HTTP client.
+    import asyncio
+    from prodia_async import Prodia
+
+    async def main() -> None:
+        async with Prodia() as prodia:  # the token comes from PRODIA_TOKEN
+            await prodia.run("inference.flux-fast.schnell.txt2img.v2", {"prompt": "a cat"}, to="cat.jpg")
+
+    asyncio.run(main())
+
+Beside what stands here:
+
+- `prodia_async.blocking`: the same client without an event loop;
+- `prodia_async.batch`: many jobs, with a journal and a spending limit; also the command `prodia-async batch`;
+- `prodia_async.web`: outputs as responses of web servers;
+- `prodia_async.stores`, `prodia_async.rows`: buckets, and data engines;
+- `prodia_async.telemetry`: spans and metrics through OpenTelemetry;
+- `prodia_async.emulator`: a local service for tests; `prodia_async.pytest_plugin` has fixtures.
+
+Names load on first use.
 """
 
 from __future__ import annotations

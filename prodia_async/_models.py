@@ -146,6 +146,12 @@ class Output(_OutputFields, frozen=True):
     def __hash__(self) -> int:
         return hash((self.filename, self.content_type, self.size, self.path, self.data, self.url))
 
+    def read(self) -> bytes:
+        """Return the output's bytes, from memory or from its file. Blocks, and raises, as `save` does."""
+        if self.data is not None:
+            return self.data
+        return self._stored().read_bytes()
+
     def save(self, path: str | PathLike[str]) -> pathlib.Path:
         """Write the output to `path`, replacing what is there, and return it. Blocks: it writes a file.
 
@@ -155,12 +161,15 @@ class Output(_OutputFields, frozen=True):
         target = pathlib.Path(path)
         if self.data is not None:
             target.write_bytes(self.data)
-        elif self.path is not None:
-            shutil.copyfile(self.path, target)
         else:
+            shutil.copyfile(self._stored(), target)
+        return target
+
+    def _stored(self) -> pathlib.Path:
+        if self.path is None:
             place = self.url or "a sink of your own: neither its data nor its path is known"
             raise ValueError(f"this output went to {place}")
-        return target
+        return self.path
 
     def _told(self) -> dict[str, Any]:
         place = {"path": self.path, "url": self.url, "filename": self.filename}

@@ -77,7 +77,9 @@ class TestSave:
     def test_from_a_file_which_stays(self, tmp_path):
         stored = tmp_path / "stored.png"
         stored.write_bytes(DATA)
-        target = Output("x", "image/png", len(DATA), path=stored).save(tmp_path / "copy.png")
+        output = Output("x", "image/png", len(DATA), path=stored)
+        assert output.read() == OUTPUT.read() == DATA
+        target = output.save(tmp_path / "copy.png")
         assert target.read_bytes() == stored.read_bytes() == DATA
 
     def test_an_empty_output_is_an_empty_file(self, tmp_path):
@@ -86,6 +88,8 @@ class TestSave:
     def test_from_a_sink_of_ones_own_it_says_why_not(self, tmp_path):
         with pytest.raises(ValueError, match="sink of your own"):
             Output("x", "image/png", 3).save(tmp_path / "x")
+        with pytest.raises(ValueError, match="s3://bucket/x"):
+            Output("x", "image/png", 3, url="s3://bucket/x").read()
         assert list(tmp_path.iterdir()) == []
 
     def test_where_it_cannot_be_written(self, tmp_path):

@@ -340,6 +340,7 @@ def results(result: JobResult) -> None:
     assert_type(output.path, Path | None)
     assert_type(output.data, bytes | None)
     assert_type(output.save("x.png"), Path)
+    assert_type(output.read(), bytes)
     output.save(1)  # type: ignore[arg-type]
     _ = result.attempts[0].verdict == "overloaded"  # type: ignore[comparison-overlap]
 
