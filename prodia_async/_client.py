@@ -35,6 +35,8 @@ class Prodia(Client):
     - `max_concurrency`: the most jobs in flight, short for `limiter=Adaptive(max_concurrency=...)`;
       default 256, or fewer where the process may open too few files.
     - `retry`, `timeouts`, `polling`, `limits`: see `Retry`, `Timeouts`, `Polling` and `Limits`.
+    - `timeout`: seconds for each job whose call names none, `math.inf` for none; default none. A handle has
+      its own.
     - `price`: ask for each job's price; default False.
     - `headers`, `user_agent`: sent with each request.
     - `on_event`: called with each `Event` of each job, in order, in a thread of its own within the job's
@@ -75,10 +77,10 @@ class Prodia(Client):
         path to a file or into a folder; `File(...)`, `Folder(...)`; or a factory of sinks, `Callable[[Job],
         Sink]`. `accept`: the media type wanted for the first output. `mode`: "async" runs it through the
         asynchronous API, for jobs of minutes. `extra`: further fields of the job's JSON, beside type and
-        config. `timeout`: seconds for all of it, waiting included; default none. `spool`: keep one-shot
-        inputs so that they can be sent again. `expect_continue`: ask the server whether it wants the inputs
-        before they are sent, so that a shed job costs none of them; by default for one-shot inputs, with a
-        number for bodies of so many bytes, with True or False for all or none.
+        config. `timeout`: seconds for all of it, waiting included; default: the client's. `spool`: keep
+        one-shot inputs so that they can be sent again. `expect_continue`: ask the server whether it wants the
+        inputs before they are sent, so that a shed job costs none of them; by default for one-shot inputs,
+        with a number for bodies of so many bytes, with True or False for all or none.
 
         Raises InputError before anything is sent for a job that cannot work, and another ProdiaError when
         the job did not bring its outputs; `error.may_have_run` tells whether it may have been billed.

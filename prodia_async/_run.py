@@ -49,6 +49,8 @@ class Run(UnderWay):
 
     def __init__(self, engines: Engines, options: Options, call: Call) -> None:
         super().__init__(call.job)
+        if options.timeout is not None and call.timeout is None and call.job_id is None:
+            call = replace(call, timeout=options.timeout)
         self._engines = engines
         self._options = options
         self._call = call
@@ -258,8 +260,6 @@ class Run(UnderWay):
         except UnansweredError as error:
             return error.verdict
         return verdict
-
-    # The end
 
     async def _commit(self, verdict: Verdict) -> JobResult:
         """Store the outputs under their names: the point of no return, after which the job is done."""

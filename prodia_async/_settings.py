@@ -197,6 +197,7 @@ class Options(Struct, frozen=True, kw_only=True):
     polling: Polling = Polling()
     limits: Limits = Limits()
     price: bool = False
+    timeout: float | None = None
     tell: Callable[[Event], None] | None = None
 
 
