@@ -319,6 +319,7 @@ class TestImport:
         loaded = set(ended.stdout.split())
         assert {name for name in loaded if name.startswith("prodia_async.")} == {
             "prodia_async._models",
+            "prodia_async._plain",
             "prodia_async.telemetry",
         }
         assert "opentelemetry.trace" in loaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+from typing import cast
 
 from msgspec import Struct
 
@@ -39,8 +40,8 @@ class Shard(Struct, frozen=True):
     @classmethod
     def parse(cls, given: str | Shard) -> Shard:
         """Read a shard such as "3/10", the third of ten. Raises InputError."""
-        if isinstance(given, cls):
-            return given
+        if issubclass(type(given), cls):  # isinstance would ask the object, which may raise
+            return cast("Shard", given)
         found = _FORM.fullmatch(given.strip()) if type(given) is str else None
         if found is None:
             raise InputError(f"a shard is written as '3/10', the third of ten, not {quoted(given)}")

@@ -206,7 +206,7 @@ async def test_a_job_whose_answer_is_dropped_runs_to_its_end_and_is_billed(clien
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await client.submit(PING, config)
     assert (await client.submit(PING, config)).status == 201
-    await until(lambda: client.emulator.stats().completed == 2)
+    await until(lambda: client.emulator.stats().completed == 2 and not client.emulator.stats().busy)
     stats = client.emulator.stats()
     assert (stats.submitted, stats.billed, stats.repeated, stats.busy) == (2, 2, 1, 0)
 
