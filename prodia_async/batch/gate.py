@@ -110,7 +110,7 @@ class Gate:
         except asyncio.CancelledError:
             self._line.pop(waiter, None)
             self._free(custom_id)
-            self._set_timer()
+            self._look()
             raise
 
     def attempt_ended(self, custom_id: str, attempt: Attempt) -> None:
@@ -243,7 +243,7 @@ class Gate:
             self._line.clear()
         self._try_writes(now)
         self._try_one(now)
-        self._set_timer()
+        self._set_timer(now)
 
     def _give_up(self, now: float) -> None:
         if self._give_up_after is None or self.gave_up is not None:
@@ -294,14 +294,16 @@ class Gate:
     def _next_trial(self) -> float:
         return max((pause.next_trial for pause in self._pauses.values()), default=0.0)
 
-    def _set_timer(self) -> None:
-        """Call back when the next trial is due, or when it is time to give up; only while somebody waits."""
+    def _set_timer(self, now: float) -> None:
+        """Call back when the next trial is due, or when it is time to give up; only while somebody waits.
+
+        `now` is when it was looked at: a trial that has become due since then was not let by.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if not (self._line or self._writes) or not self._pauses:
             return
-        now = self._clock.monotonic()
         times = [pause.next_trial for pause in self._pauses.values() if pause.next_trial > now]
         if self._give_up_after is not None:
             times += [pause.since + self._give_up_after for pause in self._pauses.values()]

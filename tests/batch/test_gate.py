@@ -117,6 +117,23 @@ async def test_while_paused_one_at_a_time_tries_in_order(stage):
     assert passed([*tasks, again]) == "xxxxx"
 
 
+async def test_a_trial_that_becomes_due_while_the_gate_looks_is_not_lost(stage, monkeypatch):
+    await stage.outage()
+    tasks = await stage.enter("a")
+    due, read = stage.clock.next_due, stage.clock.monotonic
+    stage.clock.advance(due - read() - 0.0015)
+
+    def passing():
+        stage.clock._now += 0.001  # time goes on from one reading to the next
+        return read()
+
+    monkeypatch.setattr(stage.clock, "monotonic", passing)
+    stage.gate._look()  # as a timer that fires early has it look
+    monkeypatch.undo()
+    await stage.wait(1)
+    assert passed(tasks) == "x"
+
+
 @pytest.mark.parametrize("verdict", ["done", "failed"])
 async def test_the_first_trial_that_runs_ends_the_pause(stage, verdict, caplog):
     caplog.set_level(logging.INFO, "prodia_async")
