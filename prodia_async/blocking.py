@@ -75,15 +75,13 @@ class _LoopThread:
                 began: Future[BlockingPortal] = Future()
                 # A daemon, so that the exit comes to `close`.
                 self._thread = threading.Thread(
-                    target=anyio.run, args=(_serve, began), name="prodia-async-blocking", daemon=True
+                    target=_run_loop, args=(began,), name="prodia-async-blocking", daemon=True
                 )
                 try:
                     self._thread.start()
-                except RuntimeError as error:
-                    raise ClientClosedError(
-                        f"no thread for the event loop could be started: {error}"
-                    ) from error
-                self._portal = began.result()
+                    self._portal = began.result()
+                except (OSError, RuntimeError) as error:
+                    raise ClientClosedError(f"no event loop could be started: {error}") from error
             return self._portal
 
     def close(self) -> None:
@@ -121,6 +119,15 @@ class _LoopThread:
             raise
         finally:
             del future  # its error's traceback refers to this frame
+
+
+def _run_loop(began: Future[BlockingPortal]) -> None:
+    try:
+        anyio.run(_serve, began)
+    except BaseException as error:
+        if began.done():
+            raise
+        began.set_exception(error)  # there is no loop: out of descriptors, above all
 
 
 async def _serve(began: Future[BlockingPortal]) -> None:

@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import multiprocessing
 import os
+import resource
 import sys
 import threading
 
@@ -82,6 +83,17 @@ def atexit_() -> None:
     atexit.register(last)
 
 
+def no_descriptors() -> None:
+    """The loop cannot be made: the call says so, and the next one works."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+    with contextlib.suppress(ProdiaError):
+        prodia.run(PING)
+        raise AssertionError("a loop was made of nothing")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert prodia.run(PING).id
+
+
 def ctrl_c() -> None:
     try:
         threading.Timer(0.5, lambda: os.write(1, b"waiting\n")).start()
@@ -93,6 +105,9 @@ def ctrl_c() -> None:
 
 
 scenes = {scene.__name__.rstrip("_"): scene for scene in (leave, abandoned, fork, multiprocessing_)}
-scenes |= {scene.__name__.rstrip("_"): scene for scene in (in_a_loop, threads_at_exit, atexit_, ctrl_c)}
+scenes |= {
+    scene.__name__.rstrip("_"): scene
+    for scene in (in_a_loop, no_descriptors, threads_at_exit, atexit_, ctrl_c)
+}
 scenes[sys.argv[1]]()
 sys.stdout.write("done\n")

@@ -247,7 +247,17 @@ def test_the_token_shows_nowhere():
 
 
 @pytest.mark.parametrize(
-    "scene", ["leave", "abandoned", "fork", "in_a_loop", "threads_at_exit", "atexit", "multiprocessing"]
+    "scene",
+    [
+        "leave",
+        "abandoned",
+        "fork",
+        "in_a_loop",
+        "no_descriptors",
+        "threads_at_exit",
+        "atexit",
+        "multiprocessing",
+    ],
 )
 def test_scenes_of_a_process(scene, emulator):
     ended = start(scene, emulator)
