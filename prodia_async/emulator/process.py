@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0
 """Seconds that the process may take to start, and to stop."""
+_straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this computer itself, whatever proxy the environment names."""
 _PROGRAM = "from prodia_async.emulator.process import serve; serve()"
 
 
@@ -64,7 +66,7 @@ class EmulatorProcess:
         """Return the account: as it is now or, once it is closed, as it was. Blocks for a moment."""
         with contextlib.suppress(OSError):  # it may have died
             if self._base_url is not None:
-                with urllib.request.urlopen(f"{self._base_url}/stats", timeout=_PATIENCE) as answer:  # noqa: S310
+                with _straight.open(f"{self._base_url}/stats", timeout=_PATIENCE) as answer:
                     self._account = EmulatorStats(**json.load(answer))
         return self._account
 

@@ -34,6 +34,15 @@ async def gone(number):
             await asyncio.sleep(0.02)
 
 
+async def test_its_account_is_not_asked_for_through_a_proxy(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with EmulatorProcess(latency=0) as emulator:
+        async with Prodia(base_url=emulator.base_url, token=emulator.token) as prodia:
+            await prodia.run(PING)
+        assert emulator.stats().completed == 1
+
+
 async def test_it_serves_and_keeps_its_account():
     options = {"capacity": 4, "latency": 0, "token": "own", "price": {PING: 2.0}, "forbidden": {"poor"}}
     emulator = EmulatorProcess(**options)
