@@ -161,7 +161,6 @@ class JobRun:
     def _call(self) -> Coroutine[Any, Any, JobResult]:
         call = _door.call(
             self.job,
-            to=self._sink,
             timeout=self._batch.timeout,
             patient=True,
             price=self._batch.price,
@@ -171,6 +170,7 @@ class JobRun:
             job_id=None if self._submitted is None else self._submitted.job_id,
             submitted=self._is_submitted,
         )
+        call = replace(call, to=self._sink)  # it is ours: the door need not look at it for each job
         client = self._rooms.client
         if self._losses:
             left = max(0, client.retry.resend_unknown - self._losses)
