@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from prodia_async.emulator.jobs import OutputFile
+from prodia_async.emulator.plans import OutputFile
 from prodia_async.emulator.request import JSON, MULTIPART, Accept
 
 if TYPE_CHECKING:

@@ -8,72 +8,37 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-
-from msgspec import Struct
 
 from prodia_async.emulator.drawing import drawn
 from prodia_async.emulator.films import encode_film, film, moving_view
 from prodia_async.emulator.media import FORMATS, encode, mask, read_frame, read_picture, upscale
 from prodia_async.emulator.pattern import pattern_blocks
 from prodia_async.emulator.pictures import restyle, restyled
+from prodia_async.emulator.plans import (
+    OutputFile,
+    Plan,
+    read_flag,
+    read_number,
+    read_text,
+    with_film,
+    with_seed,
+    with_steps,
+)
 from prodia_async.emulator.request import BadRequestError, JobError, ReceivedInput, ReceivedJob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from PIL import Image
 
     Size = tuple[int, int]
 
-_Number = TypeVar("_Number", int, float)
 _MOST_BYTES = 16 * 1024**3
-_MOST_SEED = 2**63 - 1
 _MOST_STEPS = 16
 FRAME_RATE = 24
 """Frames a second of a film."""
-
-
-class OutputFile(Struct, frozen=True):
-    """One output; `blocks` gives its bytes, made anew at each call. `filename` None: none is sent.
-
-    The job part of an answer looks like one: `json` is its text, without line ends.
-    """
-
-    filename: str | None
-    content_type: str
-    size: int
-    blocks: Callable[[], Iterable[bytes]]
-    json: bytes | None = None
-
-
-class Recorded(Struct, frozen=True):
-    """A reply that is given again: how long it took, in seconds, what its job result told, and its price."""
-
-    seconds: float
-    result: dict[str, Any]
-    dollars: float | None
-
-
-class Plan(Struct, frozen=True):
-    """A job whose configuration is in order, ready to run.
-
-    `config` has its defaults filled in. `media_types` has the type of each output; `choices` those that a
-    client may choose from for the first, where there is a choice. The outputs are `ready`, or
-    `make(media_type)` makes them, in a worker thread, with the first one of that type. `billed`: the types
-    and configs that the price is of, where that is not the job's own. `recorded`: it is a reply from before.
-    """
-
-    config: dict[str, Any]
-    media_types: tuple[str, ...] = ()
-    make: Callable[[str], list[OutputFile]] | None = None
-    ready: tuple[OutputFile, ...] = ()
-    choices: Collection[str] = ()
-    sized: bool = True
-    billed: tuple[tuple[str, dict[str, Any]], ...] = ()
-    recorded: Recorded | None = None
 
 
 def plan(received: ReceivedJob, seed: int, score: float = 0) -> Plan:
@@ -100,36 +65,36 @@ def _echo(received: ReceivedJob, _seed: int) -> Plan:
 
 def _bytes(received: ReceivedJob, seed: int) -> Plan:
     """Plan outputs of any size; `filename` may be a string, a list of one for each output, or null."""
-    config = _with_seed(received.config, seed)
-    size = _number(config, "size", 1024, 0, _MOST_BYTES)
-    count = _number(config, "outputs", 1, 0, 2000)
-    media_type = _text(config, "content_type", "application/octet-stream")
+    config = with_seed(received.config, seed)
+    size = read_number(config, "size", 1024, 0, _MOST_BYTES)
+    count = read_number(config, "outputs", 1, 0, 2000)
+    media_type = read_text(config, "content_type", "application/octet-stream")
     names = config.get("filename", "bytes.bin")
     names = names if isinstance(names, list) else [names] * count
     if len(names) != count or not all(name is None or isinstance(name, str) for name in names):
         raise JobError("config.filename: must be a string, null, or a list of one for each output")
     outputs = tuple(_patterned(name, media_type, config["seed"] + n, size) for n, name in enumerate(names))
-    return Plan(config, (media_type,) * count, ready=outputs, sized=_flag(config, "length", True))
+    return Plan(config, (media_type,) * count, ready=outputs, sized=read_flag(config, "length", True))
 
 
 def _txt2img(received: ReceivedJob, seed: int) -> Plan:
-    config = _with_steps(_with_seed(received.config, seed))
-    prompt = _text(config, "prompt", None)
-    size = (_number(config, "width", 512, 64, 4096), _number(config, "height", 512, 64, 4096))
+    config = with_steps(with_seed(received.config, seed))
+    prompt = read_text(config, "prompt", None)
+    size = (read_number(config, "width", 512, 64, 4096), read_number(config, "height", 512, 64, 4096))
     config |= {"width": size[0], "height": size[1]}
     return _picture(config, lambda: drawn(prompt, config["seed"], size))
 
 
 def _img2img(received: ReceivedJob, seed: int) -> Plan:
     source = received.input()
-    config = _with_steps(_with_seed(received.config, seed))
-    prompt = _text(config, "prompt", "")
+    config = with_steps(with_seed(received.config, seed))
+    prompt = read_text(config, "prompt", "")
     return _picture(config, lambda: restyle(source, prompt, config["seed"]))
 
 
 def _upscale(received: ReceivedJob, _seed: int) -> Plan:
     source = received.input()
-    factor = _number(received.config, "upscale", 2, 1, 8.0)
+    factor = read_number(received.config, "upscale", 2, 1, 8.0)
     return _picture(received.config | {"upscale": factor}, lambda: upscale(source, factor))
 
 
@@ -154,7 +119,7 @@ def _cut_out(received: ReceivedJob, _seed: int) -> Plan:
 
 def _masks(received: ReceivedJob, _seed: int) -> Plan:
     """Plan one mask for each thing that is found: one to four, by the prompt and the picture."""
-    source, prompt = received.input(), _text(received.config, "prompt", None)
+    source, prompt = received.input(), read_text(received.config, "prompt", None)
     count = 1 + hashlib.sha256(f"{prompt} {source.sha256}".encode("utf-8", "replace")).digest()[0] % 4
 
     def make(_media_type: str) -> list[OutputFile]:
@@ -186,9 +151,9 @@ def _img2label(received: ReceivedJob, _seed: int) -> Plan:
 
 def _txt2vec(received: ReceivedJob, seed: int) -> Plan:
     """Plan a drawing in SVG: hills of the seed's hues, and the prompt in words."""
-    config = _with_seed(received.config, seed)
+    config = with_seed(received.config, seed)
     words, hue = (
-        html.escape(_text(config, "prompt", None).encode("utf-8", "replace").decode()),
+        html.escape(read_text(config, "prompt", None).encode("utf-8", "replace").decode()),
         config["seed"] % 360,
     )
 
@@ -205,8 +170,8 @@ def _txt2vec(received: ReceivedJob, seed: int) -> Plan:
 
 
 def _txt2vid(received: ReceivedJob, seed: int) -> Plan:
-    config = _with_film(_with_seed(received.config, seed))
-    prompt = _text(config, "prompt", None)
+    config = with_film(with_seed(received.config, seed))
+    prompt = read_text(config, "prompt", None)
     return _video(config, lambda size, count: film(prompt, config["seed"], size, count))
 
 
@@ -220,7 +185,7 @@ def _aud2vid(received: ReceivedJob, seed: int) -> Plan:
 
 def _img2vid(received: ReceivedJob, seed: int) -> Plan:
     source = received.input()
-    config = _with_film(_with_seed(received.config, seed))
+    config = with_film(with_seed(received.config, seed))
 
     def frames(size: Size, count: int) -> Iterator[Image.Image]:
         return moving_view(read_picture(source, 3 * max(size)), size, count, config["seed"])
@@ -231,7 +196,7 @@ def _img2vid(received: ReceivedJob, seed: int) -> Plan:
 def _vid2vid(received: ReceivedJob, seed: int) -> Plan:
     """Plan a film over the first frame of the video that was sent, in another style."""
     source = received.input()
-    config = _with_film(_with_seed(received.config, seed))
+    config = with_film(with_seed(received.config, seed))
 
     def frames(size: Size, count: int) -> Iterator[Image.Image]:
         return moving_view(restyled(read_frame(source), config["seed"]), size, count, config["seed"])
@@ -242,7 +207,7 @@ def _vid2vid(received: ReceivedJob, seed: int) -> Plan:
 def _nano_banana(received: ReceivedJob, seed: int) -> Plan:
     """Plan a picture and, unless `include_messages` is false, a message beside it."""
     picture = _img2img(received, seed) if received.inputs else _txt2img(received, seed)
-    messages = _flag(picture.config, "include_messages", True)
+    messages = read_flag(picture.config, "include_messages", True)
     message = f"Here is your picture: {picture.config.get('prompt', '')}\n".encode("utf-8", "replace")
 
     def make(media_type: str) -> list[OutputFile]:
@@ -272,7 +237,7 @@ def _workflow(received: ReceivedJob, seed: int, score: float) -> Plan:
             raise JobError("jobs: each must be an object with a type")
         if not isinstance(step.get("config") or {}, dict) or step["type"].startswith(received.type[:15]):
             raise JobError(f"jobs: a {step['type']} cannot stand here, or its config is not a JSON object")
-    threshold = _number(job, "threshold", 0.95, 0, 1.0)
+    threshold = read_number(job, "threshold", 0.95, 0, 1.0)
     # Each is planned before the first one runs, so that what is wrong with any is told at once.
     plans: list[Plan] = []
     inputs = received.inputs
@@ -342,49 +307,6 @@ def _echoed(item: ReceivedInput) -> OutputFile:
 
 def _patterned(name: str | None, media_type: str, seed: int, size: int) -> OutputFile:
     return OutputFile(name, media_type, size, lambda: pattern_blocks(seed, size))
-
-
-def _with_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
-    return config | {"seed": _number(config, "seed", seed, 0, _MOST_SEED)}
-
-
-def _with_steps(config: dict[str, Any]) -> dict[str, Any]:
-    return config | {"steps": _number(config, "steps", 4, 1, 100)}
-
-
-def _with_film(config: dict[str, Any]) -> dict[str, Any]:
-    """Fill in the measures of a film; its sides are even, since its colours are kept at half the size."""
-    sides = {name: _number(config, name, 256, 64, 1024) for name in ("width", "height")}
-    for name, side in sides.items():
-        if side % 2:
-            raise JobError(f"config.{name}: must be even")
-    return config | sides | {"seconds": _number(config, "seconds", 2, 0.25, 5.0)}
-
-
-def _number(config: dict[str, Any], name: str, default: _Number, least: _Number, most: _Number) -> _Number:
-    """Return `config[name]`, within the bounds; a whole number where the highest is one. Raises JobError."""
-    value: Any = config.get(name, default)
-    kind = type(most)
-    if not isinstance(value, int | kind) or isinstance(value, bool) or not least <= value <= most:
-        whole = "whole " * (kind is int)
-        raise JobError(f"config.{name}: must be a {whole}number from {least} to {most:.10g}")
-    return value
-
-
-def _text(config: dict[str, Any], name: str, default: str | None, most: int = 32768) -> str:
-    """Return `config[name]`, at most so long; needed where `default` is None. Raises JobError."""
-    value = config.get(name, default)
-    if not isinstance(value, str) or len(value) > most or (default is None and not value):
-        raise JobError(f"config.{name}: must be a string of 1 to {most} characters")
-    return value
-
-
-def _flag(config: dict[str, Any], name: str, default: bool) -> bool:
-    """Return `config[name]`, true or false. Raises JobError."""
-    value = config.get(name, default)
-    if not isinstance(value, bool):
-        raise JobError(f"config.{name}: must be true or false")
-    return value
 
 
 _PLANNERS: tuple[tuple[str, Callable[[ReceivedJob, int], Plan]], ...] = (

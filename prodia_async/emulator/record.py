@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prodia_async.emulator.form import FormError, FormReader, Part
-from prodia_async.emulator.jobs import OutputFile, Plan, Recorded
+from prodia_async.emulator.plans import OutputFile, Plan, Recorded
 from prodia_async.emulator.request import (
     JSON,
     MULTIPART,

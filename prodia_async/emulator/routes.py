@@ -7,22 +7,19 @@ import functools
 import hmac
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from prodia_async.emulator.account import Slots
 from prodia_async.emulator.answer import (
     Answer,
-    Form,
     RefusedError,
     error_answer,
     failed_answer,
     json_answer,
-    multipart_answer,
     refusal,
     refused_result,
-    to_json,
 )
 from prodia_async.emulator.faults.table import FAULTS
 from prodia_async.emulator.faults.wire import Line
@@ -31,7 +28,8 @@ from prodia_async.emulator.record import Recorder
 from prodia_async.emulator.request import BadRequestError, JobError, read_accept, read_job
 from prodia_async.emulator.runner import Runner
 from prodia_async.emulator.sending import drop, send, transport_of
-from prodia_async.emulator.store import Store, StoredJob, by_name
+from prodia_async.emulator.store import Store, StoredJob, by_name, is_priced, output_of, result_of, state_of
+from prodia_async.emulator.tasks import acceptable, answer_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
     from prodia_async.emulator.options import Options
     from prodia_async.emulator.orders import Orders
     from prodia_async.emulator.request import ReceivedJob
-    from prodia_async.emulator.runner import Finished, Task
+    from prodia_async.emulator.tasks import Task
 
     Serve = Callable[[web.Request, Task], Awaitable[web.StreamResponse]]
     Tell = Callable[[StoredJob, web.Request], Answer]
@@ -78,10 +76,10 @@ class Routes:
         for path, serve in (("/v2/job", self._run), ("/v2/job/async", self._submit)):
             router.add_post(path, self._posts(serve), expect_handler=self._expect)
         for path, place, tell in (
-            ("job.state.current", "state", _state),
-            ("job.json", "result", lambda job, request: json_answer(200, _told(job, request))),
+            ("job.state.current", "state", state_of),
+            ("job.json", "result", lambda job, request: json_answer(200, result_of(job, request))),
             ("output", "names", lambda job, _: json_answer(200, list(job.outputs))),
-            ("output/{filename:(?s:.+)}", "output", _output),
+            ("output/{filename:(?s:.+)}", "output", output_of),
         ):
             handler = functools.partial(self._tell, place=place, tell=tell)
             router.add_get(f"/v2/job/async/{{id}}/{path}", handler, allow_head=False)
@@ -170,7 +168,7 @@ class Routes:
             raise RefusedError(error_answer(400, str(error))) from None
         except JobError as error:
             raise RefusedError(failed_answer(refused_result(error.job, str(error)), accept)) from None
-        priced = bool(request.query_string) and _is_priced(request)
+        priced = bool(request.query_string) and is_priced(request)
         return self._runner.understand(received, accept, priced=priced, met=met)
 
     async def _chunks(self, request: web.Request) -> AsyncIterator[bytes]:
@@ -235,13 +233,12 @@ class Routes:
                     on_end()
                 return web.StreamResponse()  # for nobody: the connection is closed
             answer = fault.act(orders.retry_after if fault.stage == "refusal" else answer)
-        if self.recorder is not None:
-            answer = self.recorder.answered(request, answer)
+        answer = self._noted(request, answer)
         return await send(request, answer, self._account, on_headers=on_headers, on_end=on_end)
 
     async def _run(self, request: web.Request, task: Task) -> web.StreamResponse:
         """Run a job while its client waits: the answer is its result and its outputs."""
-        if not _acceptable(task):
+        if not acceptable(task):
             raise RefusedError(
                 error_answer(406, f"the outputs of {task.received.type} cannot be sent like this")
             )
@@ -253,7 +250,7 @@ class Routes:
             fault = task.fault
             if fault is not None and fault.stage in ("form", "outputs", "result"):
                 self._account.faulted(fault.name)
-            answer = _answer(task, finished)
+            answer = answer_of(task, finished)
             if task.orders.drop is not None and task.within_times:
                 return await drop(
                     request, self._noted(request, answer), self._account, halfway=task.orders.drop == "during"
@@ -314,7 +311,7 @@ class Routes:
         fault = self._met(job, place)
         if fault is not None and fault.stage == "result" and place == "result":
             self._account.faulted(fault.name)
-            answer = Answer(200, answer.content_type, (fault.act(_told(job, request)),))
+            answer = Answer(200, answer.content_type, (fault.act(result_of(job, request)),))
         if fault is not None and (fault.stage == "refusal" or not fault.keeps):
             on_end = None
         return await self._deliver(request, answer, fault, job.orders, on_end=on_end)
@@ -343,66 +340,3 @@ class Routes:
         if status is not None and job.requests <= job.orders.poll_times:
             raise RefusedError(refusal(status, "ordered by the job", job.orders.retry_after))
         return job
-
-
-def _is_priced(request: web.Request) -> bool:
-    return request.query.get("price") == "true"
-
-
-def _told(job: StoredJob, request: web.Request) -> dict[str, Any]:
-    """Return the job result as it is told now, with the price where that is asked for."""
-    return job.told(priced=_is_priced(request))
-
-
-def _state(job: StoredJob, _request: web.Request) -> Answer:
-    """Return the state as plain text."""
-    state = job.state
-    if job.orders.state is not None and state == "processing":
-        state = job.orders.state
-    return Answer(200, "text/plain; charset=utf-8", (state.encode("utf-8", "replace"),))
-
-
-def _output(job: StoredJob, request: web.Request) -> Answer:
-    """Return the bytes of an output. Raises RefusedError where there is none of that name."""
-    output = job.outputs.get(request.match_info["filename"])
-    if output is None:
-        raise RefusedError(error_answer(404, "the job has no such output"))
-    return Answer(200, output.content_type, (output,), sized=job.sized)
-
-
-def _acceptable(task: Task) -> bool:
-    """Whether the outputs can be sent as the Accept header asks (API reference, Response Body)."""
-    form, wished = task.accept
-    types = task.plan.media_types
-    if form == "direct" and len(types) != 1:
-        return False
-    if wished is None or form == "json":
-        return True
-    if task.plan.choices:
-        return wished in task.plan.choices
-    return form == "multipart" or wished == types[0]
-
-
-def _answer(task: Task, finished: Finished) -> Answer:
-    """Return the answer to a job that has run, as its client asked for it, or as a fault has it."""
-    if finished.status == 500:  # noqa: PLR2004 - something broke here, which no job result tells
-        return error_answer(500, finished.error)
-    failed = finished.error is not None
-    status = 400 if failed and not task.orders.fail_200 else 200
-    result = task.result("failed" if failed else "completed", finished)
-    if task.priced and not failed:
-        result |= task.price
-    last, outputs, fault = task.orders.job_part == "last", finished.outputs, task.fault
-    if fault is not None and fault.stage in ("form", "outputs", "result"):
-        job = fault.act(result) if fault.stage == "result" else to_json(result)
-        outputs = fault.act(outputs) if fault.stage == "outputs" else outputs
-        form = Form(status, job, outputs, last, task.plan.sized)
-        return fault.act(form) if fault.stage == "form" else form.answer()
-    if failed:
-        return failed_answer(result, task.accept, status)
-    if task.accept.form == "json":
-        return json_answer(200, result)
-    if task.accept.form == "direct":
-        [output] = outputs
-        return Answer(200, output.content_type, (output,), sized=task.plan.sized)
-    return multipart_answer(200, result, outputs, job_last=last, sized=task.plan.sized)

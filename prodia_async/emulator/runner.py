@@ -6,99 +6,29 @@ import asyncio
 import math
 import random
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
-from msgspec import UNSET, Struct, field
+from msgspec import UNSET
 
 from prodia_async.emulator import answer as answers
 from prodia_async.emulator import schemas
 from prodia_async.emulator.account import Counts
 from prodia_async.emulator.answer import RefusedError, error_answer, failed_answer, refused_result
 from prodia_async.emulator.faults.table import FAULTS, Dice, Fault
-from prodia_async.emulator.jobs import OutputFile, Plan, plan
+from prodia_async.emulator.jobs import plan
 from prodia_async.emulator.orders import Orders, read_orders
 from prodia_async.emulator.record import Replay
-from prodia_async.emulator.request import Accept, BadRequestError, JobError, ReceivedInput, ReceivedJob
+from prodia_async.emulator.request import Accept, BadRequestError, JobError, ReceivedJob
+from prodia_async.emulator.tasks import Finished, Task, described
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from prodia_async.emulator.account import EmulatorStats
     from prodia_async.emulator.options import Options
-
-
-class Task(Struct):
-    """A job that was understood: what to do with it, and what its answer is made of.
-
-    `dollars` is its price; `priced` whether the client asked for it.
-    """
-
-    received: ReceivedJob
-    orders: Orders
-    plan: Plan
-    accept: Accept
-    attempt: int
-    priced: bool
-    dollars: float | None
-    fault: Fault | None = None
-    id: str = field(default_factory=lambda: str(uuid4()))
-    created: datetime = field(default_factory=answers.now)
-
-    @property
-    def media_type(self) -> str:
-        """The type of the first output: the one asked for where it can be made, else its own."""
-        if self.accept.media_type in self.plan.choices:
-            return self.accept.media_type or ""
-        return self.plan.media_types[0] if self.plan.media_types else ""
-
-    @property
-    def within_times(self) -> bool:
-        """Whether this request is one of the first so many that get the ordered fault."""
-        return self.attempt <= self.orders.times
-
-    def result(
-        self, state: str, finished: Finished | None = None, lifetime: timedelta | None = None
-    ) -> dict[str, Any]:
-        """Return the job result in the given state, without its price (API reference, Job Result).
-
-        It expires `lifetime` from now on; by default, five minutes after the job's creation.
-        """
-        expires = self.created + answers.LIFETIME if lifetime is None else answers.now() + lifetime
-        result = self.received.job | answers.times(self.created, expires)
-        result |= {"id": self.id, "state": {"current": state, "history": None}, "config": self.plan.config}
-        if self.plan.recorded is not None and finished is not None:
-            result |= self.plan.recorded.result
-        if finished is not None and finished.error is not None:
-            result["error"] = finished.error
-        elif finished is not None:
-            result["metrics"] = finished.metrics
-        result["emulator"] = described(self.received, self.attempt)
-        return result
-
-    @property
-    def price(self) -> dict[str, Any]:
-        """What a completed job's result tells of its price, to a client that asked for it."""
-        product = self.received.type.rpartition(".")[0].replace(".", "-")
-        told = None if self.dollars is None else {"product": product, "dollars": self.dollars}
-        return {"price": told}
-
-
-class Finished(Struct):
-    """What came of a job: its outputs and metrics, or the error that it failed with, by which status."""
-
-    outputs: tuple[OutputFile, ...] = ()
-    metrics: dict[str, float] = {}
-    error: str | None = None
-    status: int = 200
-
-
-def described(received: ReceivedJob, attempt: int) -> dict[str, Any]:
-    """Return what a job result tells of the request as it was read."""
-    return {"inputs": list(map(ReceivedInput.described, received.inputs)), "attempt": attempt}
+    from prodia_async.emulator.plans import Plan
 
 
 class Runner:

@@ -1,4 +1,4 @@
-"""The asynchronous jobs that are kept, until they expire."""
+"""The asynchronous jobs that are kept until they expire, and what is told of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from prodia_async.emulator.answer import Answer, RefusedError, error_answer
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from prodia_async.emulator.jobs import OutputFile
-    from prodia_async.emulator.runner import Task
+    from aiohttp import web
+
+    from prodia_async.emulator.plans import OutputFile
+    from prodia_async.emulator.tasks import Task
 
 
 class StoredJob:
@@ -89,3 +93,29 @@ def by_name(outputs: Iterable[OutputFile]) -> dict[str, OutputFile]:
         name = (output.filename or "").encode("utf-8", "replace").decode()
         named[name if name and name not in named else str(uuid4())] = output
     return named
+
+
+def is_priced(request: web.Request) -> bool:
+    """Whether a request asks for the price."""
+    return request.query.get("price") == "true"
+
+
+def result_of(job: StoredJob, request: web.Request) -> dict[str, Any]:
+    """Return the job result as it is told now, with the price where that is asked for."""
+    return job.told(priced=is_priced(request))
+
+
+def state_of(job: StoredJob, _request: web.Request) -> Answer:
+    """Return the state as plain text."""
+    state = job.state
+    if job.orders.state is not None and state == "processing":
+        state = job.orders.state
+    return Answer(200, "text/plain; charset=utf-8", (state.encode("utf-8", "replace"),))
+
+
+def output_of(job: StoredJob, request: web.Request) -> Answer:
+    """Return the bytes of an output. Raises RefusedError where there is none of that name."""
+    output = job.outputs.get(request.match_info["filename"])
+    if output is None:
+        raise RefusedError(error_answer(404, "the job has no such output"))
+    return Answer(200, output.content_type, (output,), sized=job.sized)

@@ -16,7 +16,7 @@ from prodia_async._wire.job import PartHead, job_json, plan
 from prodia_async.emulator import names
 from prodia_async.emulator.answer import multipart_answer
 from prodia_async.emulator.form import FormReader
-from prodia_async.emulator.jobs import OutputFile
+from prodia_async.emulator.plans import OutputFile
 
 pytestmark = pytest.mark.newest
 

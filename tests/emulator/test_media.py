@@ -5,7 +5,7 @@ import re
 import pytest
 
 from prodia_async.emulator import Emulator
-from prodia_async.emulator.jobs import Plan
+from prodia_async.emulator.plans import Plan
 from prodia_async.emulator.request import Accept, read_accept, split_media_type
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from prodia_async.emulator.answer import Answer, error_answer, form_answer, refusal, to_json
-from prodia_async.emulator.jobs import OutputFile
+from prodia_async.emulator.plans import OutputFile
 from prodia_async.emulator.request import MULTIPART
 
 if TYPE_CHECKING:
