@@ -90,6 +90,14 @@ def read_config(
     return config
 
 
+def read_extra(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return the further fields of a job that KEY=VALUE pairs give. Raises BadParameter."""
+    try:
+        return read_config(pairs)
+    except click.BadParameter as error:
+        raise click.BadParameter(error.message, param_hint="--extra") from None
+
+
 def use_stdin_once(pairs: tuple[str, ...], *files: str | None) -> None:
     """Raise BadParameter where more than one of the pairs and files means standard input."""
     if files.count("-") + sum(pair.partition("=")[2] == "@-" for pair in pairs) > 1:
@@ -123,7 +131,9 @@ def _value(key: str, text: str, inputs: Inputs | None, *, is_json: bool) -> Any:
         found = _text_of(path, is_wanted=is_json or is_text)
         if found is None:
             if inputs is None:
-                raise click.BadParameter(f"{path!r} would be an input: of a batch, each line names its own")
+                raise click.BadParameter(
+                    f"{path!r} would be an input, no text: of a batch, each line names its own"
+                )
             return inputs.add(path)
         text, is_text = found, True
     if is_text and not is_json:

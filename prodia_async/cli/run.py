@@ -56,6 +56,13 @@ _BLOCK = 1024 * 1024
     metavar="FILE",
     help="An input file; - is standard input; repeatable.",
 )
+@click.option(
+    *("--extra", "extra"),
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A further field of the job, beside its type and config, such as a workflow's jobs; as -c; "
+    "repeatable.",
+)
 @options.output_option
 @click.option("--accept", metavar="TYPE", help="The media type wanted for the first output: image/png.")
 @options.mode("The API that runs the job")
@@ -71,7 +78,7 @@ def command(*, job_type: str, out: str | None, as_json: bool, emulator: bool, **
     -i photos/in.jpg -c image=in.jpg.
     """
     files, pairs, file = given["inputs"], given["config"], given["config_file"]
-    configs.use_stdin_once(pairs, *files, file)
+    configs.use_stdin_once((*pairs, *given["extra"]), *files, file)
     ask = {"price": given["price"], "timeout": given["timeout"]}
 
     async def main(prodia: Prodia, to: To) -> JobResult:
@@ -87,8 +94,9 @@ def command(*, job_type: str, out: str | None, as_json: bool, emulator: bool, **
 
     with configs.Inputs(files) as inputs:
         config = configs.read_config(pairs, file, inputs)
+        extra = configs.read_extra(given["extra"])
         how = {"accept": given["accept"], "mode": given["mode"]}
-        job = prodia_async.Job(job_type, config=config, inputs=inputs.items, **how)
+        job = prodia_async.Job(job_type, config=config, inputs=inputs.items, extra=extra, **how)
         server = emulators.EmulatorProcess() if emulator else None
         return _deliver(main, job_type, out, as_json=as_json, server=server)
 

@@ -80,6 +80,31 @@ def test_inputs_are_sent_and_values_are_json_where_they_are_json(invoke, tmp_pat
     assert record["attempts"][0]["status"] == 200
 
 
+def test_a_workflow_has_its_jobs_beside_its_config(invoke, tmp_path):
+    jobs = [
+        {"type": TXT2IMG, "config": {"prompt": "a pier", "width": 64, "height": 64}},
+        {"type": "inference.upscale.v1", "config": {"upscale": 2}},
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    words = ["run", "workflow.serial.v1", *SMALL[-2:], "--emulator", "-o", "pier.png"]
+    for n, given in enumerate((["--extra", f"jobs={json.dumps(jobs)}"], ["--extra", "jobs:=@jobs.json"])):
+        result = invoke(*words[:-1], f"pier{n}.png", *given)
+        assert (result.exit_code, result.stdout) == (0, f"pier{n}.png\n")
+        # An IHDR of PNG has the width and the height at 16.
+        assert (tmp_path / f"pier{n}.png").read_bytes()[16:24] == (128).to_bytes(4) * 2
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [("jobs", "is not KEY=VALUE"), ("config={}", "config"), ("jobs=@photo.jpg", "photo.jpg")],
+)
+def test_a_further_field_that_cannot_be_is_refused_where_it_was_given(invoke, tmp_path, pair, said):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    result = invoke("run", "workflow.serial.v1", "--extra", pair, "--emulator")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
 def test_a_surprising_type_is_a_warning(invoke):
     config = ["-c", "content_type=text/plain", "-c", "size=3"]
     result = invoke("run", "emulator.bytes.v1", *config, "-o", "x.png", "--emulator")
