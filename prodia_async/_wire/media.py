@@ -15,74 +15,47 @@ _PARAMETER = re.compile(r";\s*([^\s;=\"]+)\s*=\s*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
-# The first suffix of a type is the one that files get.
-_SUFFIXES = {
-    "image/png": (".png",),
-    "image/jpeg": (".jpg", ".jpeg"),
-    "image/webp": (".webp",),
-    "image/gif": (".gif",),
-    "image/avif": (".avif",),
-    "image/heic": (".heic",),
-    "image/bmp": (".bmp",),
-    "image/tiff": (".tiff", ".tif"),
-    "image/svg+xml": (".svg",),
-    "video/mp4": (".mp4", ".m4v"),
-    "video/webm": (".webm",),
-    "video/quicktime": (".mov",),
-    "video/x-matroska": (".mkv",),
-    "audio/mpeg": (".mp3",),
-    "audio/wav": (".wav",),
-    "audio/flac": (".flac",),
-    "audio/ogg": (".ogg", ".opus"),
-    "audio/mp4": (".m4a",),
-    "audio/aac": (".aac",),
-    "text/plain": (".txt",),
-    "text/csv": (".csv",),
-    "text/html": (".html", ".htm"),
-    "application/json": (".json",),
-    "application/pdf": (".pdf",),
-    "application/zip": (".zip",),
-    "model/gltf-binary": (".glb",),
-    "model/gltf+json": (".gltf",),
-    OCTETS: (".bin",),
-}
-_ALIASES = {
-    "image/jpg": "image/jpeg",
-    "image/x-png": "image/png",
-    "audio/mp3": "audio/mpeg",
-    "audio/x-wav": "audio/wav",
-    "audio/wave": "audio/wav",
-    "audio/vnd.wave": "audio/wav",
-    "audio/x-flac": "audio/flac",
-    "audio/x-m4a": "audio/mp4",
-    "application/x-zip-compressed": "application/zip",
-}
-_TYPE_BY_SUFFIX = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
+_TYPES = (
+    ("image/png", ".png", "image/x-png", rb"\x89PNG\r\n\x1a\n"),
+    ("image/jpeg", ".jpg .jpeg", "image/jpg", rb"\xff\xd8\xff"),
+    ("image/webp", ".webp", "", rb"RIFF.{4}WEBP"),
+    ("image/gif", ".gif", "", rb"GIF8[79]a"),
+    ("image/avif", ".avif", "", rb".{4}ftyp(?:avi[fs]|mif1.{4}(?:.{4}){0,8}?avif)"),
+    ("image/heic", ".heic", "", rb".{4}ftyp(?:hei[cmsx]|hev[cx]|mif1)"),
+    ("image/bmp", ".bmp", "", rb"BM.{4}\0{4}"),
+    ("image/tiff", ".tiff .tif", "", rb"II\*\0|MM\0\*"),
+    ("image/svg+xml", ".svg", "", b""),
+    ("audio/mpeg", ".mp3", "audio/mp3", rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"),
+    ("audio/wav", ".wav", "audio/x-wav audio/wave audio/vnd.wave", rb"RIFF.{4}WAVE"),
+    ("audio/flac", ".flac", "audio/x-flac", rb"fLaC"),
+    ("audio/ogg", ".ogg .opus", "", rb"OggS"),
+    ("audio/mp4", ".m4a", "audio/x-m4a", rb".{4}ftypM4A "),
+    ("audio/aac", ".aac", "", rb"\xff[\xf1\xf9]"),
+    ("video/quicktime", ".mov", "", rb".{4}ftypqt  "),
+    ("video/mp4", ".mp4 .m4v", "", rb".{4}ftyp"),
+    ("video/webm", ".webm", "", rb"\x1aE\xdf\xa3.{0,500}?webm"),
+    ("video/x-matroska", ".mkv", "", rb"\x1aE\xdf\xa3"),
+    ("text/plain", ".txt", "", b""),
+    ("text/csv", ".csv", "", b""),
+    ("text/html", ".html .htm", "", b""),
+    ("application/json", ".json", "", b""),
+    ("application/pdf", ".pdf", "", rb"%PDF-"),
+    ("application/zip", ".zip", "application/x-zip-compressed", rb"PK(?:\x03\x04|\x05\x06)"),
+    ("model/gltf-binary", ".glb", "", rb"glTF"),
+    ("model/gltf+json", ".gltf", "", b""),
+    (OCTETS, ".bin", "", b""),
+)
+"""A type, its suffixes, its other names, and what its files begin with, where that tells.
+
+Files get the first suffix, and the first row whose bytes fit counts.
+"""
 
 _KINDS = ("image", "video", "audio")
-_MAGIC = (  # what a file of a type begins with; the first that fits counts
-    (rb"\x89PNG\r\n\x1a\n", "image/png"),
-    (rb"\xff\xd8\xff", "image/jpeg"),
-    (rb"GIF8[79]a", "image/gif"),
-    (rb"II\*\0|MM\0\*", "image/tiff"),
-    (rb"BM.{4}\0{4}", "image/bmp"),
-    (rb"RIFF.{4}WEBP", "image/webp"),
-    (rb"RIFF.{4}WAVE", "audio/wav"),
-    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/mpeg"),
-    (rb"\xff[\xf1\xf9]", "audio/aac"),
-    (rb"fLaC", "audio/flac"),
-    (rb"OggS", "audio/ogg"),
-    (rb"%PDF-", "application/pdf"),
-    (rb"PK(?:\x03\x04|\x05\x06)", "application/zip"),
-    (rb"glTF", "model/gltf-binary"),
-    (rb"\x1aE\xdf\xa3.{0,500}?webm", "video/webm"),
-    (rb"\x1aE\xdf\xa3", "video/x-matroska"),
-    (rb".{4}ftyp(?:avi[fs]|mif1.{4}(?:.{4}){0,8}?avif)", "image/avif"),
-    (rb".{4}ftyp(?:hei[cmsx]|hev[cx]|mif1)", "image/heic"),
-    (rb".{4}ftypqt  ", "video/quicktime"),
-    (rb".{4}ftypM4A ", "audio/mp4"),
-    (rb".{4}ftyp", "video/mp4"),
-)
+_MAGIC = [(re.compile(magic, re.DOTALL), kind) for kind, _, _, magic in _TYPES if magic]
+_SUFFIX = {
+    name: suffixes.split()[0] for kind, suffixes, others, _ in _TYPES for name in (kind, *others.split())
+}
+_TYPE_BY_SUFFIX = {suffix: kind for kind, suffixes, _, _ in _TYPES for suffix in suffixes.split()}
 
 
 def is_type(text: object) -> bool:
@@ -116,8 +89,7 @@ def split(header: str) -> tuple[str, dict[str, str]]:
 @lru_cache(maxsize=64)
 def suffix_for(content_type: str) -> str:
     """Return the file suffix, with its dot, for a Content-Type; ".bin" for one that is not known."""
-    kind = split(content_type)[0]
-    return _SUFFIXES.get(_ALIASES.get(kind, kind), (".bin",))[0]
+    return _SUFFIX.get(split(content_type)[0], ".bin")
 
 
 def type_for_name(filename: str) -> str | None:
@@ -143,6 +115,6 @@ def type_of(filename: str, head: bytes) -> str:
 def sniff(head: bytes) -> str:
     """Return the media type that a file's first bytes, some 512, tell; application/octet-stream if none."""
     for magic, kind in _MAGIC:
-        if re.match(magic, head, re.DOTALL):
+        if magic.match(head):
             return kind
     return OCTETS
