@@ -22,7 +22,8 @@ from prodia_async._loops import shielded
 from prodia_async._models import Job, Verdict
 from prodia_async._pacing.retry import Waits
 from prodia_async._wire import media, result
-from prodia_async._wire.decoder import Event, MalformedReplyError, OutputEnd, OutputStart
+from prodia_async._wire.decoder import Event, MalformedReplyError
+from prodia_async._wire.heads import Head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -150,14 +151,15 @@ class Collector(Struct, frozen=True):
                     "the answer is an HTML page instead of an output: a proxy in between?"
                 )
             take = reader_of(reply, self.exchange.options.limits)
-            events: list[Event] = [OutputStart(name, media.clean(reply.headers.get("Content-Type") or ""))]
+            kind = media.clean(reply.headers.get("Content-Type") or "")
+            events: list[Event] = [Head("output", name, kind)]
             piece = b"-"
             while piece:
                 self.watch.reading()
                 piece = await take()
                 begun = True  # what breaks before the sink hears of it can be repeated
                 self.watch.own_time()
-                await outputs.take([*events, piece or OutputEnd()])
+                await outputs.take([*events, piece])
                 events.clear()
 
         path = f"output/{_segment(name)}"

@@ -20,12 +20,13 @@ from prodia_async._files.threads import hop
 from prodia_async._models import Job, Output, OutputInfo
 from prodia_async._settings import Limits
 from prodia_async._wire import media
-from prodia_async._wire.decoder import Event, OutputEnd, OutputStart
+from prodia_async._wire.heads import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prodia_async._models import JobResult
+    from prodia_async._wire.decoder import Event
 
 log = logging.getLogger("prodia_async")
 
@@ -132,19 +133,19 @@ class Outputs:
         """Deal with what the decoder made of a piece of the reply, in order."""
         try:
             for event in events:
-                if isinstance(event, bytes):
+                if event == b"":
+                    await self._writers[-1].close()
+                elif isinstance(event, bytes):
                     self._sizes[-1] += len(event)
                     if self._max_bytes is not None and sum(self._sizes) > self._max_bytes:
                         said = f"its outputs are larger than Limits.max_output_bytes={self._max_bytes}"
                         raise NotKeptError(None, said)  # noqa: TRY301 - like the errors of sinks
                     await self._writers[-1].write(event)
-                elif isinstance(event, OutputStart):
+                elif isinstance(event, Head):
                     info = OutputInfo(len(self._infos), event.filename, event.content_type)
                     self._writers.append(await self._sink.open(info))
                     self._infos.append(info)
                     self._sizes.append(0)
-                elif isinstance(event, OutputEnd):
-                    await self._writers[-1].close()
                 else:
                     self.job_part = event.body
                     if self._hook is not None:

@@ -40,28 +40,16 @@ class MalformedReplyError(Exception):
     """A reply is not of the form that the API promises; the message is one clear sentence."""
 
 
-class OutputStart(Struct, frozen=True):
-    """An output begins; `filename` is the service's own name for it, never a path to trust."""
-
-    filename: str | None
-    content_type: str
-
-
-class OutputEnd(Struct, frozen=True):
-    """The output that began last is whole."""
-
-
 class JobPart(Struct, frozen=True):
     """The job part, whole."""
 
     body: bytes
 
 
-Event: TypeAlias = OutputStart | bytes | OutputEnd | JobPart
-"""What a reply brings; bytes are a piece of the output that began last."""
+Event: TypeAlias = Head | bytes | JobPart
+"""What a reply brings: a head begins an output, bytes are its next piece, and b"" says that it is whole."""
 
-_OUTPUT_END = OutputEnd()
-_PREAMBLE = Head(None, None, "")  # what comes before the first delimiter, and is no part
+_PREAMBLE = Head()  # what comes before the first delimiter, and is no part
 
 
 class MultipartDecoder:
@@ -113,7 +101,7 @@ class MultipartDecoder:
             if part.name == "output" and end > position:
                 events.append(data[position:end])
             if is_last and part.name in ("output", "job"):
-                events.append(_OUTPUT_END if part.name == "output" else JobPart(bytes(self.job_so_far)))
+                events.append(b"" if part.name == "output" else JobPart(bytes(self.job_so_far)))
             self._part = None if is_last else part
             position = end + len(delimiter) if is_last else _MORE
         return events
@@ -155,7 +143,7 @@ class MultipartDecoder:
             raise MalformedReplyError("the reply holds two job parts")
         self._names.append(part.name)
         if part.name == "output":
-            events.append(OutputStart(part.filename, part.content_type))
+            events.append(part)
         return end + 2  # the line break before the content may be that of a delimiter
 
     def _count(self, part: Head, data: bytes, *, is_last: bool) -> None:
@@ -184,7 +172,7 @@ class SingleDecoder:
     is_complete = False
 
     def __init__(self, content_type: str, max_job_part: int) -> None:
-        self._start: OutputStart | None = OutputStart(None, content_type)  # None once it has begun
+        self._start: Head | None = Head("output", content_type=content_type)  # None once it has begun
         self._max_job_part = max_job_part
         self._held = bytearray()
 
@@ -202,11 +190,11 @@ class SingleDecoder:
     def close(self) -> list[Event]:
         """Say that the body has ended, and return the job part that it was; an empty one is no output."""
         if self._start is None:
-            return [_OUTPUT_END]
+            return [b""]
         body = bytes(self._held)
         if not body:
             raise MalformedReplyError("the reply is empty")
-        return [JobPart(body)] if is_result(read_json(body)) else [self._start, body, _OUTPUT_END]
+        return [JobPart(body)] if is_result(read_json(body)) else [self._start, body, b""]
 
 
 Decoder: TypeAlias = MultipartDecoder | SingleDecoder

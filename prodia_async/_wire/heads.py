@@ -35,12 +35,13 @@ _ESCAPE = re.compile(rb"\\([()<>@,;:\\\"/\[\]?=])")
 class Head(Struct, frozen=True):
     """What a part's headers say of it: its form name, file name and media type.
 
-    `length`: how many bytes of content they promise, if they do.
+    `filename` is the service's own name for it, never a path to trust. `length`: how many bytes of content
+    they promise, if they do.
     """
 
-    name: str | None
-    filename: str | None
-    content_type: str
+    name: str | None = None
+    filename: str | None = None
+    content_type: str = media.OCTETS
     length: int | None = None
 
 

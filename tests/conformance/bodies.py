@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from prodia_async import Limits
-from prodia_async._wire.decoder import Event, MultipartDecoder, OutputEnd, OutputStart
+from prodia_async._wire.decoder import Event, MultipartDecoder
+from prodia_async._wire.heads import Head
 
 BOUNDARY = "b3d4fb976dce6e5d036fa7fb3da645bcfcc56384abb2cb618f8c8bdfd360"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -28,7 +29,7 @@ class EveryPart(MultipartDecoder):
         found = super()._read_head(data, position, [])
         if self._part is not None:
             self.names.append(self._part.name)
-            events.append(OutputStart(self._part.filename, self._part.content_type))
+            events.append(self._part)
             self._part = replace(self._part, name="output")
         return found
 
@@ -49,8 +50,7 @@ def read_by_client(
     for event in events:
         if isinstance(event, bytes):
             parts[-1][2] += event
-        elif isinstance(event, OutputStart):
-            parts.append([event.filename, event.content_type, b""])
         else:
-            assert isinstance(event, OutputEnd)
+            assert isinstance(event, Head)
+            parts.append([event.filename, event.content_type, b""])
     return [(name, *part) for name, part in zip(decoder.names, parts, strict=True)]

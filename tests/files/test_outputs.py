@@ -15,14 +15,15 @@ from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._files.threads import hop
 from prodia_async._models import JobResult
 from prodia_async._settings import Limits
-from prodia_async._wire.decoder import JobPart, OutputEnd, OutputStart
+from prodia_async._wire.decoder import JobPart
+from prodia_async._wire.heads import Head
 
 RESULT = JobResult(type="inference.ping.v1", config={}, id="job")
 MiB = 1024 * 1024
 
 
 def one(*pieces, kind="image/png"):
-    return [OutputStart("a.png", kind), *pieces, OutputEnd()]
+    return [Head("output", "a.png", kind), *pieces, b""]
 
 
 async def take(outputs, *batches):
@@ -265,7 +266,7 @@ async def test_a_small_output_costs_few_calls(tmp_path):
         await outputs.commit(RESULT)
         assert outputs.outputs()[0].size == 20_000
 
-    events = [JobPart(b"{}"), OutputStart(None, "image/png"), data, OutputEnd()]
+    events = [JobPart(b"{}"), Head("output", None, "image/png"), data, b""]
     sink = FolderSink(tmp_path, "first", budget)
     await action()
     sink = FolderSink(tmp_path, "second", budget)

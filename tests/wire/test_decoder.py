@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from prodia_async import Limits
 from prodia_async._wire import decoder as decoders
-from prodia_async._wire.decoder import JobPart, MalformedReplyError, OutputEnd, OutputStart
+from prodia_async._wire.decoder import JobPart, MalformedReplyError
+from prodia_async._wire.heads import Head
 
 B = "b3d4fb976dce6e5d036fa7fb3da645bcfcc56384abb2cb618f8c8bdfd360"
 MULTIPART = f"multipart/form-data; boundary={B}"
@@ -38,8 +39,7 @@ def merged(events: list) -> list:
     for event in events:
         if isinstance(event, bytes):
             assert type(event) is bytes
-            assert event
-            if found and isinstance(found[-1], bytes):
+            if event and found and isinstance(found[-1], bytes) and found[-1]:
                 found[-1] += event
                 continue
         found.append(event)
@@ -70,8 +70,14 @@ def verdict(reply: bytes, content_type: str | None = MULTIPART, limits: Limits |
     return found
 
 
-def output(content: bytes = PNG, filename: str | None = "a.png", kind: str = "image/png") -> list:
-    return [OutputStart(filename, kind), *([content] if content else []), OutputEnd()]
+def output(
+    content: bytes = PNG,
+    filename: str | None = "a.png",
+    kind: str = "image/png",
+    length: int | None = None,
+) -> list:
+    """Return the events of an output: nothing is empty but the piece at its end."""
+    return [Head("output", filename, kind, length), *([content] if content else []), b""]
 
 
 GOOD = {
@@ -113,7 +119,7 @@ GOOD = {
             b'content-DISPOSITION: form-data;\r\n name="output"; filename="a.png"\r\nX-More: 1\r\n'
             b"CONTENT-type: image/png\r\nContent-Length: 2\r\n\r\nhi"
         ),
-        output(b"hi"),
+        output(b"hi", length=2),
     ),
     "content like a delimiter": (
         body(part("output", b"\r\n--" + B[:-1].encode(), "a.png")),

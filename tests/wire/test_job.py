@@ -177,7 +177,7 @@ def test_what_is_encoded_comes_back_through_the_decoder(outputs, step):
     found: list[list] = []
     for start in range(0, len(body), step):
         for event in decoder.feed(body[start : start + step]):
-            if isinstance(event, decoders.OutputStart):
+            if isinstance(event, decoders.Head):
                 found.append([event.filename, b""])
             elif isinstance(event, bytes):
                 found[-1][1] += event
