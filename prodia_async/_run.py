@@ -22,7 +22,7 @@ from prodia_async._models import JobResult, Verdict
 from prodia_async._pacing.retry import Retries
 from prodia_async._pacing.turn import Turn
 from prodia_async._record import Record
-from prodia_async._wire.job import PartHead, Plan, accept_header, plan
+from prodia_async._wire.job import Plan, accept_header, plan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -121,9 +121,8 @@ class Run(UnderWay):
         call = self._call
         sources = await examined(call.inputs, spool=call.spool)
         async with OnExit(lambda: _close_all(sources)):
-            heads = [PartHead(source.filename, source.content_type, source.size) for source in sources]
             boundary = engine.random.randbytes(30).hex()  # long enough never to occur in any content
-            return await self._attempts(engine, watch, Body(plan(call.json, heads, boundary), sources))
+            return await self._attempts(engine, watch, Body(plan(call.json, sources, boundary), sources))
 
     async def _attempts(self, engine: Engine, watch: Watch, body: Body) -> Verdict:
         """Send until a verdict is final: what follows each is the table "what came back" of the README."""

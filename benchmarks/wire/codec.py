@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import figures
 import machine
@@ -89,7 +90,7 @@ def _copied(pieces: list[bytes]) -> None:
 
 def _encoded() -> jobs.Plan:
     body = jobs.job_json(Job("wire.bytes.v1", CONFIG))
-    heads = [jobs.PartHead("input.png", "image/png", 1_000_000)]
+    heads = [SimpleNamespace(filename="input.png", content_type="image/png", size=1_000_000)]
     return jobs.plan(body, heads, random.randbytes(30).hex())
 
 

@@ -25,7 +25,7 @@ from prodia_async._files.landing import leaf_of, name_of, refuse_address
 from prodia_async._files.threads import hop, start
 from prodia_async._loops import OnExit
 from prodia_async._wire import media
-from prodia_async._wire.job import form_data
+from prodia_async._wire.job import check_names
 
 if TYPE_CHECKING:
     from prodia_async._models import Input
@@ -57,16 +57,8 @@ def listed(inputs: Sequence[Input]) -> tuple[Given, ...]:
         kind = type(inputs).__name__
         raise InputError(f"inputs is {kind}: pass a list, such as inputs=[Path('photo.jpg')]")
     given = tuple([_given(f"input {number}", item) for number, item in enumerate(inputs, 1)])
-    seen: dict[str, str] = {}
-    for each in given:
-        if each.name is None:
-            continue
-        form_data("input", each.name)
-        if (other := seen.setdefault(each.name, each.label)) != each.label:  # API reference, Job Input Data
-            raise InputError(
-                f"{other} and {each.label} are both named {quoted(each.name)}: "
-                "give one of them another name with (name, content)"
-            )
+    names = {each.label: each.name for each in given if each.name is not None}
+    check_names(names, "give one of them another name with (name, content)")
     return given
 
 

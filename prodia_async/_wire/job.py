@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -27,7 +27,7 @@ _SCALARS = frozenset((int, bool, type(None)))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class PartHead(Struct, frozen=True):
+class Part(Protocol):
     """What is known of an input before its content; `size` is in bytes, None if it is not known."""
 
     filename: str
@@ -142,21 +142,12 @@ def _text(value: str, path: str) -> str:
     return str.__str__(value)
 
 
-def plan(job: bytes, parts: Sequence[PartHead], boundary: str) -> Plan:
-    """Plan the multipart body of `job` (its JSON) and its inputs: the job part first, then inputs in order.
-
-    Raises InputError for a file name that cannot travel, and for two inputs of one name.
-    """
+def plan(job: bytes, parts: Sequence[Part], boundary: str) -> Plan:
+    """Plan the multipart body of a job, its JSON first, and of its inputs, in order."""
     separator = b"\r\n--" + boundary.encode("ascii")
-    seen: set[str] = set()
     pending = separator[2:] + _head("job", "job.json", "application/json") + job
     preludes: list[bytes] = []
     for part in parts:
-        if part.filename in seen:
-            raise InputError(
-                f"two inputs are called {quoted(part.filename)}: each needs a file name of its own"
-            )
-        seen.add(part.filename)
         preludes.append(pending + separator + _head("input", part.filename, part.content_type))
         pending = b""
     tail = pending + separator + b"--\r\n"
@@ -170,6 +161,18 @@ def _head(name: str, filename: str, content_type: str) -> bytes:
     kind = content_type.encode("ascii")
     disposition = form_data(name, filename)
     return b"\r\nContent-Disposition: " + disposition + b"\r\nContent-Type: " + kind + b"\r\n\r\n"
+
+
+def check_names(names: Mapping[str, str], advice: str) -> None:
+    """Check the file names of inputs, by what each is called: two of one name count as one for the service.
+
+    Raises InputError, which names the input.
+    """
+    seen: dict[str, str] = {}
+    for label, name in names.items():
+        form_data("input", name)
+        if (other := seen.setdefault(name, label)) != label:  # API reference, Job Input Data
+            raise InputError(f"{other} and {label} are both named {quoted(name)}: {advice}")
 
 
 def form_data(name: str, filename: str) -> bytes:

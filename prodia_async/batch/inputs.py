@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from prodia_async._errors import InputError, quoted
-from prodia_async._wire import job, media
+from prodia_async._wire.job import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +54,8 @@ class InputFolder:
         if not names:
             return (), b"", None
         paths = tuple(self._path(name) for name in names)
-        # Each request meets this check of the names: here it is met before any is sent.
-        job.plan(b"", [job.PartHead(path.name, media.OCTETS, None) for path in paths], "")
+        called = {f"input {number}": path.name for number, path in enumerate(paths, 1)}
+        check_names(called, "each needs a file name of its own")
         mark = hashlib.sha256()
         for name, path in zip(names, paths, strict=True):
             try:

@@ -5,6 +5,7 @@ import os
 import pytest
 from support.manifests import read_manifest
 
+SAME_NAME = "input 1 and input 2 are both named 'a.png'"
 ADVICE = r": allow_outside \(--allow-outside\) permits it"
 
 BAD = {
@@ -23,8 +24,8 @@ BAD = {
     '["../jobs-2/a.png"]': f"input '../jobs-2/a.png' lies outside the manifest's folder{ADVICE}",
     '["out"]': f"input 'out' is linked from outside the manifest's folder{ADVICE}",
     '["outer/a.png"]': f"input 'outer/a.png' is linked from outside the manifest's folder{ADVICE}",
-    '["a.png", "folder/../a.png"]': "two inputs are called 'a.png': each needs a file name of its own",
-    '["a.png", "folder/a.png"]': "two inputs are called 'a.png': each needs a file name of its own",
+    '["a.png", "folder/../a.png"]': f"{SAME_NAME}: each needs a file name of its own",
+    '["a.png", "folder/a.png"]': f"{SAME_NAME}: each needs a file name of its own",
 }
 
 

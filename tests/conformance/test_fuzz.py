@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 import pytest
 from conformance.bodies import BOUNDARY, CONTENT_TYPE, read_by_client
@@ -12,13 +13,22 @@ from hypothesis import strategies as st
 
 from prodia_async import InputError, Job
 from prodia_async._wire.heads import read_disposition
-from prodia_async._wire.job import PartHead, job_json, plan
+from prodia_async._wire.job import job_json, plan
 from prodia_async.emulator import names
 from prodia_async.emulator.answer import multipart_answer
 from prodia_async.emulator.form import FormReader
 from prodia_async.emulator.plans import OutputFile
 
 pytestmark = pytest.mark.newest
+
+
+class Sent(NamedTuple):
+    """An input, as a plan knows it."""
+
+    filename: str
+    content_type: str
+    size: int | None
+
 
 COUNTS = pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.nightly)])
 
@@ -48,7 +58,7 @@ PARTS = st.lists(st.tuples(UNBROKEN | st.none(), MEDIA, CONTENTS), max_size=4)
 
 def framed(job, inputs):
     """Return the Content-Type and the body that the client makes of a job and its inputs."""
-    heads = [PartHead(name, media, len(content)) for name, (media, content) in inputs.items()]
+    heads = [Sent(name, media, len(content)) for name, (media, content) in inputs.items()]
     frame = plan(job_json(job), heads, BOUNDARY)
     contents = [content for _, content in inputs.values()]
     body = b"".join(prelude + content for prelude, content in zip(frame.preludes, contents, strict=True))

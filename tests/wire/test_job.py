@@ -3,6 +3,7 @@ from __future__ import annotations
 import enum
 import json
 import types
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from prodia_async import InputError, Job, Limits
 from prodia_async._wire import decoder as decoders
-from prodia_async._wire.job import PartHead, Plan, accept_header, job_json, plan
+from prodia_async._wire.job import Plan, accept_header, check_names, job_json, plan
 
 BOUNDARY = "0" * 60
 
@@ -21,6 +22,14 @@ class Size(float):
 
 class Mode(enum.StrEnum):
     FAST = "fast"
+
+
+class Sent(NamedTuple):
+    """An input, as a plan knows it."""
+
+    filename: str
+    content_type: str
+    size: int | None
 
 
 def unquote_by_gos_rule(text: str) -> str:
@@ -121,9 +130,7 @@ def test_extra_fields_stand_beside_the_config():
 
 def test_the_job_part_comes_first_and_the_size_is_exact():
     job = b'{"type":"t"}'
-    planned = plan(
-        job, [PartHead("a.jpg", "image/jpeg", 3), PartHead("b.txt", "text/plain; x=1", 0)], BOUNDARY
-    )
+    planned = plan(job, [Sent("a.jpg", "image/jpeg", 3), Sent("b.txt", "text/plain; x=1", 0)], BOUNDARY)
     body = assemble(planned, [b"abc", b""])
     assert planned.content_type == f"multipart/form-data; boundary={BOUNDARY}"
     assert planned.size == len(body)
@@ -142,13 +149,14 @@ def test_a_body_without_inputs_is_whole_in_its_tail():
 
 
 def test_one_unknown_size_makes_the_whole_unknown():
-    heads = [PartHead("a", "image/png", 1), PartHead("b", "image/png", None)]
+    heads = [Sent("a", "image/png", 1), Sent("b", "image/png", None)]
     assert plan(b"{}", heads, BOUNDARY).size is None
 
 
 def test_two_inputs_of_one_name_are_refused():
-    with pytest.raises(InputError, match=r"two inputs are called 'a\.png'"):
-        plan(b"{}", [PartHead("a.png", "image/png", 1)] * 2, BOUNDARY)
+    check_names({"first": "a.png", "second": "b.png"}, "")
+    with pytest.raises(InputError, match=r"first and third are both named 'a\.png': rename it"):
+        check_names({"first": "a.png", "second": "b.png", "third": "a.png"}, "rename it")
 
 
 names = st.text(
@@ -160,7 +168,7 @@ names = st.text(
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(names, st.binary(max_size=200), max_size=4))
 def test_what_is_encoded_reaches_a_reader_by_gos_rule(inputs):
-    heads = [PartHead(name, "image/png", len(content)) for name, content in inputs.items()]
+    heads = [Sent(name, "image/png", len(content)) for name, content in inputs.items()]
     planned = plan(b"{}", heads, BOUNDARY)
     body = assemble(planned, list(inputs.values()))
     assert planned.size == len(body)
@@ -170,7 +178,7 @@ def test_what_is_encoded_reaches_a_reader_by_gos_rule(inputs):
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(names, st.binary(max_size=200), max_size=4), st.integers(1, 50))
 def test_what_is_encoded_comes_back_through_the_decoder(outputs, step):
-    heads = [PartHead(name, "image/png", len(content)) for name, content in outputs.items()]
+    heads = [Sent(name, "image/png", len(content)) for name, content in outputs.items()]
     planned = plan(b"{}", heads, BOUNDARY)
     body = assemble(planned, list(outputs.values())).replace(b'name="input"', b'name="output"')
     decoder = decoders.decoder_for(planned.content_type, Limits())
