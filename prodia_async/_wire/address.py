@@ -7,7 +7,7 @@ import re
 from base64 import b64encode
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
-from urllib.parse import unquote, unquote_to_bytes, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
@@ -48,18 +48,27 @@ class Address(Struct, frozen=True):
 
 def parse(base_url: str) -> Address:
     """Read a base URL, with or without `/v2` and a trailing slash. Raises InputError for anything else."""
-    try:
-        parts = urlsplit(base_url.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError:  # whose text may hold a password
-        host = None
-    if not host or parts.scheme not in ("http", "https"):
+    parts = _taken_apart(base_url.strip())
+    if parts is None:
         raise InputError(f"the base URL must be like {DEFAULT_BASE_URL}")
     if parts.username is not None or parts.query or parts.fragment:
         raise InputError("the base URL takes no user, query or fragment: the token goes in Prodia(token=...)")
     path = parts.path.rstrip("/").removesuffix("/v2").rstrip("/")
-    port = port or (443 if parts.scheme == "https" else 80)
-    return Address(urlunsplit((parts.scheme, parts.netloc, path, "", "")), parts.scheme, host.lower(), port)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    url = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    return Address(url, parts.scheme, (parts.hostname or "").lower(), port)
+
+
+def _taken_apart(url: str) -> SplitResult | None:
+    """Take a URL of HTTP apart, if there can be such a host and port; its own error might show a password."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        host.encode("idna")
+        is_good = parts.scheme in ("http", "https") and _HOST.fullmatch(host) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_good else None
 
 
 class Proxy(Struct, frozen=True):
@@ -89,9 +98,7 @@ def proxy_for(address: Address) -> Proxy | None:
 
 def _named(address: Address) -> Proxy | InputError | None:
     settings = getproxies()
-    if is_exempt(address, settings.get("no", "")) or proxy_bypass(
-        address.host
-    ):  # macOS and Windows know more
+    if is_exempt(address, settings.get("no", "")) or proxy_bypass(address.host):  # which knows more on macOS
         return None
     for kind in (address.scheme, "all"):
         if value := settings.get(kind, "").strip():
@@ -101,19 +108,11 @@ def _named(address: Address) -> Proxy | InputError | None:
 
 
 def _read(name: str, value: str, tunnels: bool) -> Proxy | InputError:
-    try:
-        parts = urlsplit(value if "://" in value else f"http://{value.lstrip('/')}")
-        host, port = parts.hostname or "", parts.port
-    except ValueError:  # whose text may hold the password
-        host, port = "", None
-    else:
-        if parts.scheme.startswith("socks"):
-            kind = parts.scheme[:7]
-            return InputError(f"{name} names a {kind} proxy, which is not supported: use an HTTP proxy")
-    is_good = (
-        _HOST.fullmatch(host) and port != 0 and parts.scheme in ("http", "https") and value.isprintable()
-    )
-    if not is_good or "@" in parts.path + parts.query + parts.fragment:
+    scheme, mark, _ = value.lower().partition("://")
+    if mark and scheme.startswith("socks"):
+        return InputError(f"{name} names a {scheme[:7]} proxy, which is not supported: use an HTTP proxy")
+    parts = _taken_apart(value if mark else f"http://{value.lstrip('/')}") if value.isprintable() else None
+    if parts is None or "@" in parts.path + parts.query + parts.fragment:
         return InputError(
             f"the proxy of {name} cannot be read: it must be like http://user:password@host:3128, with every "
             "character of user and password that means something in a URL percent-encoded, as # / ? are by "

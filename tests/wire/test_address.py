@@ -28,6 +28,12 @@ def test_a_path_and_a_port_are_kept():
         "https://u:p@x.example",
         "https://x.example?a=1",
         "https://x.example#a",
+        "https://x.example:0",
+        "https://a b.example",
+        "https://x\0.example",
+        "https://.x.example",
+        "https://x..example",
+        f"https://{'x' * 64}.example",
     ],
 )
 def test_what_is_no_base_url(given):
