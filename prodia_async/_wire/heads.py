@@ -17,10 +17,12 @@ from prodia_async._wire import media
 _MAX_HEADERS = 64
 _MAX_LINE = 8 * 1024
 
-_NAME = re.compile(r"[a-zA-Z0-9\-_]+")
+_FOLD = r"\r\n[ \t](?![ \t\v\f]*(?:\r\n|\Z))"
+"""What goes on in another line, which has something."""
+
+_HEADER = re.compile(rf"([a-zA-Z0-9\-_]+)[ \t]*:[ \t]*((?:[^\r\n]|{_FOLD})*)(?:\r\n|\Z)")
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")  # no content is longer
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
-_BLANKS = " \t\v\f"
 
 _WORD = rb"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+"
 _KIND = re.compile(rb"[ \t]*(" + _WORD + rb")[ \t]*(?=;|\Z)")
@@ -50,22 +52,16 @@ def read_head(head: bytes) -> Head:
     """Read a part's headers as they came, up to the empty line. Raises ValueError saying what is wrong."""
     if _BARE.search(head):
         raise ValueError("a bare CR, LF or NUL")
-    headers: list[tuple[str, str]] = []
-    for line in head.decode("latin-1").split("\r\n"):
-        whole = line
-        if line.startswith((" ", "\t")):  # it goes on
-            if not headers or not line.strip(_BLANKS):
-                raise ValueError("a line that continues none, or with nothing")
-            whole = ": ".join(headers.pop()) + " " + line[1:]
-        if len(whole) > _MAX_LINE or len(headers) == _MAX_HEADERS:
-            raise ValueError(f"more than {_MAX_LINE} bytes in a line, or than {_MAX_HEADERS} headers")
-        name, colon, value = whole.partition(":")
-        if not colon or not _NAME.fullmatch(name.strip()):
-            raise ValueError("a line that is no header")
-        headers.append((name.strip().title(), value.lstrip(" \t")))
+    text, position, count = head.decode("latin-1"), 0, 0
     found: dict[str, list[str]] = {}
-    for name, value in headers:
-        found.setdefault(name, []).append(value)
+    while position < len(text):
+        header = _HEADER.match(text, position)
+        if header is None:
+            raise ValueError("a line that is no header")
+        if header.end(2) - position > _MAX_LINE or count == _MAX_HEADERS:
+            raise ValueError(f"more than {_MAX_LINE} bytes in a line, or than {_MAX_HEADERS} headers")
+        found.setdefault(header[1].title(), []).append(re.sub(_FOLD, " ", header[2]))
+        position, count = header.end(), count + 1
     said = [read_disposition(value.encode("latin-1")) for value in found.get("Content-Disposition", [""])]
     if said[0] is None or any(each is None or each[0] != "form-data" for each in said):
         raise ValueError("a Content-Disposition that cannot be read")
