@@ -21,6 +21,9 @@ AGAINST = frozenset({"not_sent", "server_error", "unknown"})
 RAN = frozenset({"done", "failed"})
 """Verdicts that speak for the service: it ran the job."""
 
+ANSWERED = RAN | {"refused", "malformed", "not_kept", "lost"}
+"""Verdicts after which the service is not full: it has dealt with the job."""
+
 _STREAK = 20
 _FIRST, _LONGEST = 1.0, 60.0  # seconds
 _SEVERAL = 2  # jobs that fail together: a single one may be its own failure

@@ -16,7 +16,7 @@ Ending: TypeAlias = Literal[
     "stopped",  # it was asked to stop: jobs in flight finished, no others began
     "refused",  # the service refused the token (401 or 403)
     "spent",  # the next job might have cost more than `max_spend` leaves
-    "gave_up",  # the service, or room on the disk, was gone for longer than `give_up_after`
+    "gave_up",  # the service, its room for jobs, or room on the disk was gone for longer than `give_up_after`
 ]
 
 
@@ -27,7 +27,7 @@ class Progress(Struct, Plain, frozen=True):
     were not run again. `in_flight` jobs were sent and are not answered yet; `limit` is how many may be, now.
     `requests` were sent, of which `shed` were answered 429. `dollars` is the sum of the prices that the
     service reported for this batch, earlier runs included; None if it reported none. `paused` tells why
-    nothing but trials is sent now.
+    nothing but trials is sent now, or for how long the service has accepted nothing (429).
     """
 
     done: int = 0

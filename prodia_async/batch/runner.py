@@ -97,9 +97,9 @@ async def run_batch(
     are known beforehand. `timeout`: seconds for each job, from its first attempt on. `resend_unknown`: how
     often a job is sent again after an attempt that may have run and been billed.
 
-    A service that is gone, and a full disk, pause the batch; `give_up_after` seconds of that end it; default:
-    never. Setting `stop` starts no more jobs, and lets those in flight finish. `on_progress` hears of each
-    change, `on_problem` of each bad line.
+    A service that is gone, and a full disk, pause the batch; `give_up_after` seconds of that end it, and so
+    many in which the service accepts nothing (429); default: never. Setting `stop` starts no more jobs, and
+    lets those in flight finish. `on_progress` hears of each change, `on_problem` of each bad line.
 
     Raises InputError if the manifest cannot be read, if another batch is at work in `out`, if jobs of another
     service or shard have run there, or if its journal cannot be used; OutputError if the journal or the
@@ -139,6 +139,7 @@ async def run_batch(
                 ),
                 price=True if max_spend is not None else price,
                 timeout=given["timeout"],
+                give_up_after=given["give_up_after"],
                 on_progress=on_progress,
             )
             await batch.run(stop)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ from prodia_async.batch.job_run import JobRun, Rooms, StoppedError
 from prodia_async.batch.report import BatchReport, Ending, Progress
 from prodia_async.batch.sampling import Sampler
 from prodia_async.batch.tally import Tally
-from prodia_async.batch.telling import tell
+from prodia_async.batch.telling import say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,9 @@ _AHEAD = 4
 _LEAST_AHEAD = 24
 """A pause needs 20 jobs that fail."""
 
+_TOLD_AFTER = 60.0
+"""Seconds after which it is told that the service accepts nothing: a while of 429s is how it is shared."""
+
 _ENDINGS: tuple[tuple[type[ProdiaError], Ending], ...] = (
     (AuthenticationError, "refused"),
     (PermissionDeniedError, "refused"),
@@ -46,7 +51,11 @@ _ENDINGS: tuple[tuple[type[ProdiaError], Ending], ...] = (
 
 
 class Running:
-    """One run of a batch: `run`, then `report`. `price` and `timeout` are those of each job."""
+    """One run of a batch: `run`, then `report`.
+
+    `price` and `timeout` are those of each job. After `give_up_after` seconds in which the service was full,
+    and accepted nothing, it ends, as it does after a pause that lasts so long.
+    """
 
     def __init__(
         self,
@@ -54,12 +63,15 @@ class Running:
         *,
         price: bool | None,
         timeout: float | None,
+        give_up_after: float | None,
         on_progress: Callable[[Progress], object] | None,
     ) -> None:
         self.rooms = rooms
         self.price = price
         self.timeout = timeout
-        self.tally = Tally(self.changed)
+        self.tally = Tally(rooms.engine.clock, self.changed)
+        self._give_up_after = give_up_after
+        self._full: str | None = None
         self._on_progress = on_progress
         self._started = time.monotonic()
         self._seconds = 0.0
@@ -141,8 +153,22 @@ class Running:
 
     def _look(self) -> Progress:
         """Return this run's own counts, and tell how far the batch is: a pause may change nothing else."""
+        self._see_whether_full()
         self.changed()
         return replace(self.progress(), done=self.tally.done, failed=self.tally.failed)
+
+    def _see_whether_full(self) -> None:
+        """Tell of a service that accepts nothing for minutes, and end the batch as it was told to."""
+        seconds = self.tally.full_for(paused=self.rooms.gate.paused is not None)
+        before, self._full = self._full, None
+        least = min(_TOLD_AFTER, math.inf if self._give_up_after is None else self._give_up_after)
+        if seconds >= least:
+            self._full = f"nothing accepted for {_duration(seconds)}: the service answers 429 to each request"
+            if before is None:
+                say(logging.WARNING, "%s", self._full)
+            if self._give_up_after is not None and seconds >= self._give_up_after:
+                advice = "Run the same batch again when it has room: it goes on where it ended."
+                self._stop("gave_up", f"gave up: {self._full}. {advice}")
 
     def ends_with(self, error: ProdiaError) -> bool:
         """End the batch if it is the batch that has failed, and not a job of it; return whether it is."""
@@ -199,7 +225,7 @@ class Running:
             requests=tally.requests,
             shed=tally.shed,
             dollars=rooms.till.dollars,
-            paused=rooms.gate.paused,
+            paused=rooms.gate.paused or self._full,
         )
 
     def report(self) -> BatchReport:
@@ -228,3 +254,7 @@ class Running:
             out=rooms.folder,
             results=rooms.folder / "results.jsonl",
         )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < _TOLD_AFTER else f"{seconds / 60:.0f} min"

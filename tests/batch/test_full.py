@@ -1,0 +1,105 @@
+"""A service that is full for ever, for all jobs or for those of one type."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from batch.helpers import echo, read_results
+from batch.journals import query
+from support.fake_clock import FakeClock
+
+from prodia_async import Prodia
+from prodia_async.batch import Progress, run_batch
+from prodia_async.emulator import Emulator
+
+pytestmark = pytest.mark.newest
+
+ALWAYS = 1_000_000
+
+
+def full(custom_id: str) -> dict:
+    """A job of a type of its own, which is always shed."""
+    return echo(custom_id, shed=ALWAYS, retry_after=0.5) | {"type": "emulator.bytes.full.v1"}
+
+
+class Watch:
+    """Follows a batch, and has time jump while nothing is in flight."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.paused: list[str] = []
+        self.progress = Progress()
+
+    def follow(self, progress: Progress) -> None:
+        self.progress = progress
+        if progress.paused is not None and progress.paused not in self.paused:
+            self.paused.append(progress.paused)
+
+    def client(self, emulator: Emulator) -> Prodia:
+        return Prodia(base_url=emulator.base_url, token=emulator.token, clock=self.clock, max_concurrency=8)
+
+    def jumping(self):
+        return self.clock.jumping(lambda: not self.progress.in_flight)
+
+
+async def test_endless_429_is_told_and_ends_the_batch_that_was_told_to(
+    emulator, write_manifest, tmp_path, caplog
+):
+    caplog.set_level(logging.WARNING, "prodia_async")
+    watch, out = Watch(), tmp_path / "out"
+    manifest = write_manifest(*[full(str(number)) for number in range(20)])
+    async with watch.client(emulator) as prodia, watch.jumping():
+        report = await asyncio.wait_for(
+            run_batch(manifest, out, prodia=prodia, give_up_after=600, on_progress=watch.follow), 60
+        )
+    assert (report.ending, report.done, report.failed) == ("gave_up", 0, 0)
+    assert report.requests == report.shed > 100
+    assert 600 <= watch.clock.monotonic() < 620
+    assert "nothing accepted for 5 min: the service answers 429 to each request" in watch.paused
+    assert report.reason.startswith("gave up: nothing accepted for 10 min")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["nothing accepted for 1 min: the service answers 429 to each request"]
+    assert query(out, "select distinct state, reserved from jobs") == [("waiting", None)]
+    assert read_results(out) == {}
+
+
+async def test_seconds_are_enough_to_give_up(emulator, prodia, write_manifest, tmp_path):
+    manifest = write_manifest(full("a"), echo("b"))
+    report = await asyncio.wait_for(
+        run_batch(manifest, tmp_path / "out", prodia=prodia, give_up_after=1.5), 20
+    )
+    assert (report.ending, report.done, report.failed) == ("gave_up", 1, 0)
+    again = await asyncio.wait_for(
+        run_batch(manifest, tmp_path / "out", prodia=prodia, give_up_after=1.5), 20
+    )
+    assert (again.ending, again.skipped, again.interrupted) == ("gave_up", 1, 0)
+
+
+async def test_a_service_that_is_full_of_long_jobs_has_accepted_them(write_manifest, tmp_path):
+    """Two jobs of a minute (of the clock), and capacity for one: the other is shed all the while."""
+    watch = Watch()
+    lines = [echo("long", latency=3), echo("next", latency=3)]
+    async with Emulator(capacity=1, retry_after=0.2) as emulator, watch.client(emulator) as prodia:
+
+        async def pass_by() -> None:
+            while True:  # twenty times as fast
+                await asyncio.sleep(0.01)
+                watch.clock.advance(0.2)
+
+        passing = asyncio.create_task(pass_by())
+        report = await asyncio.wait_for(
+            run_batch(
+                write_manifest(*lines),
+                tmp_path / "out",
+                prodia=prodia,
+                give_up_after=30,
+                on_progress=watch.follow,
+            ),
+            60,
+        )
+        passing.cancel()
+    assert (report.ending, report.done) == ("complete", 2)
+    assert report.shed > 5
+    assert watch.paused == []
