@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import math
 import os
-from collections import deque
+from collections import Counter, deque
+from pickle import PickleError
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from prodia_async._errors import quoted
+from prodia_async._errors import OutputError, quoted, reason_of
 from prodia_async._files.threads import hop
+from prodia_async.batch.aside import Aside
 from prodia_async.batch.entries import Entry, Problem, Submitted
 from prodia_async.batch.inputs import content_mark
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prodia_async._models import Job
+    from prodia_async._pacing.limiter import Limiter
     from prodia_async.batch.journal import Journal, Row
     from prodia_async.batch.manifest import Manifest
 
@@ -26,6 +32,18 @@ Retrying: TypeAlias = Literal["no", "too", "only"]
 
 Choice: TypeAlias = Literal["run", "interrupted", "submitted", "missing", "done", "failed", "leave"]
 """The first four are run; `leave` is for a run that retries failed jobs only."""
+
+_AHEAD = 4
+"""Times the most jobs in flight: so many jobs of each type are started, for the limiter must see a line."""
+
+_LEAST_AHEAD = 24
+"""A pause needs 20 jobs that fail."""
+
+_ASIDE = 4
+"""Times `ahead`: so many lines wait in memory for jobs of their types."""
+
+_PATIENCE = 1.0
+"""Seconds in which none of a type's jobs ends, after which its lines wait on disk."""
 
 _AGAIN: Mapping[str, Choice] = {"sent": "interrupted", "done": "missing"}
 
@@ -38,13 +56,19 @@ class Counts:
 
 
 class Feed:
-    """The jobs to run, in the manifest's order, read as they are wanted: `async for`, once."""
+    """The jobs to run, read as they are wanted: `async for`, once. Those of one type come in order.
+
+    At most `ahead` of each type are handed out and not yet `left`; what comes beyond them waits, and lets
+    the lines of other types pass. Where four times as many wait and none of their type has left for a
+    second, they wait in a file of `folder`: a type of which none ever ends does not keep others from running.
+    """
 
     def __init__(
         self,
         manifest: Manifest,
         journal: Journal,
         folder: Path,
+        limiter: Limiter,
         *,
         retrying: Retrying,
         on_problem: Callable[[Problem], object],
@@ -53,40 +77,136 @@ class Feed:
         self._manifest = manifest
         self._journal = journal
         self._folder = folder
+        self._clock = limiter.clock
+        self._limiter = limiter
         self._retrying = retrying
         self._on_problem = on_problem
         self._ready: deque[Entry] = deque()
         self._out: dict[str, Entry] = {}
+        self._under_way: Counter[str] = Counter()
+        self._aside = Aside(folder)
+        self._stuck: set[str] = set()
+        """Types that wait of which none has left for a while."""
+        self._open: dict[str, None] = {}
+        """Types that wait, and have room again."""
+        self._news = asyncio.Event()
         self._ended = False
+        self._has_more = True
+        self._most = 0
 
     def __aiter__(self) -> Feed:
         return self
 
     async def __anext__(self) -> Job:
         """Return the next job to run. Raises InputError where the manifest cannot be read on."""
-        while not self._ready:
-            block = None if self._ended else await self._manifest.read()
-            if block is None:
+        while True:
+            if self._ended:
                 raise StopAsyncIteration
-            entries = [item for item in block if isinstance(item, Entry)]
-            rows = await self._journal.find([entry.job.custom_id or "" for entry in entries])
-            for item, choice in zip(block, await hop(self._choose_all, block, rows), strict=True):
-                if self._take(choice) and isinstance(item, Entry):
-                    row = rows.get(item.job.custom_id or "")
-                    self._ready.append(item if row is None else _standing(item, row))
-        entry = self._ready.popleft()
+            if self._open:
+                entry = await self._next_aside()
+                break
+            if self._ready:
+                entry = self._ready.popleft()
+                kind = entry.job.type
+                if self._under_way[kind] < self._most and kind not in self._aside:
+                    break
+                await self._put_aside(entry)
+            elif self._has_more:
+                await self._read()
+            elif self._aside:
+                await self._hear_of_room()
+            else:
+                raise StopAsyncIteration
+        self._under_way[entry.job.type] += 1
         self._out[entry.job.custom_id or ""] = entry
         return entry.job
+
+    async def _read(self) -> None:
+        block = await self._manifest.read()
+        if block is None:
+            self._has_more = False
+            return
+        entries = [item for item in block if isinstance(item, Entry)]
+        rows = await self._journal.find([entry.job.custom_id or "" for entry in entries])
+        for item, choice in zip(block, await hop(self._choose_all, block, rows), strict=True):
+            if self._take(choice) and isinstance(item, Entry):
+                row = rows.get(item.job.custom_id or "")
+                self._ready.append(item if row is None else _standing(item, row))
+        self._most = self.ahead()
+
+    async def _put_aside(self, entry: Entry) -> None:
+        """Let a line wait. Where too many do already, those on disk of whose types none leaves."""
+        aside = self._aside
+        aside.put(entry)
+        if aside.count >= _ASIDE * self.ahead():
+            await self._spill()
+        if aside.count >= _ASIDE * self.ahead():
+            await self._hear_of_room(_PATIENCE)
+            if not self._open:
+                self._stuck |= aside.kinds()
+                await self._spill()
+
+    async def _spill(self) -> None:
+        with contextlib.suppress(OSError, PickleError, TypeError):  # it waits in memory, and the feed for it
+            await hop(self._aside.spill, self._stuck)
+
+    async def _hear_of_room(self, seconds: float = math.inf) -> None:
+        """Wait until a job leaves for which another waits, or the end comes; at most for `seconds`."""
+        self._news.clear()
+        timer = None
+        if seconds < math.inf:
+            timer = self._clock.call_at(self._clock.monotonic() + seconds, self._news.set)
+        try:
+            if not (self._open or self._ended):
+                await self._news.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _next_aside(self) -> Entry:
+        kind = next(iter(self._open))
+        try:
+            at_hand = self._aside.is_at_hand(kind)
+            entry = self._aside.next(kind) if at_hand else await hop(self._aside.next, kind)
+        except OSError as error:
+            failure = OutputError(
+                f"lines that waited in a file in {quoted(str(self._folder))} could not be read back "
+                f"({reason_of(error)}): check the disk, then run the same command again"
+            )
+            failure.errno = error.errno
+            raise failure from error
+        if kind not in self._aside or self._under_way[kind] + 1 >= self.ahead():
+            self._open.pop(kind, None)
+        return entry
+
+    def ahead(self) -> int:
+        """Return how many jobs of a type may be handed out and not have ended."""
+        return max(_LEAST_AHEAD, _AHEAD * self._limiter.limit)
 
     def entry(self, job: Job) -> Entry:
         """Return the entry of a job that was handed out; once."""
         return self._out.pop(job.custom_id or "")
 
+    def left(self, kind: str) -> None:
+        """Take note that a job of a type has ended: the next of it may come."""
+        self._under_way[kind] -= 1
+        if self._aside:
+            self._stuck.discard(kind)
+            if kind in self._aside and self._under_way[kind] < self.ahead():
+                self._open[kind] = None
+                self._news.set()
+
     def end(self) -> None:
         """Hand out no more jobs."""
         self._ended = True
         self._ready.clear()
+        self._open.clear()
+        self._news.set()
         self._manifest.end()
+
+    async def aclose(self) -> None:
+        """Give back what it has on disk."""
+        await hop(self._aside.close)
 
     def _choose_all(
         self, block: Sequence[Entry | Problem], rows: Mapping[str, Row]

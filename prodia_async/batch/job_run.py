@@ -86,7 +86,7 @@ class Batch(Protocol):
     def stopping(self) -> bool:
         """Whether no more is to be sent."""
 
-    def left(self, custom_id: str) -> None:
+    def left(self, job: Job) -> None:
         """Take note that a job is not under way any more."""
 
     def ends_with(self, error: ProdiaError) -> bool:
@@ -148,7 +148,7 @@ class JobRun:
             if self._ahead is not None:
                 self._disarm()
             gate.leave(self._id)
-            self._batch.left(self._id)
+            self._batch.left(self.job)
 
     async def _mark_inputs(self) -> None:
         """Have the row know the inputs' content: a later run tells by it whether they have changed."""

@@ -129,7 +129,7 @@ async def run_batch(
             outputs = Outputs(folder, engine.budget, gate.wait_for_room, journal.reader)
             await hop(outputs.settle)
             retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
-            feed = Feed(lines, journal, folder, retrying=retrying, on_problem=problems.add)
+            feed = Feed(lines, journal, folder, engine.limiter, retrying=retrying, on_problem=problems.add)
             till = Till(given["max_spend"], given["prices"] or {}, journal.totals)
             arming = Arming(engine.limiter)
             ask = partial(_what_is_wrong, prodia.with_options(retry=Retry(max_errors=0)))
@@ -142,7 +142,8 @@ async def run_batch(
                 give_up_after=given["give_up_after"],
                 on_progress=on_progress,
             )
-            await batch.run(stop)
+            async with OnExit(feed.aclose):
+                await batch.run(stop)
     return batch.report()
 
 

@@ -34,12 +34,6 @@ if TYPE_CHECKING:
     from prodia_async._models import Job
     from prodia_async.batch.journal import Sample
 
-_AHEAD = 4
-"""Times the most jobs in flight: so many jobs of each type are started, for the limiter must see a line."""
-
-_LEAST_AHEAD = 24
-"""A pause needs 20 jobs that fail."""
-
 _TOLD_AFTER = 60.0
 """Seconds after which it is told that the service accepts nothing: a while of 429s is how it is shared."""
 
@@ -96,7 +90,7 @@ class Running:
         try:
             async with (
                 sampler,
-                AsCompleted(rooms.feed, self._new_run, rooms.engines, self._ahead) as outcomes,
+                AsCompleted(rooms.feed, self._new_run, rooms.engines, rooms.feed.ahead) as outcomes,
             ):
                 with self._reading:
                     self._leave_if_idle()
@@ -109,15 +103,13 @@ class Running:
         if self._failure is not None:
             raise self._failure
 
-    def _ahead(self) -> int:
-        return max(_LEAST_AHEAD, _AHEAD * self.rooms.engine.limiter.limit)
-
     def _new_run(self, job: Job) -> JobRun:
         return JobRun(self, self.rooms.feed.entry(job))
 
-    def left(self, custom_id: str) -> None:
+    def left(self, job: Job) -> None:
         """Take note that a job is not under way any more."""
-        self.tally.left(custom_id)
+        self.tally.left(job.custom_id or "")
+        self.rooms.feed.left(job.type)
         self._leave_if_idle()
 
     async def _watch(self, stop: asyncio.Event) -> None:

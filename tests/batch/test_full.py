@@ -103,3 +103,47 @@ async def test_a_service_that_is_full_of_long_jobs_has_accepted_them(write_manif
     assert (report.ending, report.done) == ("complete", 2)
     assert report.shed > 5
     assert watch.paused == []
+
+
+@pytest.mark.parametrize("lines", [40, 200, 6000])
+async def test_a_type_that_is_always_shed_does_not_keep_others_from_running(
+    emulator, write_manifest, tmp_path, lines
+):
+    """However many of its lines come first, and in between."""
+    first, between = [full(f"full-{n}") for n in range(lines)], [full(f"between-{n}") for n in range(300)]
+    manifest = write_manifest(*first, echo("a"), *between, *[echo(str(n)) for n in range(20)], echo("z"))
+    stop = asyncio.Event()
+
+    def follow(progress: Progress) -> None:
+        if progress.done == 22:
+            stop.set()
+
+    async with Prodia(base_url=emulator.base_url, token=emulator.token, max_concurrency=4) as prodia:
+        report = await asyncio.wait_for(
+            run_batch(manifest, tmp_path / "out", prodia=prodia, stop=stop, on_progress=follow), 60
+        )
+    assert (report.ending, report.done, report.failed) == ("stopped", 22, 0)
+    assert set(read_results(tmp_path / "out")) == {"a", "z", *map(str, range(20))}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("journal.lock", "journal.sqlite", "outputs", "results.jsonl")
+    }
+
+
+async def test_what_waited_on_disk_comes_back_in_order(write_manifest, tmp_path):
+    """Jobs of one type take seconds at first: those of another pass, and then all have their turns."""
+    slow = [echo(f"slow-{n:04}", latency=2 if n < 24 else 0.001) for n in range(1500)]
+    for line in slow:
+        line["type"] = "emulator.bytes.slow.v1"
+    manifest, out = write_manifest(*slow, *[echo(f"other-{n}") for n in range(50)]), tmp_path / "out"
+    async with (
+        Emulator(capacity=64, latency=0.001) as emulator,
+        Prodia(base_url=emulator.base_url, token=emulator.token, max_concurrency=6) as prodia,
+    ):
+        report = await asyncio.wait_for(run_batch(manifest, out, prodia=prodia), 100)
+        assert emulator.stats().completed == 1550
+    assert (report.ending, report.done, report.failed) == ("complete", 1550, 0)
+    began = {name: record["attempts"][0]["started_at"] for name, record in read_results(out).items()}
+    order = sorted(began, key=began.get)
+    assert max(order.index(f"other-{n}") for n in range(50)) < 300
+    ranks = [order.index(line["custom_id"]) for line in slow]
+    assert all(abs(rank - place) < 150 for place, rank in enumerate(ranks))
