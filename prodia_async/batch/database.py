@@ -190,9 +190,17 @@ def read_samples(connection: sqlite3.Connection) -> list[Sample]:
 
 def read_limits(connection: sqlite3.Connection) -> list[LimitChange]:
     """Return the changes of limits, oldest first; none from a journal of an earlier version."""
-    if not connection.execute("select 1 from sqlite_master where name = 'limits'").fetchone():
-        return []
-    return [LimitChange(*row) for row in connection.execute(schema.LIMITS)]
+    return [LimitChange(*row) for row in _if_any(connection, "limits", schema.LIMITS)]
+
+
+def read_about(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return what the jobs belong to, by name; nothing from a journal of an earlier version."""
+    return dict(_if_any(connection, "about", schema.ABOUT))
+
+
+def _if_any(connection: sqlite3.Connection, table: str, statement: str) -> Iterable[Any]:
+    has_table = connection.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
+    return connection.execute(statement) if has_table else ()
 
 
 def spread(times: Sequence[float], most: int) -> set[int]:

@@ -332,7 +332,7 @@ class JobRun:
         reserved = self._take_reserved()
         dollars = self._rooms.till.settle(self._entry.job.type, reserved, reported)
         uncertain = reserved if dollars is None and self._rooms.till.is_limited else None
-        record = done_record(self._entry, result, names)
+        record = done_record(self._entry, result, names, self._rooms.folder)
         row: Awaitable[None] | None = self._batch.write(
             self._rooms.journal.done,
             self._id,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
@@ -12,10 +12,9 @@ from prodia_async._errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from prodia_async._errors import ProdiaError
-    from prodia_async._models import Job, JobResult
+    from prodia_async._models import Input, Job, JobResult
     from prodia_async.batch.manifest import Entry
 
 
@@ -37,11 +36,24 @@ class ErrorRecord(TypedDict):
     may_have_run: bool
 
 
+class RequestRecord(TypedDict, total=False):
+    """What a job was besides its type and config: what is not there was not given.
+
+    `inputs` are paths relative to the batch's folder; None for an input that is no file.
+    """
+
+    inputs: list[str | None]
+    accept: str
+    mode: str
+    extra: Mapping[str, Any]
+
+
 class Record(TypedDict):
     """A line of `results.jsonl`, decoded.
 
     `job` is the job result as the service sent it, or `type` and `config` of the job where there is none.
-    `attempts` are those of the run that ended the job, each with the fields of `Attempt`.
+    `request` is there where the job had more than these. `attempts` are those of the run that ended the job,
+    each with the fields of `Attempt`.
     """
 
     custom_id: str
@@ -50,16 +62,19 @@ class Record(TypedDict):
     outputs: list[OutputRecord]
     error: ErrorRecord | None
     attempts: list[dict[str, Any]]
+    request: NotRequired[RequestRecord]
 
 
-def done_record(entry: Entry, result: JobResult, names: Sequence[str | None]) -> bytes:
+def done_record(entry: Entry, result: JobResult, names: Sequence[str | None], folder: Path) -> bytes:
     """Return the line, without its newline, of a job that is done; `names` are its outputs' paths."""
-    return _encode(_done(entry.job.custom_id, result, names), entry.job)
+    record = _done(entry.job.custom_id, result, names) | _request(entry.job, folder)
+    return _encode(record, entry.job)
 
 
 def failed_record(entry: Entry, error: ProdiaError, folder: Path) -> bytes:
     """Return the line, without its newline, of a job that failed; outputs that were kept are named."""
-    return _encode(failed(entry.job.custom_id, error, folder), entry.job)
+    record = failed(entry.job.custom_id, error, folder) | _request(entry.job, folder)
+    return _encode(record, entry.job)
 
 
 def done(custom_id: str | None, result: JobResult) -> dict[str, Any]:
@@ -102,6 +117,30 @@ def failed(custom_id: str | None, error: ProdiaError, folder: Path | None = None
     }
 
 
+def _request(job: Job, folder: Path) -> dict[str, RequestRecord]:
+    """Return the record's part that tells what running the job again needs, beside its type and config."""
+    request: RequestRecord = {}
+    if job.inputs:
+        request["inputs"] = [_input(value, folder) for value in job.inputs]
+    if job.accept is not None:
+        request["accept"] = job.accept
+    if job.mode != "sync":
+        request["mode"] = job.mode
+    if job.extra:
+        request["extra"] = job.extra
+    return {"request": request} if request else {}
+
+
+def _input(value: Input, folder: Path) -> str | None:
+    """Return the path of an input, relative to the folder where it can be."""
+    if not isinstance(value, str | PurePath) or "://" in str(value):
+        return None
+    try:
+        return Path(os.path.relpath(value, folder)).as_posix()
+    except ValueError:  # on another drive
+        return Path(value).as_posix()
+
+
 def _encode(record: dict[str, Any], job: Job) -> bytes:
     if not record["job"]:
         record["job"] = {"type": job.type, "config": job.config}
@@ -112,6 +151,7 @@ def _encode(record: dict[str, Any], job: Job) -> bytes:
     try:  # a header of the service may hold any byte
         return msgspec.json.encode(_legible(msgspec.to_builtins(record)))
     except (ValueError, TypeError, RecursionError):  # what a job has brought must not undo that it is done
+        record.pop("request", None)
         return _encode({**record, "job": {"type": job.type}}, job)
 
 

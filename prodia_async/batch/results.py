@@ -15,7 +15,15 @@ import msgspec
 from prodia_async._errors import InputError, OutputError, quoted, reason_of
 from prodia_async.batch import schema
 from prodia_async.batch.csv_results import write_csv
-from prodia_async.batch.database import connect_read_only, explain, foreign, newer, read_limits, read_samples
+from prodia_async.batch.database import (
+    connect_read_only,
+    explain,
+    foreign,
+    newer,
+    read_about,
+    read_limits,
+    read_samples,
+)
 from prodia_async.batch.lock import FolderLock
 from prodia_async.batch.records import Record, done, done_record, failed, failed_record
 from prodia_async.batch.schema import FILE_NAME, Sample
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Record",
+    "about",
     "done",
     "done_record",
     "failed",
@@ -117,6 +126,12 @@ def limits(folder: Path) -> list[LimitChange]:
     """Return how the limits have changed, oldest first. Raises InputError as `read_results` does."""
     with contextlib.closing(_connect(folder)) as connection:
         return _explained(folder, lambda: read_limits(connection))
+
+
+def about(folder: Path) -> dict[str, str]:
+    """Return what the jobs belong to: "service" and "shard". Raises InputError as `read_results` does."""
+    with contextlib.closing(_connect(folder)) as connection:
+        return _explained(folder, lambda: read_about(connection))
 
 
 def _lines(folder: Path, *, failed_only: bool) -> Generator[bytes]:

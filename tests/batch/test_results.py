@@ -7,13 +7,14 @@ import os
 import sqlite3
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from batch.journals import KIND, a_record, an_entry, open_journal, query, run_job
 
-from prodia_async import Attempt, InputError, JobResult, Output, OutputError, ServerError, TransportError
+from prodia_async import Attempt, InputError, Job, JobResult, Output, OutputError, ServerError, TransportError
 from prodia_async._files.threads import hop
 from prodia_async.batch.journal import Journal, Sample
-from prodia_async.batch.results import done_record, failed_record, read_results, samples, write_results
+from prodia_async.batch.results import about, done_record, failed_record, read_results, samples, write_results
 
 ATTEMPT = Attempt(
     number=1,
@@ -38,13 +39,13 @@ ATTEMPT_AS_JSON = {
 }
 
 
-def test_a_record_of_a_job_that_is_done():
+def test_a_record_of_a_job_that_is_done(tmp_path):
     outputs = (
         Output("x", "image/png", 3),
         Output("y", "text/plain", 4, data=b"text"),
     )
     result = JobResult("t", {}, outputs=outputs, attempts=(ATTEMPT,), raw={"type": "t", "new": [1]})
-    assert json.loads(done_record(an_entry("x"), result, ["outputs/aa/x.png", None])) == {
+    assert json.loads(done_record(an_entry("x"), result, ["outputs/aa/x.png", None], tmp_path)) == {
         "custom_id": "x",
         "status": "done",
         "job": {"type": "t", "new": [1]},
@@ -57,9 +58,21 @@ def test_a_record_of_a_job_that_is_done():
     }
 
 
-def test_a_result_without_a_job_part_has_the_job_as_it_was_asked_for():
-    record = json.loads(done_record(an_entry("x"), JobResult("t", {}), []))
+def test_a_result_without_a_job_part_has_the_job_as_it_was_asked_for(tmp_path):
+    record = json.loads(done_record(an_entry("x"), JobResult("t", {}), [], tmp_path))
     assert record["job"] == {"type": KIND, "config": {"prompt": "a cat"}}
+
+
+def test_a_record_tells_what_running_the_job_again_needs(tmp_path):
+    out, inputs = tmp_path / "out", (tmp_path / "photos" / "ä b.png", b"bytes", "s3://bucket/x.png")
+    extra = {"jobs": [{"type": "t"}]}
+    job = Job(KIND, inputs=inputs, accept="image/png", mode="async", extra=extra, custom_id="x")
+    entry = msgspec.structs.replace(an_entry("x"), job=job)
+    request = {"accept": "image/png", "mode": "async", "extra": extra}
+    request |= {"inputs": ["../photos/ä b.png", None, None]}
+    done = json.loads(done_record(entry, JobResult("t", {}), [], out))
+    failed = json.loads(failed_record(entry, TransportError("no"), out))
+    assert (done["request"], failed["request"]) == (request, request)
 
 
 def test_a_record_of_a_job_that_failed(tmp_path):
@@ -274,3 +287,16 @@ async def test_nothing_of_sqlites_own_stays_beside_a_journal_that_is_read(tmp_pa
     await hop(write_results, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"journal.lock", "journal.sqlite", "results.jsonl"}
+
+
+def test_a_journal_tells_what_its_jobs_belong_to(tmp_path):
+    async def belong():
+        async with open_journal(tmp_path / "a", about={"service": "https://x.example", "shard": "shard 1/2"}):
+            pass
+
+    asyncio.run(belong())
+    assert about(tmp_path / "a") == {"service": "https://x.example", "shard": "shard 1/2"}
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "a" / "journal.sqlite")) as connection:
+        connection.execute("drop table about")  # as in a journal of an earlier version
+    assert about(tmp_path / "a") == {}
