@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from prodia_async._errors import InputError, quoted
 from prodia_async._http.exchange import OK, Exchange, reader_of
+from prodia_async._http.transport import Request
 from prodia_async._http.watch import Watch
 from prodia_async._loops import shielded
 from prodia_async._models import Job, Verdict
@@ -230,8 +231,8 @@ class Collector(Struct, frozen=True):
         while True:
             async with places or self.places.polls:
                 watch.ask()
-                get = exchange.transport.get(url, exchange.options.headers)
-                found = await exchange.converse(get, watch, answer)
+                asking = exchange.transport.send(Request(url, exchange.options.headers), watch)
+                found = await exchange.converse(asking, watch, answer)
             watch.own_time()  # nothing is asked of the server meanwhile
             if not isinstance(found, Verdict):
                 return found

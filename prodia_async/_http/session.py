@@ -207,10 +207,14 @@ class AiohttpTransport:
         """Send the request and return the reply once its headers are there. Raises Fault or InputError."""
         if self._is_closed:
             raise Fault("connect", "the client was closed")
-        payload = BodyPayload(request.body, progress)
+        if request.body is None:
+            method, url, payload = "GET", URL(request.url, encoded=True), None
+        else:
+            method, url, payload = "POST", _url(request.url), BodyPayload(request.body, progress)
         try:
-            response = await self._session.post(
-                _url(request.url),
+            response = await self._session.request(
+                method,
+                url,
                 data=payload,
                 headers={**request.headers, **self._secrets},
                 proxy_headers=self._for_proxy,
@@ -221,29 +225,16 @@ class AiohttpTransport:
         except GeneratorExit:  # the loop was killed: nothing can be awaited any more
             raise
         except ERRORS as error:
-            stale = payload.reused and payload.sent
-            failure = payload.error or fault_of(error, self._proxy, self._trusted, stale=stale)
+            stale = payload is not None and payload.reused and payload.sent
+            broken = payload and payload.error
+            failure = broken or fault_of(error, self._proxy, self._trusted, stale=stale)
         except BaseException:
-            await shielded(payload.drop())
+            if payload is not None:
+                await shielded(payload.drop())
             raise
-        await shielded(payload.drop())
+        if payload is not None:
+            await shielded(payload.drop())
         raise failure  # outside the handler: aiohttp's error, whose repr shows the token, must be no context
-
-    async def get(self, url: str, headers: Mapping[str, str]) -> Reply:
-        """Ask for `url`, whose path is encoded already, and return the reply. Raises Fault."""
-        if self._is_closed:
-            raise Fault("connect", "the client was closed")
-        try:
-            response = await self._session.get(
-                URL(url, encoded=True),
-                headers={**headers, **self._secrets},
-                proxy_headers=self._for_proxy,
-                allow_redirects=False,
-            )
-            return AiohttpReply(response)
-        except ERRORS as error:
-            failure = fault_of(error, self._proxy, self._trusted)
-        raise failure  # outside the handler, as above
 
     async def aclose(self) -> None:
         """Close the session and its connections."""

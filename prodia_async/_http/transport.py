@@ -43,14 +43,14 @@ class Body(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """One attempt's request: always a POST.
+    """One attempt's request, a POST; or, without a body, a question: a GET, whose path is encoded already.
 
     `expects` has the server say whether it wants the body before it is sent (RFC 9110, section 10.1.1).
     """
 
     url: str
     headers: Mapping[str, str]
-    body: Body
+    body: Body | None = None
     expects: bool = False
 
 
@@ -98,6 +98,3 @@ class Transport(PerLoopValue, Protocol):
         read (`block_ready`) and taken by the server's side (`block_taken`; a body of one block has none to
         wait for), and when the last byte was handed over (`body_sent`): deadlines and the limiter go by it.
         """
-
-    async def get(self, url: str, headers: Mapping[str, str]) -> Reply:
-        """Ask for `url`, whose path is encoded already, and return the reply. Raises Fault."""

@@ -211,9 +211,6 @@ class FailingTransport:
     async def send(self, request, progress):
         raise KeyError("a bug of the user's own")
 
-    async def get(self, url, headers):
-        raise KeyError
-
     async def aclose(self):
         pass
 

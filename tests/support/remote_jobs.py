@@ -93,10 +93,12 @@ class Counting(AiohttpTransport):
     def is_idle(self):
         return self.busy == len(self.waits_for)
 
-    async def get(self, url, headers):
+    async def send(self, request, progress):
+        if request.body is not None:
+            return await super().send(request, progress)
         self.busy += 1
         try:
-            reply = await super().get(url, headers)
+            reply = await super().send(request, progress)
         except BaseException:
             self.busy -= 1
             raise
