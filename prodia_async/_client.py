@@ -85,7 +85,7 @@ class Prodia(Client):
         Raises InputError before anything is sent for a job that cannot work, and another ProdiaError when
         the job did not bring its outputs; `error.may_have_run` tells whether it may have been billed.
         """
-        return self._new_run(_door.call(**locals())).result()
+        return self._new_run(_door.call(self._options, **locals())).result()
 
     def stream(
         self,
@@ -106,10 +106,10 @@ class Prodia(Client):
 
         The arguments are those of `run`; `timeout`, in seconds, counts until the block is entered.
         """
-        call = _door.call(**locals())
+        call = _door.call(self._options, **locals())
         if call.job.mode == "async":
             raise InputError("an asynchronous job cannot be streamed: use submit(), or run(mode='async')")
-        return Stream(self._engines, self._options, call)
+        return Stream(self._engines, call)
 
     def submit(
         self,
@@ -132,8 +132,7 @@ class Prodia(Client):
         submitted job keeps its place in `max_concurrency` until its result is stored or its handle is
         dropped: to run many, submit and collect each in one task, or say `run(mode="async")`.
         """
-        call = _door.call(mode="async", **locals())
-        return _handles.submit(self._engines, self._options, call)
+        return _handles.submit(self._engines, _door.call(self._options, mode="async", **locals()))
 
     def handle(self, job_id: str, *, custom_id: str | None = None) -> Handle:
         """Return the handle of a job that was submitted before, perhaps by another process.
@@ -170,7 +169,7 @@ class Prodia(Client):
         ahead = given.pop("ahead")
 
         def new_run(job: Job) -> Run:
-            return self._new_run(replace(_door.call(job, bounded=False, **given), to=folder))
+            return self._new_run(replace(_door.call(self._options, job, bounded=False, **given), to=folder))
 
         def most() -> int:
             return ahead or 4 * (self._engines.limit or self._limiter.max_concurrency)
@@ -179,6 +178,5 @@ class Prodia(Client):
 
     def _new_run(self, call: _door.Call) -> Run:
         if call.job.mode == "async":
-            new_handle = partial(Handle, self._engines, self._options, wanted=call.job)
-            call = replace(call, make_handle=new_handle)
-        return Run(self._engines, self._options, call)
+            call = replace(call, make_handle=partial(Handle, self._engines, call.options, wanted=call.job))
+        return Run(self._engines, call)

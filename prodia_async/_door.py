@@ -24,7 +24,7 @@ from prodia_async._errors import InputError, JobHandle, quoted
 from prodia_async._files.inputs import Given, listed
 from prodia_async._files.outputs import Outputs, To
 from prodia_async._models import Attempt, Job, JobResult, Mode, Verdict
-from prodia_async._settings import Token
+from prodia_async._settings import Options, Token
 from prodia_async._stats import EventKind
 from prodia_async._wire import address
 from prodia_async._wire.job import job_json
@@ -33,10 +33,10 @@ log = logging.getLogger("prodia_async")
 
 BeforeSend: TypeAlias = Callable[[int], Awaitable[None]]
 Notify: TypeAlias = Callable[[EventKind, Attempt | None], None]
-JobPartHook: TypeAlias = Callable[[bytes], None]
 Ask: TypeAlias = Callable[[Collector, Callable[[], Outputs]], Awaitable[tuple[Verdict, Outputs | None]]]
 
 _OF_A_JOB = ("config", "inputs", "accept", "custom_id", "priority", "mode", "extra")
+_OPTIONS = ("price", "timeout")
 _MODES = get_args(Mode)
 _PLAIN = {(str, int, str, str), (str, int, str, type(None))}
 """The kinds of `type`, `priority`, `mode` and `custom_id` that most jobs have; others are looked at twice."""
@@ -45,16 +45,16 @@ _NEEDED = ("type", "priority", "mode")
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """One job and how it is to be run, checked and fixed; `timeout` in seconds bounds all of it.
+    """One job and how it is to be run, checked and fixed; `options`: the client's, less what it says itself.
 
     `json`, `inputs`: what is sent; `to`: where outputs go. `line`: the limiter's line that it stands in.
-    With `patient` the time begins when the first attempt is sent, and waiting in line before it costs none;
+    With `patient` its time begins when the first attempt is sent, and waiting in line before it costs none;
     not `bounded`: the line is never too full for it. `expect_continue`, `spool`: see `Prodia.run`.
     `before_send` is awaited before the first byte of each attempt; `notify` hears of the job's events before
     the client's own hook does, and must not raise. `attempts`: those that were made before.
 
-    A stream: `job_part` hears of a reply's job part as soon as it has come; `has_begun` tells whether a
-    reader has seen a part of the reply, so that nothing may follow this attempt.
+    A stream: `has_begun` tells whether a reader has seen a part of the reply, so that nothing may follow this
+    attempt.
 
     The asynchronous API: with `job_id` the service has the job already, and it is only collected;
     `submission` says how it stands. With `ask` that is asked instead, which is neither counted nor told of.
@@ -63,13 +63,12 @@ class Call(Struct, frozen=True, kw_only=True):
     """
 
     job: Job
+    options: Options
     to: To = None
     json: bytes = b""
     inputs: tuple[Given, ...] = ()
     line: str = ""
     error: InputError | None = None
-    timeout: float | None = None
-    price: bool | None = None
     spool: bool = False
     expect_continue: bool | int | None = None
     bounded: bool = True
@@ -77,7 +76,6 @@ class Call(Struct, frozen=True, kw_only=True):
     before_send: BeforeSend | None = None
     notify: Notify | None = None
     attempts: tuple[Attempt, ...] = ()
-    job_part: JobPartHook | None = None
     has_begun: Callable[[], bool] | None = None
     job_id: str | None = None
     submission: Submission | None = None
@@ -87,27 +85,30 @@ class Call(Struct, frozen=True, kw_only=True):
     make_handle: Callable[[str], JobHandle] | None = None
 
 
-def call(job: str | Job, to: To = None, *, self: object = None, **given: Any) -> Call:  # noqa: ARG001
+def call(options: Options, job: str | Job, to: To = None, *, self: object = None, **given: Any) -> Call:  # noqa: ARG001
     """Return a job as it is at this moment, and how it is to be run.
 
-    `given` has fields of `Job`, of which those that are None are not given, and of `Call`: a method passes
-    all its variables, and so `self`. Never raises for what is wrong with a job.
+    `given` has fields of `Job` and of `Options`, of which those that are None are not given, and of `Call`:
+    a method passes all its variables, and so `self`. Never raises for what is wrong with a job.
     """
     try:
         whole = _job(job, {name: given.pop(name, None) for name in _OF_A_JOB})
+        plain = checked({"to": to, **given})
+        own = {name: value for name in _OPTIONS if (value := plain.pop(name, None)) is not None}
         return Call(
             job=whole,
+            options=replace(options, **own) if own else options,
             json=job_json(whole),
             inputs=() if type(whole.inputs) is tuple and not whole.inputs else listed(whole.inputs),
             line=whole.type if whole.mode == "sync" else f"{whole.type} (async)",
-            **checked({"to": to, **given}),
+            **plain,
         )
     except InputError as error:
         found = error.with_traceback(None)
     except Exception as error:  # noqa: BLE001 - objects of the caller's own may raise anything when looked at
         found = InputError(f"what was given cannot be read: {quoted(error)}")
         found.__cause__ = error
-    return Call(job=_named(job), error=found)
+    return Call(job=_named(job), options=options, error=found)
 
 
 def _job(job: str | Job, given: dict[str, Any]) -> Job:

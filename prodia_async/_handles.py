@@ -112,9 +112,11 @@ class Handle:
         await self._run(ask=ask, **checked({"timeout": timeout}))
         return answers[0]
 
-    async def _run(self, **given: Any) -> JobResult:
+    async def _run(self, timeout: float | None, price: bool | None = None, **given: Any) -> JobResult:
+        price = self._options.price if price is None else price
         call = _door.Call(
             job=self._wanted,
+            options=replace(self._options, price=price, timeout=timeout),
             attempts=self._known.attempts,
             job_id=self.id,
             submission=self._submission,
@@ -122,7 +124,7 @@ class Handle:
             **given,
         )
         with self._submission or contextlib.nullcontext():
-            return await Run(self._engines, self._options, call).result()
+            return await Run(self._engines, call).result()
 
     def __repr__(self) -> str:
         kind = f", type={self._wanted.type!r}" if self._wanted.type else ""
@@ -130,9 +132,9 @@ class Handle:
         return f"Handle({self.id!r}{kind}{expires})"
 
 
-async def submit(engines: Engines, options: Options, call: _door.Call) -> Handle:
+async def submit(engines: Engines, call: _door.Call) -> Handle:
     """Submit a job, and return its handle. Raises ProdiaError."""
-    run = Run(engines, options, replace(call, is_detached=True))
+    run = Run(engines, replace(call, is_detached=True))
     job = await run.result()
     engine, record, turn = engines.peek(), run.record, run.turn
     if engine is None or turn is None or record.job_id is None:
@@ -143,4 +145,4 @@ async def submit(engines: Engines, options: Options, call: _door.Call) -> Handle
     if job.expires_at is not None:
         expires = max(_ASKING, job.expires_at.timestamp() - clock.wall())
     submission.expire_after(expires)
-    return Handle(engines, options, record.job_id, wanted=call.job, job=job, submission=submission)
+    return Handle(engines, call.options, record.job_id, wanted=call.job, job=job, submission=submission)

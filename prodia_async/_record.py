@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from prodia_async._errors import ProdiaError
     from prodia_async._models import JobResult, Verdict
     from prodia_async._pacing.clock import Clock
-    from prodia_async._settings import Options
     from prodia_async._stats import EventKind
 
 _numbers = itertools.count(1)
@@ -41,9 +40,9 @@ class Record:
         *("attempts", "job_id", "number", "waits_since"),
     )
 
-    def __init__(self, call: Call, options: Options) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._tell = options.tell
+        self._tell = call.options.tell
         self._listens = call.ask is None and (
             self._tell is not None or call.notify is not None or log.isEnabledFor(logging.INFO)
         )
@@ -127,7 +126,7 @@ class Record:
         heard = [attempt.reason for attempt in self.attempts if attempt.verdict != "cancelled"]
         last = f"What was heard last: {heard[-1].rstrip('.')}. " if heard and heard[-1] else ""
         return ProdiaTimeoutError(
-            f"{self}: not done within timeout={self._call.timeout:g} s; it {where}. {last}{advice}",
+            f"{self}: not done within timeout={self._call.options.timeout:g} s; it {where}. {last}{advice}",
             attempts=self.attempts,
         )
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from prodia_async._door import BeforeSend, Call
     from prodia_async._files.outputs import Target
     from prodia_async._files.readers import Source
-    from prodia_async._settings import Options
 
 _ENDS: dict[str, Callable[[Turn], None]] = {
     **dict.fromkeys(("done", "failed", "not_kept"), Turn.success),
@@ -45,19 +44,15 @@ class Run(UnderWay):
     Thousands may wait in line: what only an attempt needs is made with the attempt.
     """
 
-    __slots__ = ("_call", "_engines", "_options", "_outputs", "_priced", "_target", "record", "turn", "watch")
+    __slots__ = ("_call", "_engines", "_outputs", "_target", "record", "turn", "watch")
 
-    def __init__(self, engines: Engines, options: Options, call: Call) -> None:
+    def __init__(self, engines: Engines, call: Call) -> None:
         super().__init__(call.job)
-        if options.timeout is not None and call.timeout is None and call.job_id is None:
-            call = replace(call, timeout=options.timeout)
         self._engines = engines
-        self._options = options
         self._call = call
-        self._priced = options.price if call.price is None else call.price
         self._outputs: Outputs | None = None
         self.watch: Watch | None = None
-        self.record = Record(call, options)
+        self.record = Record(call)
         self.turn: Turn | None = None
         """The turn of a job that was only submitted: its slot is still open."""
 
@@ -75,7 +70,7 @@ class Run(UnderWay):
             try:
                 verdict: Verdict | None = None
                 to, targets = self._call.to, engine.targets
-                self._target: Target = targets.known(to, self._options.limits) or await targets.get(to)
+                self._target: Target = targets.known(to, self._call.options.limits) or await targets.get(to)
                 with self._watched(engine) as watch:
                     verdict = await self._way(engine, watch)
                 if verdict is None:
@@ -102,10 +97,10 @@ class Run(UnderWay):
             error = None  # its traceback refers to this frame
 
     def _watched(self, engine: Engine) -> Watch:
-        timeout, limit = self._call.timeout, math.inf
+        timeout, limit = self._call.options.timeout, math.inf
         if timeout is not None and (self.record.job_id is not None or not self._call.patient):
             limit = engine.clock.monotonic() + timeout
-        self.watch = Watch(engine.deadlines, self._options.timeouts, limit)
+        self.watch = Watch(engine.deadlines, self._call.options.timeouts, limit)
         return self.watch
 
     def _way(self, engine: Engine, watch: Watch) -> Awaitable[Verdict]:
@@ -127,7 +122,7 @@ class Run(UnderWay):
     async def _attempts(self, engine: Engine, watch: Watch, body: Body) -> Verdict:
         """Send until a verdict is final: what follows each is the table "what came back" of the README."""
         call, record, pool = self._call, self.record, engine.limiter
-        exchange = Exchange(engine.transport, engine.clock, self._options)
+        exchange = Exchange(engine.transport, engine.clock, self._call.options)
         retries: Retries | None = None  # most jobs never need them
         turn = Turn(limiter=pool, line=pool.join(call.line, bounded=call.bounded), priority=self.job.priority)
         record.waits_since = engine.clock.monotonic()
@@ -143,14 +138,14 @@ class Run(UnderWay):
                     if verdict.kind == "submitted":
                         verdict = await self._submitted(engine, watch, turn, verdict)
                 except BaseException as error:
-                    self._end_attempt(turn, _broken_off(error, record, watch, self._options.redact))
+                    self._end_attempt(turn, _broken_off(error, record, watch, self._call.options.redact))
                     raise
                 watch.when = watch.limit
                 self._end_attempt(turn, verdict)
                 if verdict.kind in ("done", "submitted"):
                     return verdict
                 await self._discard()
-                retries = retries or Retries(self._options.retry, engine.random)
+                retries = retries or Retries(self._call.options.retry, engine.random)
                 pause = retries.wait_after(verdict, record.waits_since)
                 if pause is None or (call.has_begun is not None and call.has_begun()):
                     return verdict
@@ -176,9 +171,9 @@ class Run(UnderWay):
         self, exchange: Exchange, watch: Watch, turn: Turn, body: Body
     ) -> Coroutine[Any, Any, Verdict]:
         """Begin an attempt: its request and, unless the job is only submitted, the sink of its outputs."""
-        call, options = self._call, self._options
+        call, options = self._call, self._call.options
         is_asynchronous = self.job.mode == "async"
-        url = options.url + ("/async" if is_asynchronous else "") + ("?price=true" if self._priced else "")
+        url = options.url + ("/async" if is_asynchronous else "") + ("?price=true" if options.price else "")
         accept = accept_header(self.job.accept or self._target.accept)
         ask = call.expect_continue
         expects = _expects(body, ask) if call.inputs or ask is not None else False
@@ -194,9 +189,9 @@ class Run(UnderWay):
                 return _ready(Verdict("bad_input", False, reason, cause=error))
             read = partial(exchange.read_outputs, self.job, self._outputs, watch)
         self.in_flight = True
-        if call.patient and call.timeout is not None and watch.limit == math.inf:
-            watch.limit = exchange.clock.monotonic() + call.timeout
-        watch.post(turn, call.timeout or 0.0, expects=expects)
+        if call.patient and options.timeout is not None and watch.limit == math.inf:
+            watch.limit = exchange.clock.monotonic() + options.timeout
+        watch.post(turn, options.timeout or 0.0, expects=expects)
         send = exchange.asking if expects else exchange.transport.send
         return exchange.converse(send(request, watch), watch, read)
 
@@ -230,7 +225,7 @@ class Run(UnderWay):
         self._outputs = None
 
     def _new_outputs(self) -> Outputs:
-        return Outputs(self._target.sink(self.job), self._options.limits, self._call.job_part)
+        return Outputs(self._target.sink(self.job), self._call.options.limits)
 
     # The asynchronous API
 
@@ -249,11 +244,11 @@ class Run(UnderWay):
 
     async def _collect(self, engine: Engine, watch: Watch, job_id: str) -> Verdict:
         self.in_flight = True
-        call, options, submission = self._call, self._options, self._call.submission
+        call, options, submission = self._call, self._call.options, self._call.submission
         is_new = call.job_id is None or (submission is not None and submission.age < options.polling.interval)
         exchange = Exchange(engine.transport, engine.clock, options)
         places, chance, ask = engine.places, engine.random, call.ask or Collector.collect
-        collector = Collector(exchange, watch, places, chance, job_id, self.job, self._priced, is_new)
+        collector = Collector(exchange, watch, places, chance, job_id, self.job, options.price, is_new)
         try:
             verdict, self._outputs = await ask(collector, self._new_outputs)
         except UnansweredError as error:

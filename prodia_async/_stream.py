@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from prodia_async._door import Call
     from prodia_async._engine import Engines
     from prodia_async._files.outputs import Sink, Writer
-    from prodia_async._settings import Options
 
 
 class _Handover:
@@ -34,7 +33,7 @@ class _Handover:
 
     def __init__(self) -> None:
         self.has_begun = False
-        self.job_part: bytes | None = None
+        self.json: bytes | None = None
         self.run: Run | None = None
         self.items: deque[OutputInfo | bytes] = deque()
         """What is to be read: for each output its begin, its pieces, and an empty piece for its end."""
@@ -45,12 +44,12 @@ class _Handover:
     def sink(self, _: Job) -> Sink:
         """Begin an attempt: what an earlier one brought was never seen."""
         self.items.clear()
-        self.job_part = None
+        self.json = None
         return self
 
-    def hear_job_part(self, body: bytes) -> None:
-        """Keep the job part."""
-        self.job_part = body
+    def job_part(self, body: bytes) -> None:
+        """Keep the job part: `Outputs` tells of it as soon as it has come."""
+        self.json = body
 
     async def open(self, output: OutputInfo) -> Writer:
         self.items.append(output)
@@ -145,13 +144,12 @@ class Stream:
     is received: bound the time that your own reader may take.
     """
 
-    def __init__(self, engines: Engines, options: Options, call: Call) -> None:
+    def __init__(self, engines: Engines, call: Call) -> None:
         self.output: StreamedOutput | None = None
         """The output that is being read; before the first one is, that one. None where there are none."""
         self._engines = engines
-        self._options = options
-        self._call = call
-        self._handover = _Handover()
+        self._handover = handover = _Handover()
+        self._call = replace(call, to=handover.sink, has_begun=lambda: handover.has_begun)
         self._task: asyncio.Task[JobResult] | None = None
         self._closed = False
 
@@ -161,8 +159,8 @@ class Stream:
         task = self._task
         if task is not None and task.done() and not task.cancelled() and task.exception() is None:
             return task.result()
-        part = self._handover.job_part
-        return None if part is None else job_result(part, self._call.job, redact=self._options.redact)
+        part = self._handover.json
+        return None if part is None else job_result(part, self._call.job, redact=self._call.options.redact)
 
     async def open(self) -> Stream:
         """Send the job, and return once the first bytes of an output are there, or the whole reply.
@@ -173,13 +171,7 @@ class Stream:
         self._require_open()
         handover = self._handover
         if self._task is None:
-            call = replace(
-                self._call,
-                to=handover.sink,
-                job_part=handover.hear_job_part,
-                has_begun=lambda: handover.has_begun,
-            )
-            handover.run = Run(self._engines, self._options, call)
+            handover.run = Run(self._engines, self._call)
             self._task = asyncio.create_task(handover.run.result(), name="prodia-async stream")
             self._task.add_done_callback(handover.ended)
         task = self._task

@@ -159,7 +159,12 @@ class JobRun:
             self._entry = replace(self._entry, inputs_mark=mark)
 
     def _call(self) -> Coroutine[Any, Any, JobResult]:
+        client = self._rooms.client
+        if self._losses:
+            left = max(0, client.retry.resend_unknown - self._losses)
+            client = replace(client, retry=replace(client.retry, resend_unknown=left))
         call = _door.call(
+            client,
             self.job,
             timeout=self._batch.timeout,
             patient=True,
@@ -171,11 +176,7 @@ class JobRun:
             submitted=self._is_submitted,
         )
         call = replace(call, to=self._sink)  # it is ours: the door need not look at it for each job
-        client = self._rooms.client
-        if self._losses:
-            left = max(0, client.retry.resend_unknown - self._losses)
-            client = replace(client, retry=replace(client.retry, resend_unknown=left))
-        return Run(self._rooms.engines, client, call).result()
+        return Run(self._rooms.engines, call).result()
 
     async def _is_submitted(self, job: JobResult) -> None:
         """Write down that the service has the job: from now on it can be collected by its id."""

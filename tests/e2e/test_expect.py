@@ -172,7 +172,7 @@ async def test_a_cancelled_scope_between_both_requests_waits_until_the_first_is_
             return Unwilling()
 
     bench = Bench()
-    options = ScriptedRun(bench, None)._options
+    options = ScriptedRun(bench, None)._call.options
     exchange = Exchange(Wire(), SystemClock(), options)
     with Watch(Deadlines(exchange.clock), options.timeouts) as watch:
         watch.post(bench.join("a"), 1.0, expects=True)

@@ -18,7 +18,7 @@ class ScriptedRun(Run):
     def __init__(self, bench, send, *, line="a", priority=0, retry=Retry(), chance=None, **how):  # noqa: B008
         job = Job(line, priority=priority)
         options = Options(url="", redact=str, retry=retry)
-        super().__init__(None, options, Call(job=job, line=line, **how))
+        super().__init__(None, Call(job=job, options=options, line=line, **how))
         self.engine = Engine(None, bench.limiter, Budget(0), chance or random.Random(3))
         self.send = send
 
