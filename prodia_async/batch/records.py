@@ -135,10 +135,13 @@ def _input(value: Input, folder: Path) -> str | None:
     """Return the path of an input, relative to the folder where it can be."""
     if not isinstance(value, str | PurePath) or "://" in str(value):
         return None
+    path = Path(value)
     try:
-        return Path(os.path.relpath(value, folder)).as_posix()
+        shared = Path(os.path.commonpath([path, folder]))
     except ValueError:  # on another drive
-        return Path(value).as_posix()
+        return path.as_posix()
+    above = [".."] * len(folder.relative_to(shared).parts)
+    return PurePath(*above, path.relative_to(shared)).as_posix()
 
 
 def _encode(record: dict[str, Any], job: Job) -> bytes:
