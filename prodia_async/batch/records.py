@@ -135,7 +135,7 @@ def _input(value: Input, folder: Path) -> str | None:
     """Return the path of an input, relative to the folder where it can be."""
     if not isinstance(value, str | PurePath) or "://" in str(value):
         return None
-    path = Path(value)
+    path, folder = Path(value), Path(os.path.normpath(folder))
     try:
         shared = Path(os.path.commonpath([path, folder]))
     except ValueError:  # on another drive

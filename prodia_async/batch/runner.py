@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,6 @@ from prodia_async.batch.telling import Problems, say
 
 if TYPE_CHECKING:
     import asyncio
-    import os
     from collections.abc import Callable, Mapping
 
     from prodia_async._client import Prodia
@@ -106,7 +106,8 @@ async def run_batch(
     outputs cannot be written any more. A cancelled batch has written down what stands.
     """
     given = checked(locals(), needed=_NEEDED)
-    manifest, config, folder = given["manifest"], given["config"], Path(given["out"])
+    manifest, config, named = given["manifest"], given["config"], Path(given["out"])
+    folder = Path(os.fsdecode(os.getcwdb()), named)  # noqa: PTH109 - as of an input: it stays the same
     problems = Problems(on_problem)
     refuse_address("out", out)
     engines, client = rooms_of(prodia)
@@ -144,7 +145,7 @@ async def run_batch(
             )
             async with OnExit(feed.aclose):
                 await batch.run(stop)
-    return batch.report()
+    return batch.report(named)
 
 
 def _service(url: str) -> str:

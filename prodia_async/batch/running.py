@@ -30,6 +30,7 @@ from prodia_async.batch.telling import say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from prodia_async._models import Job
     from prodia_async.batch.journal import Sample
@@ -220,7 +221,7 @@ class Running:
             paused=rooms.gate.paused or self._full,
         )
 
-    def report(self) -> BatchReport:
+    def report(self, out: Path) -> BatchReport:
         """Return what became of the batch."""
         rooms, progress, counts = self.rooms, self.progress(), self.rooms.feed.counts
         return BatchReport(
@@ -243,8 +244,8 @@ class Running:
             uncertain_attempts=rooms.till.uncertain_attempts,
             overrun=rooms.till.overrun,
             reason=self._reason,
-            out=rooms.folder,
-            results=rooms.folder / "results.jsonl",
+            out=out,
+            results=out / "results.jsonl",
         )
 
 

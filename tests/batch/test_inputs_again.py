@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +182,20 @@ async def test_a_journal_without_marks_of_the_content_is_read_as_before(again, t
     touch(tmp_path / "a.txt")
     report = await again()
     assert report.problem_count == 2
+
+
+async def test_a_folder_stays_the_one_that_was_given_when_the_current_one_changes(
+    prodia, write_manifest, tmp_path, monkeypatch
+):
+    (tmp_path / "a.txt").write_text("a")
+    manifest = write_manifest(*(job(f"job-{n}", "a.txt") for n in range(20)))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    report = await run_batch(
+        manifest.name, "work/../out", prodia=prodia, on_progress=lambda _: os.chdir(tmp_path / "elsewhere")
+    )
+    assert (report.done, report.out) == (20, Path("work/../out"))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert [line["request"] for line in lines] == [{"inputs": ["../a.txt"]}] * 20
+    assert all((tmp_path / "out" / output["path"]).is_file() for line in lines for output in line["outputs"])
