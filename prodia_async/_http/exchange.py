@@ -174,7 +174,8 @@ class Exchange(Struct, frozen=True):
         """Read an answer that is no result; a 429 that came during the upload ends the upload, unread."""
         redact, status, heard = self.options.redact, reply.status, reply.headers
         wait = result.retry_after(heard.get("Retry-After"), self.clock.wall(), heard.get("Date"))
-        kind, body = result.kind_of(status), b""
+        kind, may_have_run = result.meaning(status)
+        body = b""
         if kind != "shed" or watch.was_sent:
             watch.reading(_ERROR_BODY_TIME)
             body = await _rest(reply, watch, self.options.limits)
@@ -192,8 +193,7 @@ class Exchange(Struct, frozen=True):
             found = result.failed_result(content_type, body, job, request_id=request_id, redact=redact)
         elif status == _NOT_FOUND:
             kind, reason = "lost", f"the job is expired or unknown: {reason}"
-        may_have_run = job is None or result.may_have_run(status)
-        return Verdict(kind, may_have_run, reason, status, request_id, wait, found)
+        return Verdict(kind, job is None or may_have_run, reason, status, request_id, wait, found)
 
 
 async def _rest(reply: Reply, watch: Watch, limits: Limits | None = None) -> bytes:

@@ -58,21 +58,18 @@ _INNER = {"state": JobState, "metrics": Metrics, "price": Price}
 _TIMES = ("created_at", "updated_at", "expires_at")
 
 
-def kind_of(status: int) -> VerdictKind:
-    """Return the verdict that `status` alone gives: it is not 200, which says that the body is to be read."""
-    if status == _TOO_MANY_REQUESTS:
-        return "shed"
-    return "server_error" if status in _SERVER_ERROR else "refused"
-
-
-def may_have_run(status: int) -> bool:
-    """Tell whether the service may have run, and billed, a job that it answered with `status`.
+def meaning(status: int) -> tuple[VerdictKind, bool]:
+    """Return the verdict of a status that is not 200, and whether the job may have run, and been billed.
 
     3xx and 4xx say that it was not taken, 503 that the service was not available. Any other 5xx can come
     after the work was done, and what a status means that HTTP does not know (101 in place of an answer, 999),
     nobody can tell.
     """
-    return status not in _REFUSALS and status != _SERVICE_UNAVAILABLE
+    if status == _TOO_MANY_REQUESTS:
+        return "shed", False
+    if status in _SERVER_ERROR:
+        return "server_error", status != _SERVICE_UNAVAILABLE
+    return "refused", status not in _REFUSALS
 
 
 def retry_after(value: str | None, now: float, date: str | None = None) -> float | None:
