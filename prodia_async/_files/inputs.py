@@ -12,7 +12,7 @@ import io
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from prodia_async._models import Input
 
 _FORMS = "a path, bytes, (name, content[, media type]), an open binary file or an async iterator of bytes"
-_NO_LIST = str, bytes, bytearray, memoryview, os.PathLike
+_NO_LIST = str, bytes, bytearray, memoryview, os.PathLike, Mapping
 _SPOOL_MEMORY = 1024 * 1024
 
 
@@ -53,7 +53,8 @@ def listed(inputs: Sequence[Input]) -> tuple[Given, ...]:
 
     Raises InputError, which names the input, for a bad or repeated name, and anything that is not an input.
     """
-    if isinstance(inputs, _NO_LIST) or not isinstance(inputs, Iterable):
+    is_one = isinstance(inputs, _NO_LIST) or hasattr(inputs, "read")  # a file is a list of its lines
+    if is_one or not isinstance(inputs, Iterable):
         kind = type(inputs).__name__
         raise InputError(f"inputs is {kind}: pass a list, such as inputs=[Path('photo.jpg')]")
     given = tuple([_given(f"input {number}", item) for number, item in enumerate(inputs, 1)])

@@ -252,7 +252,11 @@ def test_a_relative_path_in_a_folder_that_is_gone(tmp_path, monkeypatch):
         listed(["photo.png"])
 
 
-@pytest.mark.parametrize("inputs", ["photo.png", b"x", Path("x"), 7, None])
+@pytest.mark.parametrize(
+    "inputs",
+    ["photo.png", b"x", Path("x"), 7, None, io.BytesIO(b"one\ntwo\n"), {"photo.png": b"x"}],
+    ids=lambda inputs: type(inputs).__name__,
+)
 async def test_inputs_must_be_a_list(inputs):
     with pytest.raises(InputError, match="pass a list"):
         await prepare(inputs)
