@@ -170,24 +170,21 @@ def on_disk(file: Any, begin: int = 0) -> Iterator[Opened]:
     Each reading has a descriptor of its own: that of a file which a user closes may become another file's.
     """
     is_path = isinstance(file, Path)
-    number = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if is_path else os.dup(file.fileno())
-
-    def take(size: int, position: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(number, size, position)
-        os.lseek(number, position, os.SEEK_SET)  # pragma: no cover - Windows
-        return os.read(number, size)  # pragma: no cover - Windows
-
-    def look() -> Mark:
-        seen = os.fstat(number)
-        return seen.st_size, seen.st_mtime_ns
-
-    try:
+    with io.FileIO(file if is_path else os.dup(file.fileno())) as own:
         if not is_path:
             file.fileno()  # or else it was closed on the way, and its number was another file's already
+
+        def take(size: int, position: int) -> bytes | None:
+            if hasattr(os, "pread"):
+                return os.pread(own.fileno(), size, position)
+            own.seek(position)  # pragma: no cover - Windows
+            return own.read(size)  # pragma: no cover - Windows
+
+        def look() -> Mark:
+            seen = os.fstat(own.fileno())
+            return seen.st_size, seen.st_mtime_ns
+
         yield begin, take, look
-    finally:
-        os.close(number)
 
 
 class _Place:
