@@ -165,8 +165,8 @@ class Prodia(Client):
         in flight; the service may still finish, and bill, such jobs.
         """
         given = checked({"timeout": timeout, "price": price, "spool": spool, "to": to, "ahead": ahead})
-        folder = outputs.fixed(given.pop("to"), many=True)
-        ahead = given.pop("ahead")
+        folder, ahead = given.pop("to"), given.pop("ahead")
+        outputs.check_many(folder)
 
         def new_run(job: Job) -> Run:
             return self._new_run(replace(_door.call(self._options, job, bounded=False, **given), to=folder))

@@ -281,20 +281,16 @@ class Targets:
         return Target(lambda job: FileSink(path, budget, custom_id=job.custom_id), asked)
 
 
-def fixed(to: To, *, many: bool = False) -> To:
+def fixed(to: To) -> To:
     """Return what `to` means at this moment: a path as a `File` or `Folder`, from the root; a URL as a store.
 
     A path with a trailing slash or without a known media suffix (`.png`, `.mp4` ...) is a folder, any other
-    a file. Looks at nothing on disk. Raises InputError for an address, for anything else that is no target,
-    and for one file where it is for `many` jobs, which cannot share it.
+    a file. Looks at nothing on disk. Raises InputError for whatever else is no target, such as an address.
     """
-    if type(to) is str and (known := _fixed.get(to)) is not None and not many:
+    if type(to) is str and (known := _fixed.get(to)) is not None:
         return known
     given: Any = to.path if isinstance(to, File | Folder) else to
     if to is None or (callable(to) and given is to):
-        check: Any = getattr(to, "check_many", None)
-        if many and check is not None:  # a URL's store
-            check()
         return to
     given = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not is_path(given):
@@ -303,9 +299,7 @@ def fixed(to: To, *, many: bool = False) -> To:
             "a function that makes a sink, or None for memory"
         )
     leaf, outright = leaf_of(given), isinstance(to, File) if isinstance(to, File | Folder) else None
-    found: To = _on_disk(given, outright, many=many) if leaf is None else leaf.target(given, outright)
-    if leaf is not None and many:
-        return fixed(found, many=True)
+    found: To = _on_disk(given, outright) if leaf is None else leaf.target(given, outright)
     if type(to) is str and (leaf is not None or os.path.isabs(to)):
         if len(_fixed) >= _MOST_FOLDERS:
             _fixed.clear()
@@ -313,21 +307,28 @@ def fixed(to: To, *, many: bool = False) -> To:
     return found
 
 
-def _on_disk(given: str, outright: bool | None, *, many: bool) -> File | Folder:
+def check_many(to: Any) -> None:
+    """Raise InputError for a fixed `to` that is one file, which many jobs cannot share."""
+    if isinstance(to, File):
+        said = f"to= cannot be the file {quoted(to.path)} for many jobs"
+        raise InputError(f"{said}: pass a folder, or Folder(...) if it is one")
+    if hasattr(to, "check_many"):  # a URL's store
+        to.check_many()
+
+
+def _on_disk(given: str, outright: bool | None) -> File | Folder:
     refuse_address(f"to={quoted(given)}", given, "pass a path, or a function that makes a sink of your own")
     path = Path(given)
     try:
         whole = str(path.absolute())  # it stays the same when the current folder changes
     except OSError as error:
         raise InputError(f"to={quoted(given)} cannot be written: the current folder is gone") from error
-    is_file = not given.endswith(("/", os.sep)) and media.type_for_name(path.name) is not None
-    if not (is_file if outright is None else outright):
+    if outright is None:
+        outright = not given.endswith(("/", os.sep)) and media.type_for_name(path.name) is not None
+    if not outright:
         return Folder(whole)
-    said = f"to= cannot be the file {quoted(given)}"
     if path.name in ("", ".."):
-        raise InputError(f"{said}: pass a path that ends in a file name")
-    if many:
-        raise InputError(f"{said} for many jobs: pass a folder, or Folder(...) if it is one")
+        raise InputError(f"to= cannot be the file {quoted(given)}: pass a path that ends in a file name")
     return File(whole)
 
 

@@ -5,7 +5,7 @@ import pytest
 from files.steps import cancelled_at, names
 
 from prodia_async._errors import InputError
-from prodia_async._files.outputs import File, Folder, MemorySink, Targets, fixed
+from prodia_async._files.outputs import File, Folder, MemorySink, Targets, check_many, fixed
 from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._models import Job, JobResult, OutputInfo
 from prodia_async._settings import Limits
@@ -60,7 +60,7 @@ async def test_files(to, accept, tmp_path, monkeypatch):
     assert writer.path == tmp_path / getattr(to, "path", to)
     assert writer.path.read_bytes() == b"x"
     with pytest.raises(InputError, match="for many jobs"):
-        fixed(to, many=True)
+        check_many(fixed(to))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_folders(to, tmp_path, monkeypatch):
     assert (target.accept, type(target.sink(JOB))) == (None, FolderSink)
     writer = await store(target)
     assert writer.path == tmp_path / "deep" / getattr(to, "path", to) / "mine.webp"
-    fixed(to, many=True)
+    check_many(fixed(to))
 
 
 async def test_memory():
@@ -82,7 +82,7 @@ async def test_memory():
     assert (await store(target)).data == b"x"
     with pytest.raises(OSError, match="10 bytes"):
         await store(target, b"x" * 11)
-    fixed(None, many=True)
+    check_many(fixed(None))
 
 
 async def test_a_factory_of_sinks():
@@ -95,7 +95,7 @@ async def test_a_factory_of_sinks():
     target = await target_of(make)
     assert (await store(target)).data == b"x"
     assert jobs == [JOB]
-    fixed(make, many=True)
+    check_many(fixed(make))
 
 
 class BytesPath:
@@ -130,8 +130,6 @@ async def test_what_is_no_target(to):
         fixed(to)
     with pytest.raises(InputError, match="to= cannot be"):
         await target_of(to)
-    with pytest.raises(InputError, match="to= cannot be"):
-        fixed(to, many=True)
 
 
 @pytest.mark.parametrize("known", ["nothing", "its parent", "itself"])
@@ -253,12 +251,11 @@ ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("to", ADDRESSES)
-def test_an_address_is_no_target(to, many, tmp_path, monkeypatch):
+def test_an_address_is_no_target(to, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="is an address, not a path: pass a path, or a function") as caught:
-        fixed(to, many=many)
+        fixed(to)
     assert len(str(caught.value)) < 400
     assert names(tmp_path) == []
 
