@@ -23,7 +23,7 @@ from prodia_async._wire import media, result
 from prodia_async._wire.decoder import Inflater, MalformedReplyError, decoder_for, is_compressed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from prodia_async._files.outputs import Outputs
     from prodia_async._models import Job, VerdictKind
@@ -220,14 +220,16 @@ def reader_of(reply: Reply, limits: Limits) -> Callable[[], Awaitable[bytes]]:
     if encoding is None or not is_compressed(encoding):
         return reply.read
     inflater = Inflater(limits.max_expansion)
+    pieces: Iterator[bytes] = iter(())
 
     async def read() -> bytes:
-        while not (piece := inflater.take()):
+        nonlocal pieces
+        while not (piece := next(pieces, b"")):
             data = await reply.read()
             if not data:
                 inflater.close()
                 return b""
-            inflater.feed(data)
+            pieces = inflater.feed(data)
         return piece
 
     return read

@@ -17,6 +17,8 @@ from prodia_async._wire import media
 from prodia_async._wire.heads import Head, read_head
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from prodia_async._settings import Limits
 
 _MAX_PREAMBLE = 64 * 1024
@@ -252,42 +254,36 @@ def is_compressed(content_encoding: str | None) -> bool:
 
 
 class Inflater:
-    """Inflates gzip and zlib data: `feed` what has come, then `take` until it gives nothing.
+    """Inflates gzip and zlib data: take all that `feed` gives for what has come, then feed it more.
 
-    `max_expansion`: how many times the data fed may come out, beyond the first MiB. All methods raise
+    `max_expansion`: how many times the data fed may come out, beyond the first MiB. Both methods raise
     MalformedReplyError.
     """
 
     def __init__(self, max_expansion: int) -> None:
         self._max_expansion = max_expansion
         self._stream = zlib.decompressobj(_EITHER)
-        self._rest = b""
-        self._at = 0
         self._fed = self._taken = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield what comes of the next data, in pieces of at most 256 KiB."""
         self._fed += len(data)
-        self._rest, self._at = self._rest[self._at :] + data, 0
-
-    def take(self) -> bytes:
-        """Return the next piece, at most 256 KiB; b"" when more has to come first."""
-        while self._at < len(self._rest):
-            if self._stream.eof:  # another member (RFC 1952, section 2.2)
-                self._stream = zlib.decompressobj(_EITHER)
-            window = self._rest[self._at : self._at + _WINDOW]
-            try:
-                piece = self._stream.decompress(window, _PIECE)
-            except zlib.error as error:
-                raise MalformedReplyError(f"it is compressed, and damaged: {error}") from None
-            left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-            self._at += len(window) - len(left)
-            self._taken += len(piece)
-            if self._taken > _FREE + self._max_expansion * self._fed:
-                most = f"Limits.max_expansion={self._max_expansion}"
-                raise MalformedReplyError(f"it expands to more than {most} times what was sent")
-            if piece:
-                return piece
-        return b""
+        for at in range(0, len(data), _WINDOW):
+            window = data[at : at + _WINDOW]
+            while window:
+                if self._stream.eof:  # another member (RFC 1952, section 2.2)
+                    self._stream = zlib.decompressobj(_EITHER)
+                try:
+                    piece = self._stream.decompress(window, _PIECE)
+                except zlib.error as error:
+                    raise MalformedReplyError(f"it is compressed, and damaged: {error}") from None
+                window = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+                self._taken += len(piece)
+                if self._taken > _FREE + self._max_expansion * self._fed:
+                    most = f"Limits.max_expansion={self._max_expansion}"
+                    raise MalformedReplyError(f"it expands to more than {most} times what was sent")
+                if piece:
+                    yield piece
 
     def close(self) -> None:
         """Say that no more comes: it must be whole."""
