@@ -13,6 +13,7 @@ from prodia_async._errors import (
     NotFoundError,
     ProdiaError,
     ProdiaTimeoutError,
+    ServerError,
     TransportError,
 )
 from prodia_async._files.threads import hop
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from prodia_async.batch.journal import Journal
     from prodia_async.batch.manifest import Entry
     from prodia_async.batch.outputs import LandingSink, Outputs
+    from prodia_async.batch.scout import Scout
     from prodia_async.batch.tally import Tally
     from prodia_async.batch.telling import Problems
 
@@ -48,6 +50,8 @@ _MOST_ATTEMPTS = 100
 _UNTOLD = frozenset({"unknown", "malformed", "timed_out", "cancelled", "not_kept", "lost"})
 """Verdicts after which nobody knows the price. A job that failed, or was answered 5xx, has none."""
 
+
+_TOKEN_REFUSED = (401, 403)
 
 _QUICK_MARK = 8
 """Bytes of an entry's mark that tells of sizes and times alone."""
@@ -68,10 +72,11 @@ class Rooms(NamedTuple):
     gate: Gate
     till: Till
     arming: Arming
+    scout: Scout
     outputs: Outputs
     feed: Feed
     problems: Problems
-    ask: Callable[[], Awaitable[str | None]]
+    ask: Callable[[], Awaitable[ProdiaError | None]]
 
 
 class Batch(Protocol):
@@ -131,7 +136,9 @@ class JobRun:
             while True:
                 pauses = gate.pauses
                 try:
-                    if self.job.inputs and self._submitted is None:
+                    if self._submitted is not None:
+                        await self._be_let_in()
+                    elif self.job.inputs:
                         await self._mark_inputs()
                     await self._arm()
                     return await self._call()
@@ -148,6 +155,7 @@ class JobRun:
             if self._ahead is not None:
                 self._disarm()
             gate.leave(self._id)
+            self._rooms.scout.leave(self._id, sent=False)
             self._batch.left(self.job)
 
     async def _mark_inputs(self) -> None:
@@ -218,6 +226,7 @@ class JobRun:
         self._refuse_if_stopping()
         if self._rooms.gate.paused is not None and self._ahead is not None:
             self._disarm()
+        await self._be_let_in()
         await self._rooms.gate.enter(self._id)
         while self._losses and (reason := await self._what_is_wrong()) is not None:
             self._refuse_if_stopping()
@@ -237,13 +246,20 @@ class JobRun:
         self._was_sent = True
         self._batch.tally.sent(self._id)
 
+    async def _be_let_in(self) -> None:
+        if not self._rooms.scout.is_over:
+            await self._rooms.scout.enter(self._id)
+            self._refuse_if_stopping()
+
     async def _what_is_wrong(self) -> str | None:
         """Ask the service a free question: what was lost once is not sent into the same outage again."""
         self._batch.tally.collecting(self._id)
         try:
-            return await self._rooms.ask()
+            error = await self._rooms.ask()
         finally:
             self._batch.tally.left(self._id)
+        is_out = isinstance(error, ServerError) or (isinstance(error, TransportError) and not error.is_final)
+        return error.message.partition(". ")[0] if error is not None and is_out else None
 
     def _refuse_if_stopping(self, *, written: bool = False) -> None:
         if self._batch.stopping:
@@ -266,6 +282,8 @@ class JobRun:
             self._tell_lost()
         self._losses += attempt.verdict == "unknown"
         self._rooms.gate.attempt_ended(self._id, attempt)
+        if not self._rooms.scout.is_over:
+            self._rooms.scout.leave(self._id, sent=attempt.status not in _TOKEN_REFUSED)
         self._batch.tally.attempt_ended(self._id, attempt)
         if kind == "shed" and not self._rooms.till.is_limited and self._rooms.arming.rest(self.job.type):
             self._ahead = self._rooms.arming.wake

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from prodia_async._arguments import checked
-from prodia_async._errors import InputError, OutputError, ServerError, TransportError, quoted
+from prodia_async._errors import InputError, OutputError, ProdiaError, quoted
 from prodia_async._files.threads import hop
 from prodia_async._lifetime import rooms_of
 from prodia_async._loops import OnExit
@@ -29,6 +29,7 @@ from prodia_async.batch.outputs import Outputs
 from prodia_async.batch.report import ManifestCheck
 from prodia_async.batch.results import write_unlocked
 from prodia_async.batch.running import Running
+from prodia_async.batch.scout import Scout
 from prodia_async.batch.telling import Problems, say
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from prodia_async.batch.feed import Retrying
     from prodia_async.batch.manifest import Source
     from prodia_async.batch.report import BatchReport, Progress
+    from prodia_async.batch.schema import Totals
 
 _LONGEST_RETRY_AFTER = 3600.0
 """Seconds that a job of a batch waits as it is told to, even where a single call would rather fail."""
@@ -127,17 +129,17 @@ async def run_batch(
         about = {"service": _service(client.url), "shard": _part(shard)}
         journal = await Journal.open(folder, wall=engine.clock.wall, about=about, on_full=gate.disk_full)
         async with OnExit(partial(_finish, journal, folder, gate)):
+            _tell_of_what_was_cut(journal.totals)
             outputs = Outputs(folder, engine.budget, gate.wait_for_room, journal.reader)
             await hop(outputs.settle)
             retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
             feed = Feed(lines, journal, folder, engine.limiter, retrying=retrying, on_problem=problems.add)
             till = Till(given["max_spend"], given["prices"] or {}, journal.totals)
             arming = Arming(engine.limiter)
-            ask = partial(_what_is_wrong, prodia.with_options(retry=Retry(max_errors=0)))
+            ask = partial(_ask, prodia.with_options(retry=Retry(max_errors=0)))
+            rooms = (journal, gate, till, arming, Scout(ask), outputs, feed, problems, ask)
             batch = Running(
-                Rooms(
-                    folder, engines, engine, client, journal, gate, till, arming, outputs, feed, problems, ask
-                ),
+                Rooms(folder, engines, engine, client, *rooms),
                 price=True if max_spend is not None else price,
                 timeout=given["timeout"],
                 give_up_after=given["give_up_after"],
@@ -163,15 +165,14 @@ def _part(shard: str | Shard | None) -> str:
     return "the whole manifest" if part is None else f"shard {part.number}/{part.of}"
 
 
-async def _what_is_wrong(prodia: Prodia) -> str | None:
-    """Ask the service for a job that there is not, and return what fails; None where it answers."""
+async def _ask(prodia: Prodia) -> ProdiaError | None:
+    """Ask the service for a job that there is not, which is free, and return what that raises."""
     try:
         await prodia.handle(_NO_JOB).outputs(timeout=_ASKING)
-    except (TransportError, ServerError) as error:
-        if isinstance(error, TransportError) and error.is_final:
-            return None  # as the job itself will tell
-        return error.message.removeprefix(f"the job (job {_NO_JOB}): ").partition(". ")[0]
-    except Exception:  # noqa: BLE001 - that there is no such job, and whatever else a transport makes of it
+    except ProdiaError as error:
+        error.message = error.message.removeprefix(f"the job (job {_NO_JOB}): ")
+        return error
+    except Exception:  # noqa: BLE001 - a transport of the user's own may raise anything
         return None
     return None
 
@@ -184,6 +185,24 @@ async def _finish(journal: Journal, folder: Path, gate: Gate) -> None:
         if gate.gave_up is None:
             raise
         say(logging.ERROR, "%s", error.message)  # the batch has ended for want of room, as it will tell
+
+
+def _tell_of_what_was_cut(totals: Totals) -> None:
+    """Say at the beginning what an earlier run, which was killed, has left: the summary comes hours later."""
+    if totals.sent:
+        jobs = "1 job was" if totals.sent == 1 else f"{totals.sent:,} jobs were"
+        billed = "it may" if totals.sent == 1 else "they may"
+        say(
+            logging.WARNING,
+            "%s in flight when the last run was cut: %s have run and been billed",
+            jobs,
+            billed,
+        )
+    if totals.submitted:
+        one = totals.submitted == 1
+        jobs = "1 job is" if one else f"{totals.submitted:,} jobs are"
+        asked = "it is asked for by its id" if one else "they are asked for by their ids"
+        say(logging.WARNING, "%s at the service since the last run was cut: %s", jobs, asked)
 
 
 def _refuse_foreign(folder: Path) -> None:
