@@ -23,6 +23,7 @@ COLUMNS = (
     "dollars",
     "attempts",
     "error",
+    "service",
 )
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -33,8 +34,9 @@ def write_csv(records: Iterable[Record], stream: IO[str]) -> None:
     """Write records, such as those of `read_results`, as CSV with a header to a text stream.
 
     Each job has a row, with its first output. Each further output has a row of its own with `custom_id`,
-    `status`, `type`, `path`, `content_type` and `bytes` alone, so that sums over the other columns are right.
-    `elapsed` is in seconds, `attempts` is their number, `error` the message.
+    `status`, `type`, `path`, `content_type`, `bytes` and `service` alone, so that sums over the other columns
+    are right.
+    `elapsed` is in seconds, `attempts` is their number, `error` the message, `service` the one that ran it.
 
     Text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a line break) gets a
     `'` in front, for prompts and errors are other people's text. Numbers stay numbers. Lines end as in
@@ -54,9 +56,10 @@ def _rows(record: Record) -> list[list[Any]]:
     cost = [metrics.get("elapsed"), price.get("dollars"), len(record["attempts"])]
     reason = None if error is None else error["message"]
     outputs = [[output["path"], output["content_type"], output["bytes"]] for output in record["outputs"]]
+    service = record.get("service")
     first, *others = outputs or [[None, None, None]]
-    rows = [[*head, *about, *first, *cost, reason]]
-    rows += [[*head, None, None, *output, None, None, None, None] for output in others]
+    rows = [[*head, *about, *first, *cost, reason, service]]
+    rows += [[*head, None, None, *output, None, None, None, None, service] for output in others]
     return [[_cell(value) for value in row] for row in rows]
 
 

@@ -65,6 +65,7 @@ class Rooms(NamedTuple):
     """What a batch is made of."""
 
     folder: Path
+    service: str
     engines: Engines
     engine: Engine
     client: Options

@@ -53,7 +53,8 @@ class Record(TypedDict):
 
     `job` is the job result as the service sent it, or `type` and `config` of the job where there is none.
     `request` is there where the job had more than these. `attempts` are those of the run that ended the job,
-    each with the fields of `Attempt`.
+    each with the fields of `Attempt`. `service` is the address of the one that ran it, or says that it was
+    one of this computer, such as an emulator; a batch that was begun by an older version does not know.
     """
 
     custom_id: str
@@ -63,6 +64,7 @@ class Record(TypedDict):
     error: ErrorRecord | None
     attempts: list[dict[str, Any]]
     request: NotRequired[RequestRecord]
+    service: NotRequired[str]
 
 
 def done_record(entry: Entry, result: JobResult, names: Sequence[str | None], folder: Path) -> bytes:

@@ -58,7 +58,8 @@ class BatchReport(Struct, Plain, frozen=True):
     unknown, `overrun` by how much both together exceed `max_spend`.
 
     `reason` tells why the batch ended early. `results` is the file with a line for each job; outputs stand in
-    `out`/outputs.
+    `out`/outputs. `service` is the address of the one that ran the jobs, or tells that it was one of this
+    computer, such as an emulator.
     """
 
     ending: Ending
@@ -82,6 +83,7 @@ class BatchReport(Struct, Plain, frozen=True):
     reason: str | None
     out: pathlib.Path
     results: pathlib.Path
+    service: str = ""
 
 
 class ManifestCheck(Struct, Plain, frozen=True):

@@ -139,13 +139,15 @@ def _lines(folder: Path, *, failed_only: bool) -> Generator[bytes]:
     states = "'failed'" if failed_only else "'done', 'failed'"
     statement = schema.RECORDS.format(states)
     with contextlib.closing(_connect(folder)) as connection:
-        last = ""
+        last, end = "", b"}"
+        if service := _explained(folder, lambda: read_about(connection)).get("service"):
+            end = b',"service":%b}' % msgspec.json.encode(service)
 
         def select() -> list[tuple[str, bytes]]:
             return connection.execute(statement, (last, _ROWS_A_SELECT)).fetchall()
 
         while rows := _explained(folder, select):
-            yield from (record for _, record in rows)
+            yield from (record.removesuffix(b"}") + end for _, record in rows)
             last = rows[-1][0]
 
 

@@ -139,7 +139,7 @@ async def run_batch(
             ask = partial(_ask, prodia.with_options(retry=Retry(max_errors=0)))
             rooms = (journal, gate, till, arming, Scout(ask), outputs, feed, problems, ask)
             batch = Running(
-                Rooms(folder, engines, engine, client, *rooms),
+                Rooms(folder, about["service"], engines, engine, client, *rooms),
                 price=True if max_spend is not None else price,
                 timeout=given["timeout"],
                 give_up_after=given["give_up_after"],

@@ -246,6 +246,7 @@ class Running:
             reason=self._reason,
             out=out,
             results=out / "results.jsonl",
+            service=rooms.service,
         )
 
 

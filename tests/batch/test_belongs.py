@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+
 import pytest
 from batch.helpers import echo, read_results
 from batch.journals import an_entry, open_journal, query, run_job
 
-from prodia_async import InputError, Prodia
+from prodia_async import InputError, Prodia, batch
+from prodia_async.batch import results as batch_results
 from prodia_async.batch import run_batch
 from prodia_async.emulator import Emulator
 
@@ -45,6 +49,34 @@ async def test_a_folder_in_which_nothing_has_run_belongs_to_nobody(prodia, write
     assert report.ending == "gave_up"
     report = await run_batch(manifest, tmp_path / "out", prodia=prodia)
     assert report.done == 1
+
+
+async def test_what_an_emulator_made_says_so(prodia, write_manifest, tmp_path):
+    """In results.jsonl, in what is read from Python, in the table and in the report."""
+    out = tmp_path / "out"
+    report = await run_batch(write_manifest(echo("a"), echo("bad", status=400)), out, prodia=prodia)
+    told = "a service on this computer (an emulator?)"
+    assert report.service == told
+    assert [record["service"] for record in read_results(out).values()] == [told, told]
+    table = io.StringIO(newline="")
+    records = await asyncio.to_thread(lambda: list(batch.read_results([out])))
+    assert [record["service"] for record in records] == [told, told]
+    batch_results.write_csv(records, table)
+    assert all(line.endswith(f",{told}") for line in table.getvalue().splitlines()[1:])
+
+
+async def test_what_the_service_made_names_it(tmp_path):
+    async with open_journal(tmp_path, about={"service": REAL, "shard": "1/2"}) as journal:
+        await run_job(journal, "a")
+    [record] = await asyncio.to_thread(lambda: list(batch.read_results([tmp_path])))
+    assert record["service"] == REAL
+
+
+async def test_a_journal_that_does_not_know_says_nothing(tmp_path):
+    async with open_journal(tmp_path) as journal:
+        await run_job(journal, "a")
+    [record] = await asyncio.to_thread(lambda: list(batch.read_results([tmp_path])))
+    assert "service" not in record
 
 
 @pytest.mark.parametrize(("first", "second"), [("1/2", "2/2"), ("1/2", None), (None, "1/2"), ("1/2", "1/3")])

@@ -9,7 +9,7 @@ from batch.journals import a_record
 
 from prodia_async.batch.results import write_csv
 
-HEADER = "custom_id,status,type,prompt,seed,path,content_type,bytes,elapsed,dollars,attempts,error"
+HEADER = "custom_id,status,type,prompt,seed,path,content_type,bytes,elapsed,dollars,attempts,error,service"
 
 
 def table(*records: bytes) -> list[dict[str, str]]:
@@ -34,10 +34,10 @@ def test_a_job_that_is_done():
     about = ["a", "done", "t"]
     text = 'a "cat", sitting\nthere'
     assert list(first.values()) == [
-        *about, text, "-5", "outputs/a.png", "image/png", "3", "1.25", "0.04", "2", "",
+        *about, text, "-5", "outputs/a.png", "image/png", "3", "1.25", "0.04", "2", "", "",
     ]  # fmt: skip
     assert list(second.values()) == [
-        *about, "", "", "outputs/a-2.txt", "text/plain", "4", "", "", "", "",
+        *about, "", "", "outputs/a-2.txt", "text/plain", "4", "", "", "", "", "",
     ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_a_job_that_failed():
         "may_have_run": True,
     }
     (row,) = table(a_record("a", "failed", job={"type": "t", "config": None, "price": None}, error=error))
-    assert list(row.values()) == ["a", "failed", "t", "", "", "", "", "", "", "", "0", "broken"]
+    assert list(row.values()) == ["a", "failed", "t", "", "", "", "", "", "", "", "0", "broken", ""]
 
 
 @pytest.mark.parametrize(

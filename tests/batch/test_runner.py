@@ -52,6 +52,7 @@ async def test_a_batch_from_manifest_to_results(prodia, emulator, write_manifest
         reason=None,
         out=tmp_path / "out",
         results=tmp_path / "out" / "results.jsonl",
+        service="a service on this computer (an emulator?)",
     )
     assert problems == [Problem(3, "not JSON: Input data was truncated")]
     assert (emulator.stats().requests, emulator.stats().shed) == (6, 2)
