@@ -125,13 +125,10 @@ class Exchange(Struct, frozen=True):
         while piece:
             watch.reading()
             piece = await read()
-            events = decoder.feed(piece) if piece else []
-            is_whole = decoder.is_complete
-            if is_whole or not piece:
-                events += decoder.close()
+            events = decoder.feed(piece) if piece else decoder.close()
             watch.own_time()
             await outputs.take(events)
-            if is_whole:
+            if decoder.is_complete:
                 if not getattr(reply, "at_end", False):
                     watch.reading(_END_TIME)
                     await _rest(reply, watch)

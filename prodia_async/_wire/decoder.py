@@ -98,7 +98,7 @@ class MultipartDecoder:
                 raise MalformedReplyError("a malformed reply: a boundary follows a part's headers at once")
             if self._is_opening and end > position:
                 position, self._is_opening = position + 2, False
-            if self._left is not None or part.name != "output":
+            if self._left is not None or (part.name != "output" and end > position):
                 self._count(part, data[position:end], is_last=is_last)
             if part.name == "output" and end > position:
                 events.append(data[position:end])
@@ -121,6 +121,7 @@ class MultipartDecoder:
         begin = position + 2
         if data.startswith(b"--", position):
             self.is_complete = True
+            self.close()
             return _MORE
         if len(data) >= begin and not data.startswith(b"\r\n", position):
             raise MalformedReplyError("the reply's multipart body is malformed: text follows a boundary")
