@@ -35,7 +35,7 @@ if PYENV:
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "contracts", "docs", "tests", "demo"]
+nox.options.sessions = ["lint", "types", "contracts", "docs", "tests", "cluster", "demo"]
 
 
 def newest() -> str:
@@ -77,7 +77,11 @@ def run_tests(session: nox.Session, *words: str, lanes: int = LANES, only_units:
         session.install(".", *GROUPS["units"])
     else:
         session.install(".[cli,cloud,emulator,fast,otel,web]", *GROUPS["units"], *GROUPS["test"])
-    # From another folder: here, `python -c` in a test would import the tree instead of what users get.
+    run_pytest(session, *words, lanes=lanes)
+
+
+def run_pytest(session: nox.Session, *words: str, lanes: int = 1) -> None:
+    """Run pytest from another folder: here, `python -c` in a test would import the tree instead."""
     root = Path.cwd()
     pytest = ["python", "-X", "dev", str(Path(session.bin) / "pytest"), "-c", str(root / "pyproject.toml")]
     pytest += ["-n", str(lanes), "--dist", "worksteal"] if lanes > 1 else []
@@ -115,6 +119,21 @@ def coverage(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """Run the tests that take minutes, and those that look at the report in headless Chromium."""
     run_tests(session, "--nightly", "-m", "nightly", "--timeout=3600", "tests", *session.posargs, lanes=1)
+
+
+@nox.session(python=NEWEST)
+def cluster(session: nox.Session) -> None:
+    """Run Ray Data and Daft on a cluster of this computer; `-- --nightly` kills parts of it, too."""
+    session.install(".[cloud,emulator]", *GROUPS["units"], *GROUPS["cluster"])
+    found = session.run(
+        *("python", "-m", "pip", "install", "--quiet", "--only-binary=ray", ".[ray]"),
+        success_codes=[0, 1],
+        silent=True,
+    )
+    if "No matching distribution found for ray" in str(found):
+        session.skip(f"Ray has no wheel for Python {session.python} on this system")
+    session.run("mypy", "--strict", "examples/ray_pictures.py", "examples/daft_pictures.py")
+    run_pytest(session, "tests/cluster", *session.posargs)
 
 
 @nox.session(python=NEWEST)

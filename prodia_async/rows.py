@@ -44,6 +44,8 @@ _NOTHING: dict[str, Any] = {
     "may_have_run": False,
     "attempts": 0,
 }
+FIELDS = frozenset(_NOTHING)
+"""What the dict of a row has."""
 
 
 class Rows:

@@ -12,7 +12,7 @@ import pytest
 import prodia_async
 
 ROOT = pathlib.Path(prodia_async.__file__).parent
-LEAVES = {"_store_sink.py", "_uploads.py", "remote.py", "rows.py", "stores.py"}
+LEAVES = {"_store_sink.py", "_uploads.py", "ray.py", "remote.py", "rows.py", "stores.py"}
 AROUND = {"batch", "blocking.py", "cli", "emulator", "pytest_plugin.py", "telemetry.py", "web", *LEAVES}
 """What stands on the core; all else is the core."""
 
