@@ -60,9 +60,9 @@ class Places:
     def __init__(self) -> None:
         # Questions take milliseconds, so that these few do for thousands of jobs; and a service that has
         # become slow is not met by a connection for each job.
-        self.polls = anyio.Semaphore(32)
+        self.polls: anyio.Semaphore = anyio.Semaphore(32)
         # Each holds a connection, and a block of memory or two, as long as it takes.
-        self.downloads = anyio.Semaphore(32)
+        self.downloads: anyio.Semaphore = anyio.Semaphore(32)
 
 
 class Collector(Struct, frozen=True):

@@ -63,11 +63,11 @@ class UnderWay:
     __slots__ = ("_is_cut", "cancelled_before", "in_flight", "job", "task", "was_cut")
 
     def __init__(self, job: Job) -> None:
-        self.job = job
-        self.in_flight = False
+        self.job: Job = job
+        self.in_flight: bool = False
         self.task: asyncio.Task[Any] | None = None
-        self.cancelled_before = 0
-        self.was_cut = False
+        self.cancelled_before: int = 0
+        self.was_cut: bool = False
         self._is_cut: bool | None = None
 
     def cut(self) -> None:
@@ -97,7 +97,7 @@ class Submission:
     ) -> None:
         self.number = number
         self.tally = tally
-        self.is_over = False
+        self.is_over: bool = False
         self._waiting = 0
         self._turn: Turn | None = turn
         self._clock = clock
@@ -167,14 +167,14 @@ class Engine:
         self.transport = transport
         self.limiter = limiter
         self.clock: Clock = limiter.clock
-        self.deadlines = Deadlines(self.clock)
+        self.deadlines: Deadlines = Deadlines(self.clock)
         self.random = chance
         self.budget = budget
-        self.targets = Targets(budget)
-        self.tally = Counter[str]()
+        self.targets: Targets = Targets(budget)
+        self.tally: Counter[str] = Counter[str]()
         """By the names that they have in `Stats`."""
-        self.places = Places()
-        self.is_closing = False
+        self.places: Places = Places()
+        self.is_closing: bool = False
         """Whether no more jobs begin."""
         self._under_way: dict[UnderWay, None] = {}
         self._unfinished: list[Outcome] = []

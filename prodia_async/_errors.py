@@ -60,8 +60,8 @@ class ProdiaError(Plain, Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.attempts = tuple(attempts)
-        self.may_have_run = (
+        self.attempts: tuple[Attempt, ...] = tuple(attempts)
+        self.may_have_run: bool = (
             any(attempt.may_have_run for attempt in self.attempts) if may_have_run is None else may_have_run
         )
 

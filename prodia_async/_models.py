@@ -267,7 +267,8 @@ class JobResult(_ResultFields, frozen=True):
             return NotImplemented
         return bool(self.raw == other.raw and super().__eq__(other))  # as both are decoded now
 
-    __hash__ = _ResultFields.__hash__
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def _told(self) -> dict[str, Any]:
         dollars = None if self.price is None else self.price.dollars

@@ -33,9 +33,9 @@ class Room:
     """What the jobs of one event loop share of a store: how much is held, and which keys are taken."""
 
     def __init__(self, uploads: int, collect: int) -> None:
-        self.trial = asyncio.Lock()
+        self.trial: asyncio.Lock = asyncio.Lock()
         """Held by who finds out whether the store takes outputs."""
-        self.slots = asyncio.Semaphore(uploads)
+        self.slots: asyncio.Semaphore = asyncio.Semaphore(uploads)
         """Jobs that upload at the same time; each holds at most some 40 MiB."""
         self.collect = collect
         self.collected = 0
@@ -68,8 +68,8 @@ class StoreWriter:
         self.info = info
         self.upload: Upload | None = None
         self.key = ""  # of an upload, or of what has been put
-        self.held = bytearray()
-        self.size = 0
+        self.held: bytearray = bytearray()
+        self.size: int = 0
         self._sink = sink
         self._counted = 0  # bytes of `held` that the store's room counts
 
@@ -114,7 +114,7 @@ class StoreSink:
     """Takes the outputs of one attempt of a job into a store."""
 
     def __init__(self, store: Place, custom_id: str | None) -> None:
-        self.room = store.room()
+        self.room: Room = store.room()
         self._store = store
         self._stem = custom_id
         self._writers: list[StoreWriter] = []

@@ -105,9 +105,9 @@ class StreamedOutput:
     """
 
     def __init__(self, stream: Stream, info: OutputInfo) -> None:
-        self.index = info.index
-        self.filename = info.filename
-        self.content_type = info.content_type
+        self.index: int = info.index
+        self.filename: str | None = info.filename
+        self.content_type: str = info.content_type
         self._stream = stream
         self._ended = False
 

@@ -32,11 +32,11 @@ class ObjectStore(Protocol):
     """
 
     async def put_async(
-        self, path: str, file: Any, *, attributes: Any = ..., mode: Any = ..., **options: Any
+        self, path: str, file: Any, *, attributes: Any = None, mode: Any = None, **options: Any
     ) -> Any:
         """Store bytes, or what an async iterator gives, whole or not at all."""
 
-    async def get_async(self, path: str, *, options: Any = ...) -> Any:
+    async def get_async(self, path: str, *, options: Any = None) -> Any:
         """Begin to read an object."""
 
     async def head_async(self, path: str) -> Any:
@@ -67,6 +67,7 @@ class Steady(asyncio.Task[BaseException | None]):
         self.add_done_callback(_under_way.discard)
 
     def cancel(self, msg: Any | None = None) -> bool:  # noqa: ARG002 - the signature is asyncio's
+        """Do nothing, and say so."""
         return False
 
 
@@ -112,7 +113,7 @@ class Upload:
 
     def __init__(self, store: ObjectStore, key: str, attributes: Mapping[str, str] | None) -> None:
         self._blocks = Blocks()
-        self.task = Steady(
+        self.task: Steady = Steady(
             store.put_async(
                 key,
                 self._blocks,

@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -173,19 +173,19 @@ class Handle:
 
     def __init__(self, handle: _handles.Handle) -> None:
         self._of = handle
-        self.id = handle.id
-        self.job = handle.job
+        self.id: str = handle.id
+        self.job: JobResult | None = handle.job
 
     @property
     def expires_at(self) -> datetime | None:
         """When the service may forget the job, as it said when the job was submitted."""
         return self._of.expires_at
 
-    state = _blocking(_handles.Handle.state)
-    wait = _blocking(_handles.Handle.wait)
-    outputs = _blocking(_handles.Handle.outputs)
-    result = _blocking(_handles.Handle.result)
-    download = _blocking(_handles.Handle.download)
+    state: Final = _blocking(_handles.Handle.state)
+    wait: Final = _blocking(_handles.Handle.wait)
+    outputs: Final = _blocking(_handles.Handle.outputs)
+    result: Final = _blocking(_handles.Handle.result)
+    download: Final = _blocking(_handles.Handle.download)
 
     def __repr__(self) -> str:
         return f"blocking.{self._of!r}"
@@ -196,9 +196,9 @@ class StreamedOutput:
 
     def __init__(self, output: _stream.StreamedOutput) -> None:
         self._of = output
-        self.index = output.index
-        self.filename = output.filename
-        self.content_type = output.content_type
+        self.index: int = output.index
+        self.filename: str | None = output.filename
+        self.content_type: str = output.content_type
 
     def __iter__(self) -> Iterator[bytes]:
         while piece := _loop.wait(anext, self._of, b""):
@@ -311,8 +311,8 @@ class Prodia:
         finally:
             options.clear()  # the token: a traceback may show the variables of its frames
 
-    run = _blocking(_client.Prodia.run)
-    close = _blocking(_client.Prodia.aclose)
+    run: Final = _blocking(_client.Prodia.run)
+    close: Final = _blocking(_client.Prodia.aclose)
 
     @_same_arguments(_client.Prodia.submit)
     def submit(self, *args: Any, **given: Any) -> Handle:

@@ -60,7 +60,7 @@ class Store:
     """
 
     accept: str | None = None
-    is_good = False
+    is_good: bool = False
     """Whether it is known to take outputs."""
 
     name: str | None = None
@@ -83,9 +83,9 @@ class Store:
             raise InputError("Store(...) takes uploads of at least 1 and collect of at least 0")
         self.store = store
         prefix = _key(prefix, "a prefix")
-        self.prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+        self.prefix: str = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
         self.owns = owns
-        self.keeps_types = type(store).__name__ != "LocalStore"
+        self.keeps_types: bool = type(store).__name__ != "LocalStore"
         """Whether it takes content types; files have none."""
 
         self._url = _url_of(store) if url is None else url
@@ -165,7 +165,7 @@ class Stored:
 
     def __init__(self, store: ObjectStore, key: str, url: str) -> None:
         self.url = url
-        self.name = key.rpartition("/")[2]
+        self.name: str = key.rpartition("/")[2]
         self._store = store
         self._key = key
 

@@ -24,10 +24,10 @@ try:
     from opentelemetry import context as contexts
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
-        f'prodia_async.telemetry needs OpenTelemetry: pip install "prodia-async[otel]" ({error})'
-    ) from error
+        f'prodia_async.telemetry needs OpenTelemetry: pip install "prodia-async[otel]" ({_error})'
+    ) from _error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

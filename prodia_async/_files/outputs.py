@@ -84,10 +84,11 @@ class MemorySink:
 
     def __init__(self, limit: int = Limits().max_memory_output) -> None:
         self.limit = limit
-        self.size = 0
+        self.size: int = 0
         self._writers: list[MemoryWriter] = []
 
     async def open(self, output: OutputInfo) -> MemoryWriter:  # noqa: ARG002 - part of the interface Sink
+        """Return a writer that keeps what it is given."""
         self._writers.append(MemoryWriter(self))
         return self._writers[-1]
 
@@ -96,6 +97,7 @@ class MemorySink:
         self._writers = []
 
     async def discard(self) -> None:
+        """Forget all of it."""
         for writer in self._writers:
             writer.data, writer.buffer = None, bytearray()
         self._writers, self.size = [], 0

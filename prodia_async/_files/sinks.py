@@ -189,8 +189,8 @@ class FolderSink:
         *,
         wait_for_room: WaitForRoom | None = None,
     ) -> None:
-        self.budget = Budget(Limits().collect) if budget is None else budget
-        self.lock = threading.Lock()
+        self.budget: Budget = Budget(Limits().collect) if budget is None else budget
+        self.lock: threading.Lock = threading.Lock()
         """Held while a file is touched: outputs may be dropped while a block is being written."""
         self._path = os.fspath(folder)
         self.folder: str | None = self._path
@@ -201,6 +201,7 @@ class FolderSink:
         self._number = 0
 
     async def open(self, output: OutputInfo) -> DiskWriter:
+        """Return the writer of a new file, which has a temporary name until the commit."""
         writer = DiskWriter(self, media.suffix_for(output.content_type))
         self._writers.append(writer)
         return writer
@@ -320,4 +321,4 @@ class FileSink(FolderSink):
         wait_for_room: WaitForRoom | None = None,
     ) -> None:
         super().__init__(path, custom_id, budget, wait_for_room=wait_for_room)
-        self.folder = None
+        self.folder: str | None = None

@@ -40,8 +40,8 @@ class Watch(Deadline):
 
     def __init__(self, deadlines: Deadlines, timeouts: Timeouts, limit: float = math.inf) -> None:
         super().__init__(deadlines, limit)
-        self.limit = limit
-        self.phase = Phase.CONNECT
+        self.limit: float = limit
+        self.phase: Phase = Phase.CONNECT
         self.turn: Turn | None = None
         self._timeouts = timeouts
 
@@ -81,7 +81,7 @@ class Watch(Deadline):
         """Wait for the source, which may take its time."""
         if self.phase <= Phase.SEND:
             self.phase = Phase.SEND
-            self.when = self.limit
+            self.when: float = self.limit
 
     connected = block_taken  # the source comes first
 

@@ -94,6 +94,11 @@ class Capacity:
     is alone. `peers`: the types of one client. `growth`: the round that waits for the request's body.
     """
 
+    limit: int
+    most: int
+    fixed: bool
+    in_flight: int
+
     def __init__(
         self,
         limit: int,
@@ -108,8 +113,8 @@ class Capacity:
         self.limit, self.most = min(limit, most), most
         self.fixed, self.in_flight = fixed, 0
         self.latency: float | None = None
-        self.hold_until = -math.inf  # until then nothing at all may be sent
-        self.wake = math.inf  # when to ask `want` again, whatever happens until then; as it was told last
+        self.hold_until: float = -math.inf  # until then nothing at all may be sent
+        self.wake: float = math.inf  # when to ask `want` again, whatever happens until then; as told last
         self.round: Round | None = None
         self.shares: dict[Capacity, int] = {}  # types that take slots from this one, and how surely
         self.tell: Callable[[str], object] = str  # hears why the limit or the state has changed

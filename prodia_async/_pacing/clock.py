@@ -71,7 +71,7 @@ class Alarm:
     """A timer that calls back once, at the earliest of the times that it was set to."""
 
     def __init__(self, clock: Clock, callback: Callable[[], object]) -> None:
-        self.at = math.inf
+        self.at: float = math.inf
         self.callback = callback
         self._clock = clock
         self._timer: Timer | None = None
@@ -102,8 +102,8 @@ class Deadlines:
         self.clock = clock
         self.looks: list[tuple[float, int]] = []  # a heap of times, and which deadline is looked at then
         self.watched: dict[int, Deadline] = {}
-        self.numbers = itertools.count(1)
-        self.alarm = Alarm(clock, self._look)
+        self.numbers: itertools.count[int] = itertools.count(1)
+        self.alarm: Alarm = Alarm(clock, self._look)
 
     def close(self) -> None:
         """Cut nothing any more."""
@@ -144,8 +144,8 @@ class Deadline:
     )
 
     def __init__(self, deadlines: Deadlines, when: float) -> None:
-        self.when = when
-        self.expired = False
+        self.when: float = when
+        self.expired: bool = False
         self._deadlines = deadlines
         self._task: asyncio.Task[Any] | None = None
         self._look_at = -math.inf  # when it is looked at next; outside its block never

@@ -46,20 +46,20 @@ class Limiter:
         limit: int | None = None,
         learned: Learned | None = None,
     ) -> None:
-        self.limit = settings.max_concurrency if limit is None else limit
+        self.limit: int = settings.max_concurrency if limit is None else limit
         self.clock = clock
         self.random = random
-        self.in_use = 0
+        self.in_use: int = 0
         self.lingering = 0
-        self.grants = 0
-        self.feeders = 0
-        self.closed = False
+        self.grants: int = 0
+        self.feeders: int = 0
+        self.closed: bool = False
         self.history: deque[LimitChange] = deque(maxlen=HISTORY)
         self.lines: dict[str, Line] = {}
         self.wanting: dict[Line, Want] = {}  # perhaps: each is asked when a slot is free
         self.waiters: dict[Place, Line] = {}
         self.replies: deque[tuple[float, Place, Callable[[], None]]] = deque()  # when each begins to linger
-        self.replies_alarm = Alarm(clock, self.watch_replies)
+        self.replies_alarm: Alarm = Alarm(clock, self.watch_replies)
         self._settings = settings
         self._learned = {} if learned is None else learned
         self._peers: list[Capacity] = []

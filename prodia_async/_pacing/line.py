@@ -57,13 +57,13 @@ class Line:
         self.key = key
         self.capacity = capacity
         self.turns = 0
-        self.ready = 0  # of those that wait, turns that may be sent
+        self.ready: int = 0  # of those that wait, turns that may be sent
         self.resting = 0  # turns that were shed, and keep their slots
         self.shed = self.completed = 0
         self.last_grant = 0
-        self.idle_since = clock.monotonic()
+        self.idle_since: float = clock.monotonic()
         self.state = capacity.state  # as the log was told last
-        self.alarm = Alarm(clock, partial(look, self))
+        self.alarm: Alarm = Alarm(clock, partial(look, self))
         self._fresh: dict[int, OrderedDict[Place, None]] = {}  # by priority, each by arrival
         self._due: list[tuple[int, int, Place]] = []  # by priority and first sending
 

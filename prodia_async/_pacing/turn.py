@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
+from typing import TYPE_CHECKING
 
 from prodia_async._errors import ClientClosedError
 from prodia_async._pacing.capacity import DEFAULT_RETRY_AFTER
 from prodia_async._pacing.limiter import CLOSED, Limiter
 from prodia_async._pacing.line import Line, Phase, Place
+
+if TYPE_CHECKING:
+    from prodia_async._pacing.capacity import Round
 
 LINGER = 1.0  # seconds after a reply's headers at which its slot is free: a slow reader holds no capacity
 
@@ -66,14 +70,15 @@ class Turn(Place, eq=False, kw_only=True):
 
     def begins(self) -> None:
         """Say that the attempt begins now: what was waited for since the slot was given is no latency."""
-        self.sent_at = self.limiter.clock.monotonic()
+        self.sent_at: float = self.limiter.clock.monotonic()
 
     def body_sent(self) -> None:
         """Say that the last byte of the request was handed to the transport."""
-        self.body_sent_at = now = self.limiter.clock.monotonic()
+        now = self.limiter.clock.monotonic()
+        self.body_sent_at: float | None = now
         if self.round is not None:
             self.round.body_sent(now)
-            self.round = None
+            self.round: Round | None = None
             self.limiter.touch(self.line)
 
     def headers(self) -> None:
@@ -83,7 +88,7 @@ class Turn(Place, eq=False, kw_only=True):
         """
         limiter = self.limiter
         now = limiter.clock.monotonic()
-        self.lingers_at = now + LINGER
+        self.lingers_at: float | None = now + LINGER
         self.line.capacity.answered(now - self.sent_at)
         limiter.replies.append((self.lingers_at, self, self._linger))
         if limiter.replies_alarm.at == math.inf:
@@ -155,7 +160,8 @@ class Turn(Place, eq=False, kw_only=True):
         if limiter.clock.monotonic() < until:
             self.rest = limiter.clock.call_at(until, partial(self._rest, until))
             return
-        self.rest, self.phase = None, Phase.IDLE
+        self.rest = None
+        self.phase: Phase = Phase.IDLE
         if line.capacity.fixed:
             line.resting -= 1
             limiter.in_use -= 1

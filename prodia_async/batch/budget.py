@@ -37,9 +37,9 @@ class Ledger:
             _check("max_spend", max_spend)
         for job_type, price in prices.items():
             _check(f"the price of {quoted(job_type, str)}", price)
-        self.limit = None if max_spend is None else _exact(max_spend)
-        self.reserved = 0
-        self.uncertain_attempts = totals.uncertain_attempts
+        self.limit: int | None = None if max_spend is None else _exact(max_spend)
+        self.reserved: int = 0
+        self.uncertain_attempts: int = totals.uncertain_attempts
         self._given = {job_type: _exact(price) for job_type, price in prices.items()}
         self._dearest = {job_type: _exact(price) for job_type, price in totals.dearest.items()}
         for job_type, price in self._given.items():

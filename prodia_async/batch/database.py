@@ -44,7 +44,7 @@ class Database:
     """The one connection that writes; used by one thread at a time."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self.name = str(path)
+        self.name: str = str(path)
         self._connection = connection
         self._path = path
         connection.execute(f"pragma busy_timeout = {_BUSY * 1000:.0f}")

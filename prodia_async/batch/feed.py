@@ -73,7 +73,7 @@ class Feed:
         retrying: Retrying,
         on_problem: Callable[[Problem], object],
     ) -> None:
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         self._manifest = manifest
         self._journal = journal
         self._folder = folder

@@ -67,7 +67,7 @@ class Gate:
     def __init__(
         self, clock: Clock, chance: Random, *, give_up_after: float | None, patience: float = 600.0
     ) -> None:
-        self.pauses = 0
+        self.pauses: int = 0
         self.gave_up: str | None = None
         self._clock = clock
         self._chance = chance

@@ -53,7 +53,7 @@ class Streak:
     """Failures in a row that speak against the service."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._begun = 0.0
         self._jobs: set[str] = set()
         self._answered: set[str] = set()
@@ -97,8 +97,8 @@ class Health:
     """The service as the batch's attempts show it, and what that means for a job that has run out of them."""
 
     def __init__(self) -> None:
-        self.paused = False
-        self.reason = ""
+        self.paused: bool = False
+        self.reason: str = ""
         self._pauses = 0
         self._resumed = float("-inf")
         self._last_success = float("-inf")

@@ -112,7 +112,7 @@ class JobRun:
         self._batch = batch
         self._rooms = batch.rooms
         self._entry = entry
-        self.job = entry.job
+        self.job: Job = entry.job
         self._id = entry.job.custom_id or ""
         self._reserved: float | None = None
         self._submitted = entry.submitted

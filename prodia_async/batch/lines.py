@@ -31,7 +31,7 @@ class LineReader:
     def __init__(self, stream: BinaryIO) -> None:
         # read1 returns what a pipe holds; read would wait for a whole block.
         self._next_block = getattr(stream, "read1", stream.read)
-        self.head = b""
+        self.head: bytes = b""
         """How it begins, until the end of the first line at least, but for a very long one."""
         self.ahead: list[Line] = []
         """Lines that were looked at and not read: the first of them is not blank."""

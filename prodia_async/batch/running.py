@@ -64,7 +64,7 @@ class Running:
         self.rooms = rooms
         self.price = price
         self.timeout = timeout
-        self.tally = Tally(rooms.engine.clock, self.changed)
+        self.tally: Tally = Tally(rooms.engine.clock, self.changed)
         self._give_up_after = give_up_after
         self._full: str | None = None
         self._on_progress = on_progress

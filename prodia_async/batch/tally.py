@@ -22,7 +22,11 @@ class Tally:
     """The running counts of one run; `changed` is called after each change."""
 
     def __init__(self, clock: Clock, changed: Callable[[], object]) -> None:
-        self.done = self.failed = self.requests = self.shed = self.lost_count = 0
+        self.done: int = 0
+        self.failed: int = 0
+        self.requests: int = 0
+        self.shed: int = 0
+        self.lost_count: int = 0
         self.lost: list[str] = []
         # Sent, and the end is not known: a job that was only shed has not run, and is not in flight.
         self._in_flight: dict[str, float] = {}

@@ -35,7 +35,7 @@ class Problems:
 
     def __init__(self, listener: Callable[[Problem], object] | None) -> None:
         self.first: list[Problem] = []
-        self.count = 0
+        self.count: int = 0
         self._listener = listener
 
     def add(self, problem: Problem) -> None:

@@ -76,7 +76,7 @@ class Writer:
         closing: Sequence[Callable[[], object]],
     ) -> None:
         self.failure: Failure | None = None
-        self.unwritten = 0  # operations that a failure has dropped
+        self.unwritten: int = 0  # operations that a failure has dropped
         self._database = database
         self._loop = loop
         self._on_full = on_full

@@ -239,7 +239,8 @@ class Seen(progress.Shown):
 
     def update(self, seen: int, of: int) -> None:
         """Take note of how many were seen."""
-        self.finished, self.total = seen, of
+        self.finished: int = seen
+        self.total: int | None = of
 
     def text(self) -> str:
         """Describe the progress in a line."""

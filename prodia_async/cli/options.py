@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
@@ -82,7 +82,7 @@ def mode(text: str, option: Callable[..., Decorate] = click.option) -> Decorate:
     return option("--mode", type=click.Choice(["sync", "async"]), default="sync", help=text)
 
 
-output_option = click.option(
+output_option: Final = click.option(
     "-o",
     "--output",
     "out",
@@ -91,9 +91,9 @@ output_option = click.option(
     help="A file, whose suffix also asks for the type, or a folder; - is standard output. "
     "Default: the current folder.",
 )
-json_option = click.option(
+json_option: Final = click.option(
     "--json", "as_json", is_flag=True, help="Print the result, or the error, as one JSON object."
 )
-debug_option = click.option(
+debug_option: Final = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show the whole log, and tracebacks."
 )

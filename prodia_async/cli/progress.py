@@ -30,7 +30,7 @@ _SEPARATOR = " · "
 class Shown:
     """What is shown while it goes on: `finished` of `total`, if that is known, and `text`."""
 
-    finished = 0
+    finished: int = 0
     total: int | None = None
 
     def text(self) -> str:
@@ -57,7 +57,7 @@ class State(Shown):
         """Take note of a change."""
         before = None if self.progress is None else self.progress.paused
         self.progress = progress
-        self.finished = progress.done + progress.failed + progress.problems
+        self.finished: int = progress.done + progress.failed + progress.problems
         if self._started is None and progress.requests:
             self._started = self._clock()
         if before is not None and progress.paused is None:

@@ -51,7 +51,7 @@ class _State:
 
 
 _now = _State()
-log = logging.getLogger("prodia_async")
+log: logging.Logger = logging.getLogger("prodia_async")
 
 
 def begin(*, debug: bool) -> None:
@@ -176,7 +176,7 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        self.is_plain = sys.stdout is not None and sys.stdout.isatty()
+        self.is_plain: bool = sys.stdout is not None and sys.stdout.isatty()
 
     def write(self, text: str) -> int:
         """Write text, now or with what follows."""

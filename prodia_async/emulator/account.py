@@ -96,8 +96,8 @@ class Slots:
     """
 
     def __init__(self) -> None:
-        self.busy = 0
-        self.peak = 0
+        self.busy: int = 0
+        self.peak: int = 0
         self._busy_seconds = 0.0
         self._since = time.monotonic()
 

@@ -159,7 +159,7 @@ class Caption:
                 row = row[: row.rindex(" ")]  # only a word that is longer than a row, as in Japanese, is cut
             self._rows.append(row)
             shown = "" if is_last else shown[len(row) :].lstrip()
-        self.height = self._row * len(self._rows) + self._margin
+        self.height: int = self._row * len(self._rows) + self._margin
 
     def _fitted(self, text: str, room: float, ellipsis: str) -> str:
         """Return a text, or as much of it as fits, with the ellipsis then."""

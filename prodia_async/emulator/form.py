@@ -21,10 +21,10 @@ class Part:
     """
 
     def __init__(self, disposition: Disposition, content_type: str, keep: int) -> None:
-        self.name = disposition.name
-        self.filename = disposition.filename
+        self.name: str = disposition.name
+        self.filename: str = disposition.filename
         self.content_type = content_type
-        self.size = 0
+        self.size: int = 0
         self._digest = hashlib.sha256()
         self._keep = keep
         self._kept: bytearray | None = bytearray()

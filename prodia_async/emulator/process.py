@@ -42,7 +42,7 @@ class EmulatorProcess:
             raise ModuleNotFoundError(
                 "the emulator needs Pillow: pip install 'prodia-async[emulator]'", name="PIL"
             )
-        self.token = Options(**options).token
+        self.token: str = Options(**options).token
         self._options = options
         self._process: subprocess.Process | None = None
         self._base_url: str | None = None

@@ -34,7 +34,7 @@ class JobError(Exception):
 
     def __init__(self, reason: str, job: dict[str, Any] | None = None) -> None:
         super().__init__(reason)
-        self.job = job or {}
+        self.job: dict[str, Any] = job or {}
 
 
 @functools.lru_cache(maxsize=256)
@@ -92,7 +92,7 @@ class ReceivedJob:
         self.inputs = inputs
         self.type: str = job["type"]
         self.config: dict[str, Any] = job.get("config") or {}
-        self.may_order = "emulator" in self.config or ".fault-" in self.type
+        self.may_order: bool = "emulator" in self.config or ".fault-" in self.type
 
     @functools.cached_property
     def key(self) -> str:

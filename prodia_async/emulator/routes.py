@@ -57,11 +57,11 @@ class Routes:
     """Answers what both APIs can be asked; the asynchronous jobs run in tasks of their own."""
 
     def __init__(self, options: Options, account: EmulatorStats, executor: Executor) -> None:
-        self.slots = Slots()
-        self.store = Store()
+        self.slots: Slots = Slots()
+        self.store: Store = Store()
         self.counted: set[int] = set()
         """The ids of those requests under way of which the account has the outcome."""
-        self.recorder = None if options.record is None else Recorder(Path(options.record))
+        self.recorder: Recorder | None = None if options.record is None else Recorder(Path(options.record))
         self._forwarder = None if options.upstream is None else Forwarder(options.upstream)
         self._options = options
         self._account = account

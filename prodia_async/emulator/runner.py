@@ -35,8 +35,8 @@ class Runner:
     """Understands jobs, runs them, and enters them in the account."""
 
     def __init__(self, options: Options, account: EmulatorStats, executor: Executor) -> None:
-        self.dice = Dice(options.faults or {}, options.seed)
-        self.orders = Orders(retry_after=options.retry_after, fault_time=options.fault_time)
+        self.dice: Dice = Dice(options.faults or {}, options.seed)
+        self.orders: Orders = Orders(retry_after=options.retry_after, fault_time=options.fault_time)
         self._options = options
         self._replay = None if options.replay is None else Replay(Path(options.replay))
         self._account = account

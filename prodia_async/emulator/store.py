@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from prodia_async.emulator.faults.table import Fault
+    from prodia_async.emulator.orders import Orders
     from prodia_async.emulator.plans import OutputFile
     from prodia_async.emulator.tasks import Task
 
@@ -25,10 +27,10 @@ class StoredJob:
     """
 
     def __init__(self, task: Task, result: dict[str, Any]) -> None:
-        self.id = task.id
-        self.orders = task.orders
-        self.fault = task.fault
-        self.sized = task.plan.sized
+        self.id: str = task.id
+        self.orders: Orders = task.orders
+        self.fault: Fault | None = task.fault
+        self.sized: bool = task.plan.sized
         self.result = result
         self.outputs: Mapping[str, OutputFile] = {}
         self.requests = self.downloads = self.faulted = 0
@@ -52,7 +54,7 @@ class Store:
     def __init__(self) -> None:
         self._jobs: dict[str, StoredJob] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self.expired = 0
+        self.expired: int = 0
 
     def __len__(self) -> int:
         return len(self._jobs)

@@ -24,7 +24,7 @@ from prodia_async.web.answers import MOST_SECONDS, answer_for
 if TYPE_CHECKING:
     from prodia_async import Stream
 
-log = logging.getLogger("prodia_async.web")
+log: logging.Logger = logging.getLogger("prodia_async.web")
 
 
 async def respond(

@@ -13,8 +13,8 @@ from prodia_async.web.answers import MOST_SECONDS, answer_for
 
 try:
     from starlette.responses import JSONResponse, Response, StreamingResponse
-except ImportError as error:
-    raise ImportError('prodia_async.web needs Starlette: pip install "prodia-async[web]"') from error
+except ImportError as _error:
+    raise ImportError('prodia_async.web needs Starlette: pip install "prodia-async[web]"') from _error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from prodia_async import Stream
 
-log = logging.getLogger("prodia_async.web")
+log: logging.Logger = logging.getLogger("prodia_async.web")
 
 _NOBODY = 499
 """The status, by nginx's habit, of an answer to a client that has left."""
