@@ -56,13 +56,12 @@ class Sink(Protocol):
         """Leave nothing of what is not committed. May be called again, after a failure and after a cancel."""
 
 
-class MemoryWriter:
+class MemoryWriter(Struct, eq=False):
     """Collects an output, and shows it as `data` once it is closed."""
 
-    def __init__(self, sink: MemorySink) -> None:
-        self.data: bytes | None = None
-        self.buffer = bytearray()
-        self._sink = sink
+    _sink: MemorySink
+    data: bytes | None = None
+    buffer: bytearray = bytearray()
 
     async def write(self, data: bytes) -> None:
         sink = self._sink

@@ -53,26 +53,25 @@ class Budget(Struct):
     used: int = 0
 
 
-class DiskWriter:
+class DiskWriter(Struct, eq=False):
     """One output on its way to disk: first in memory, then in a temporary file, then at `location`.
 
     It is collected while it is small and the budget allows; after that it goes `in_blocks`.
     """
 
-    def __init__(self, sink: FolderSink, suffix: str) -> None:
-        self.suffix = suffix
-        self.in_blocks = False
-        self.is_dropped = False  # what comes late goes nowhere
-        self.location: str | None = None
-        self.temporary = ""
-        self.rest: Pieces = []
-        self._sink = sink
-        self._held = 0  # bytes in `rest`, and of the budget while they are collected
-        self._is_closed = False
-        self._under_way: tuple[tuple[Pieces, bool], Trip[None]] | None = None
-        self._descriptor = -1
-        self._size = 0
-        self._is_lost = False
+    _sink: FolderSink
+    suffix: str
+    in_blocks: bool = False
+    is_dropped: bool = False  # what comes late goes nowhere
+    location: str | None = None
+    temporary: str = ""
+    rest: Pieces = []
+    _held: int = 0  # bytes in `rest`, and of the budget while they are collected
+    _is_closed: bool = False
+    _under_way: tuple[tuple[Pieces, bool], Trip[None]] | None = None
+    _descriptor: int = -1
+    _size: int = 0
+    _is_lost: bool = False
 
     @property
     def path(self) -> Path | None:

@@ -10,16 +10,15 @@ import asyncio
 import atexit
 import contextlib
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
+from msgspec import Struct
 
 from prodia_async._errors import TransportError
 from prodia_async._loops import forget_in_child
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -83,20 +82,20 @@ def _wake(loop: asyncio.AbstractEventLoop) -> None:
         trip.deliver()
 
 
-class Trip(Generic[T]):
+class Trip(Struct, Generic[T], eq=False):
     """One function under way in a worker thread. It is awaited in the loop that started it, if at all."""
 
-    def __init__(self, function: Callable[..., T], args: tuple[Any, ...]) -> None:
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._over = False
-        self._work = [(function, args)]  # whoever takes it out decides whether it begins
+    work: list[tuple[Callable[..., T], tuple[Any, ...]]]
+    """The function and its arguments: whoever takes them out decides whether it begins."""
+    future: asyncio.Future[T]
+    value: Any = None
+    error: BaseException | None = None
+    is_over: bool = False
 
     def run(self) -> None:
         """Run the function in this thread, unless it was cancelled."""
         try:
-            function, args = self._work.pop()
+            function, args = self.work.pop()
         except IndexError:
             return
         try:
@@ -105,8 +104,8 @@ class Trip(Generic[T]):
             self.error = RuntimeError(f"a function raised {error!r}")
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
             self.error = error
-        self._over = True
-        loop = self._future.get_loop()
+        self.is_over = True
+        loop = self.future.get_loop()
         with workers.lock:
             ended = workers.ended.setdefault(loop, [])
             ended.append(self)
@@ -122,16 +121,16 @@ class Trip(Generic[T]):
     def cancel(self) -> bool:
         """Keep it from beginning; False if it has begun."""
         try:
-            self._work.pop()
+            self.work.pop()
         except IndexError:
             return False
-        self._over = True
+        self.is_over = True
         self.deliver()
         return True
 
     def deliver(self) -> None:
         """Tell whoever awaits the result, in its loop."""
-        future = self._future
+        future = self.future
         if future.done():
             return
         if self.error is None:
@@ -145,21 +144,21 @@ class Trip(Generic[T]):
 
         After one the result may be asked for again; see `settled`, too.
         """
-        if self._future.cancelled():
-            self._future = self._future.get_loop().create_future()
-            if self._over:
+        if self.future.cancelled():
+            self.future = self.future.get_loop().create_future()
+            if self.is_over:
                 self.deliver()
-        return self._future
+        return self.future
 
     async def settled(self) -> None:
         """Wait until it is over. A cancellation meanwhile is raised afterwards, its errors never."""
-        if self._over:
+        if self.is_over:
             return
         try:
             await asyncio.wait([self.result()])
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):  # a cancelled scope would cancel again at each turn
-                while not self._over:
+                while not self.is_over:
                     with contextlib.suppress(asyncio.CancelledError):  # one more of them changes nothing
                         await asyncio.wait([self.result()])
             raise
@@ -171,7 +170,7 @@ def start(function: Callable[..., T], *args: Any, apart: bool = False) -> Trip[T
     What may block for ever goes apart: it would take a thread from the others, and hold up the exit.
     Where no thread can be started the trip ends with TransportError, and its function never runs.
     """
-    trip = Trip(function, args)
+    trip = Trip([(function, args)], asyncio.get_running_loop().create_future())
     try:
         if apart:
             threading.Thread(target=trip.run, name="prodia-async-apart", daemon=True).start()

@@ -14,7 +14,8 @@ from prodia_async._files.threads import Trip, Workers, hop, start
 
 
 async def trips(workers, *functions):
-    taken = [Trip(function, ()) for function in functions]
+    loop = asyncio.get_running_loop()
+    taken = [Trip([(function, ())], loop.create_future()) for function in functions]
     for trip in taken:
         workers.add_thread()
         workers.queue.put(trip)
@@ -108,7 +109,7 @@ def test_a_loop_is_woken_once_for_all_that_ended_while_it_was_busy():
         waiting = [asyncio.ensure_future(trip.result()) for trip in trips]
         await asyncio.sleep(0)
         gate.set()
-        while not all(trip._over for trip in trips):
+        while not all(trip.is_over for trip in trips):
             time.sleep(0.001)  # the loop has no turn, and the threads have time
         return await asyncio.gather(*waiting)
 

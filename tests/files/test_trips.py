@@ -201,7 +201,7 @@ def test_a_loop_that_was_closed_meanwhile_is_left_alone(apart, fails, caplog):
     loop.run_until_complete(begin())
     loop.close()
     gate.set()
-    while not trips[0]._over:
+    while not trips[0].is_over:
         time.sleep(0.001)
     gc.collect()
     assert caplog.records == []
@@ -263,7 +263,7 @@ def test_a_forked_child_gets_its_own_threads():
 
 async def test_what_was_cancelled_before_its_thread_began_is_not_run():
     ran = []
-    trip = Trip(ran.append, (1,))
+    trip = Trip([(ran.append, (1,))], asyncio.get_running_loop().create_future())
     assert trip.cancel()
     trip.run()
     assert ran == []
