@@ -234,12 +234,11 @@ class Target(Struct, frozen=True):
     accept: str | None = None
 
 
-class Targets:
+class Targets(Struct, eq=False):
     """What a fixed `to` means. Each folder is made and tried once, and not once a job; some are forgotten."""
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._folders: dict[str, Target] = {}  # that were found good, by absolute path
+    _budget: Budget
+    _folders: dict[str, Target] = {}  # that were found good, by absolute path
 
     def known(self, to: To, limits: Limits) -> Target | None:
         """Return what a fixed `to` means, unless that takes a look at the disk: see `get`."""

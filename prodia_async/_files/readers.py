@@ -18,7 +18,7 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from prodia_async._errors import InputError, reason_of
 from prodia_async._files.threads import hop, start
@@ -187,18 +187,18 @@ def on_disk(file: Any, begin: int = 0) -> Iterator[Opened]:
         yield begin, take, look
 
 
-class _Place:
+class _Place(Struct, eq=False, weakref=True):
     """The position of one file object, which all its readings share: they hold the lock while they move it.
 
     `home` is where the user left it, and where it goes back when the last of them ends: a job that is run
     again sends no empty rest.
     """
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._lock = threading.RLock()  # the collector may end a forgotten reading in the middle of another
-        self._readings = 0
-        self._home = 0
+    _file: Any
+    _lock: Any = field(default_factory=threading.RLock)
+    """Can be taken twice: the collector may end a forgotten reading in the middle of another."""
+    _readings: int = 0
+    _home: int = 0
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Opened]:
