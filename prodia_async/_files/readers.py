@@ -93,18 +93,17 @@ def in_file(label: str, opening: Callable[[], AbstractContextManager[Opened]]) -
 
     def blocks(source: Source) -> Generator[bytes]:
         """Read it once. Before the last block comes, the file is let go."""
-        with source.told_of():
-            with opening() as (_, take, look):
-                block, left, has_changed = b"", size, look() != mark
-                while left and not has_changed:
-                    if block:
-                        yield block
-                    block = checked(take(min(BLOCK, left), begin + size - left), source.label)
-                    left -= len(block)
-                    has_changed = not block or left < 0
-                if has_changed or look() != mark:
-                    raise _changed(source.label)
-            yield block
+        with source.told_of(), opening() as (_, take, look):
+            block, left, has_changed = b"", size, look() != mark
+            while left and not has_changed:
+                if block:
+                    yield block
+                block = checked(take(min(BLOCK, left), begin + size - left), source.label)
+                left -= len(block)
+                has_changed = not block or left < 0
+            if has_changed or look() != mark:
+                raise _changed(source.label)
+        yield block
 
     return Source(
         label, lambda source: Reader(source, items=_ahead(blocks(source), size), is_ours=True), size, head
