@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 
-from prodia_async import Prodia
+import msgspec
+
+from prodia_async import LimitChange, Prodia
 from prodia_async.batch import results, run_batch, schema
 from prodia_async.batch.page.sheet import write_report
 from prodia_async.emulator import Emulator
@@ -32,9 +35,10 @@ async def test_the_journal_and_the_page_tell_how_the_limits_moved(tmp_path):
     assert "search" in {change.why for change in kept}
     path = await write_report(tmp_path / "out")
     page = await asyncio.to_thread(path.read_text, encoding="utf-8")
-    assert f"How the limits moved: the last {len(kept)} changes" in page
-    assert "emulator.bytes.<b>v1" not in page.partition("<script")[0]
-    assert "emulator.bytes.&lt;b&gt;v1" in page
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert msgspec.convert(data["limits"], list[LimitChange]) == kept
+    assert data["folders"][0]["service"] == "a service on this computer (an emulator?)"
+    assert "emulator.bytes.<b>v1" not in page
 
 
 async def test_the_last_4096_are_kept(tmp_path):

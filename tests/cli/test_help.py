@@ -28,7 +28,7 @@ def test_help_loads_no_http_client(environment, command, light):
         f"sys.argv = ['prodia-async', *{command}, '--help']\n"
         "try: cli.main()\n"
         "except SystemExit as end: assert end.code == 0\n"
-        f"heavy = {light} | {{'aiohttp', 'rich', 'PIL', 'jinja2', 'uvloop'}}\n"
+        f"heavy = {light} | {{'aiohttp', 'rich', 'PIL', 'uvloop'}}\n"
         "print(heavy & set(sys.modules))\n"
     )
     ended = run_code(code, environment)

@@ -81,7 +81,7 @@ async def test_a_signal_while_the_page_is_written_leaves_it_and_the_summary_foll
 
 
 @pytest.mark.newest
-@pytest.mark.parametrize("module", ["jinja2", "PIL"])
+@pytest.mark.parametrize("module", ["PIL"])
 def test_without_the_libraries_of_the_page_the_batch_is_done_all_the_same(
     environment, write_manifest, invoke, module
 ):

@@ -7,34 +7,31 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from prodia_async.batch.page.rows import Row, dollars_of, failure_of, row_of, started_of
+from prodia_async.batch.page.rows import Failure, Record, Row, failure_of, read, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 MOST_JOBS = 20_000
 _MOST_REASONS = 30
+_MOST_COUNTED = 1000  # where each job fails for a reason of its own, none is frequent
 
 
 class Contents(Struct, frozen=True):
-    """The jobs shown, failed ones first, and the counts over all jobs of the batch.
+    """The jobs shown, failed ones first, and what is counted over all jobs.
 
-    `dollars` is the sum of the reported prices, None if none was reported. `reasons` counts the failures by
-    their label, the most frequent first. `first` and `last` are the earliest and the latest start of a job.
+    `reasons` are the most frequent ones, each with its first failure and how many there were. `dollars` is
+    the sum of the reported prices, None if none was reported. `first` and `last` are the earliest and the
+    latest start of a job.
     """
 
     rows: tuple[Row, ...]
     done: int
     failed: int
+    reasons: tuple[tuple[Failure, int], ...]
     dollars: float | None
-    reasons: tuple[tuple[str, int], ...]
     first: str | None
     last: str | None
-
-    @property
-    def hidden(self) -> int:
-        """How many jobs are not shown."""
-        return self.done + self.failed - len(self.rows)
 
 
 class _Gathering:
@@ -42,57 +39,57 @@ class _Gathering:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._done: list[Row] = []
-        self._failed: list[Row] = []
-        self._counts = [0, 0]
+        self._rows: dict[str, list[Row]] = {"done": [], "failed": []}
+        self._counts: Counter[str] = Counter()
+        self._reasons: dict[tuple[str, str], Failure] = {}
+        self._failures: Counter[tuple[str, str]] = Counter()
         self._dollars: float | None = None
-        self._reasons: Counter[str] = Counter()
         self._starts: tuple[str, str] | None = None
 
-    def add(self, record: Mapping[str, object]) -> None:
-        is_failed = record.get("status") == "failed"
-        self._counts[is_failed] += 1
+    def add(self, record: Record, folder: int) -> None:
+        self._counts[record.status] += 1
         self._count(record)
-        kept = self._failed if is_failed else self._done
+        kept = self._rows[record.status]
         if len(kept) < self._most:
-            kept.append(row_of(record))
+            kept.append(row_of(record, folder))
 
     def contents(self) -> Contents:
-        room = max(0, self._most - len(self._failed))
+        failed = self._rows["failed"]
         first, last = self._starts or (None, None)
+        frequent = self._failures.most_common(_MOST_REASONS)
         return Contents(
-            rows=(*self._failed, *self._done[:room]),
-            done=self._counts[0],
-            failed=self._counts[1],
+            rows=(*failed, *self._rows["done"][: self._most - len(failed)]),
+            done=self._counts["done"],
+            failed=self._counts["failed"],
+            reasons=tuple((self._reasons[group], count) for group, count in frequent),
             dollars=self._dollars,
-            reasons=tuple(self._reasons.most_common(_MOST_REASONS)),
             first=first,
             last=last,
         )
 
-    def _count(self, record: Mapping[str, object]) -> None:
+    def _count(self, record: Record) -> None:
+        if record.dollars is not None:
+            self._dollars = (self._dollars or 0.0) + record.dollars
+        if record.started is not None:
+            first, last = self._starts or (record.started, record.started)
+            self._starts = min(first, record.started), max(last, record.started)
         failure = failure_of(record)
-        if failure is not None:
-            self._reasons[failure.label] += 1
-        dollars = dollars_of(record)
-        if dollars is not None:
-            self._dollars = (self._dollars or 0.0) + dollars
-        started = started_of(record)
-        if started is not None:
-            first, last = self._starts or (started, started)
-            self._starts = min(first, started), max(last, started)
+        if failure is not None and (failure.group in self._reasons or len(self._reasons) < _MOST_COUNTED):
+            self._reasons.setdefault(failure.group, failure)
+            self._failures[failure.group] += 1
 
 
 def gather(
-    records: Iterable[Mapping[str, object]],
+    batches: Iterable[Iterable[Mapping[str, object]]],
     *,
     most: int = MOST_JOBS,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Contents:
-    """Read all records and return what the page is made of; ends early once `stopped` says so."""
+    """Read the records of some batches and return what the page is made of; `stopped` ends it early."""
     gathering = _Gathering(most)
-    for record in records:
-        if stopped():
-            break
-        gathering.add(record)
+    for folder, records in enumerate(batches):
+        for record in records:
+            if stopped():
+                return gathering.contents()
+            gathering.add(read(record), folder)
     return gathering.contents()

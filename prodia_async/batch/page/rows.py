@@ -1,18 +1,18 @@
-"""What the page shows of each job: short values, whatever the record holds.
+"""What the page shows of each job: short values, whatever the service's answer or a path holds.
 
-Everything in a record may come from outside (a prompt, a service's answer, a folder made by others), so
-nothing is taken for granted: what is not of the expected kind is left out, and what is long is cut.
+What is not of the expected kind is left out, and what is long is cut.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Literal
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +25,8 @@ _MOST_NAME = 300
 _MOST_FILES = 16
 _PICTURES = frozenset({"image/bmp", "image/gif", "image/jpeg", "image/png", "image/webp"})
 _TEXTS = frozenset({"application/json", "application/x-ndjson", "application/xml", "application/yaml"})
+_LARGE_NUMBER = re.compile(r"(?<![\d.])\d{16}")
+_NAME_OR_NUMBER = re.compile(r"\b[0-9a-f]{8,}(?:-[0-9a-f]+)*\b|\d+")
 _VERDICTS = {
     "shed": "shed (429)",
     "not_sent": "not sent",
@@ -36,16 +38,20 @@ _VERDICTS = {
 
 
 class File(Struct):
-    """An output: its path in the batch's folder, the same as a relative URL, media type, size in bytes.
+    """An output or an input: its URL, relative to the batch's folder, its media type, its size in bytes.
 
     `preview` is True where a thumbnail stands, the first lines of a text, or False.
     """
 
-    path: str
     url: str
     media: str
-    size: int | None
+    size: int | None = None
     preview: bool | str = False
+
+    @property
+    def path(self) -> str:
+        """Its path, relative to the batch's folder."""
+        return os.fsdecode(unquote_to_bytes(self.url))
 
     @property
     def is_picture(self) -> bool:
@@ -59,94 +65,149 @@ class File(Struct):
 
 
 class Failure(Struct, frozen=True):
-    """Why a job failed, as its record tells."""
+    """Why a job failed. `group` is what failures for the same reason have in common."""
 
-    kind: str
+    label: str
     message: str
-    status: int | None
-    request_id: str | None
-    may_have_run: bool | None
+    request_id: str | None = None
+    may_have_run: bool | None = None
 
     @property
-    def label(self) -> str:
-        """What failures of the same kind are counted under."""
-        return self.kind if self.status is None else f"{self.kind} {self.status}"
+    def group(self) -> tuple[str, str]:
+        """The label, and the message without the numbers and ids that differ from job to job."""
+        return self.label, _NAME_OR_NUMBER.sub("…", self.message)
 
 
 class Row(Struct, frozen=True):
     """A job on the page. `elapsed` is the service's own time, `total` that of all attempts, in seconds.
 
-    `length` is that of the whole prompt in characters. `config` is the rest of the configuration as JSON;
-    `course` tells how the attempts ended. `more_files` outputs are not in `files`.
+    `length` is that of the whole prompt in characters. `seed`, `config` (the rest of the configuration) and
+    `request` (what else a manifest's line has) are JSON, or "" for nothing; `whole` tells that none is cut.
+    `course` tells how the attempts ended. `more_files` outputs are not in `files`. `inputs` has None for an
+    input that is no file.
     """
 
     id: str
-    prompt: str
-    length: int
-    seed: str | None
+    prompt: str = ""
+    length: int = 0
+    seed: str = ""
+    type: str = ""
+    config: str = ""
+    request: str = ""
+    whole: bool = False
+    elapsed: float | None = None
+    total: float | None = None
+    dollars: float | None = None
+    tries: int = 0
+    course: str = ""
+    files: tuple[File, ...] = ()
+    more_files: int = 0
+    inputs: tuple[File | None, ...] = ()
+    error: Failure | None = None
+    folder: int = 0
+
+
+class _Output(Struct):
+    path: Any = None
+    content_type: Any = None
+    bytes: int | None = None
+
+
+class _Error(Struct):
     type: str
-    config: str
-    elapsed: float | None
-    total: float | None
-    dollars: float | None
-    tries: int
-    course: str
-    files: tuple[File, ...]
-    more_files: int
-    error: Failure | None
+    message: str
+    status: int | None = None
+    request_id: str | None = None
+    may_have_run: bool | None = None
 
 
-def row_of(record: Mapping[str, object]) -> Row:
-    """Return what the page shows of a line of `results.jsonl`. Never raises."""
-    job = _mapping(record.get("job"))
-    config = _mapping(job.get("config"))
-    prompt = text_of(config.get("prompt")) or ""
-    attempts = [_mapping(attempt) for attempt in _list(record.get("attempts"))]
-    outputs = _list(record.get("outputs"))
-    files = [file for output in outputs[:_MOST_FILES] if (file := _file(_mapping(output))) is not None]
+class _Attempt(Struct):
+    verdict: str
+    started_at: str | None = None
+    waited: float = 0.0
+    elapsed: float = 0.0
+
+
+class Record(Struct):
+    """A line of `results.jsonl`, as far as the page shows it."""
+
+    custom_id: str
+    status: Literal["done", "failed"]
+    outputs: list[_Output] = []
+    error: _Error | None = None
+    attempts: list[_Attempt] = []
+    job: Any = None
+    request: Any = None
+
+    @property
+    def started(self) -> str | None:
+        """When the first attempt began."""
+        return self.attempts[0].started_at if self.attempts else None
+
+    @property
+    def dollars(self) -> float | None:
+        """The price that the service reported."""
+        return _number(_mapping(_mapping(self.job).get("price")).get("dollars"))
+
+
+def read(record: Mapping[str, object]) -> Record:
+    """Return a decoded line; one that is none of ours is a job that failed, for this reason."""
+    try:
+        return msgspec.convert(record, Record)
+    except msgspec.ValidationError as error:
+        told = _Error("Unreadable", f"The record of this job cannot be read: {error}.")
+        return Record(str(record.get("custom_id")), "failed", error=told)
+
+
+def row_of(record: Record, folder: int = 0) -> Row:
+    """Return what the page shows of a job of the folder with this number."""
+    job, request = _mapping(record.job), dict(_mapping(record.request))
+    config = dict(_mapping(job.get("config")))
+    prompt = config.pop("prompt") if isinstance(config.get("prompt"), str) else ""
+    seed = config.pop("seed") if type(config.get("seed")) in (str, int, float) else None
+    inputs = _list(request.pop("inputs", None))[:_MOST_FILES]
+    shown = {"seed": _json(seed), "config": _json(config), "request": _json(request)}
+    files = [file for output in record.outputs[:_MOST_FILES] if (file := _file(output)) is not None]
     return Row(
-        id=_cut(text_of(record.get("custom_id")) or "", _MOST_NAME),
+        id=_cut(record.custom_id, _MOST_NAME),
         prompt=_cut(prompt, MOST_PROMPT),
         length=len(prompt),
-        seed=_seed(config.get("seed")),
-        type=_cut(text_of(job.get("type")) or "", _MOST_NAME),
-        config=_json({key: value for key, value in config.items() if key not in ("prompt", "seed")}),
-        elapsed=number_of(_mapping(job.get("metrics")).get("elapsed")),
-        total=_total(attempts),
-        dollars=dollars_of(record),
-        tries=len(attempts),
-        course=_course(attempts),
+        type=_cut(_text(job.get("type")), _MOST_NAME),
+        whole=_is_whole(job, shown),
+        elapsed=_number(_mapping(job.get("metrics")).get("elapsed")),
+        total=sum(each.waited + each.elapsed for each in record.attempts) if record.attempts else None,
+        dollars=record.dollars,
+        tries=len(record.attempts),
+        course=_course(record.attempts),
         files=tuple(files),
-        more_files=len(outputs) - len(files),
+        more_files=len(record.outputs) - len(files),
+        inputs=tuple(_file(_Output(path), may_leave=True) for path in inputs),
         error=failure_of(record),
+        folder=folder,
+        **{name: _cut(text, _MOST_TEXT) for name, text in shown.items()},
     )
 
 
-def dollars_of(record: Mapping[str, object]) -> float | None:
-    """Return the price that the service reported for a job."""
-    return number_of(_mapping(_mapping(record.get("job")).get("price")).get("dollars"))
+def _is_whole(job: Mapping[str, Any], shown: Mapping[str, str]) -> bool:
+    """Whether a line of a manifest can be made of what is shown: JavaScript rounds large numbers."""
+    is_known = isinstance(job.get("type"), str) and isinstance(job.get("config"), Mapping)
+    is_cut = any(len(text) > _MOST_TEXT for text in shown.values())
+    return is_known and not is_cut and not _LARGE_NUMBER.search(shown["config"] + shown["request"])
 
 
-def started_of(record: Mapping[str, object]) -> str | None:
-    """Return when a job's first attempt began, in ISO 8601 and UTC as records have it."""
-    for attempt in _list(record.get("attempts")):
-        started = _mapping(attempt).get("started_at")
-        return started[:_MOST_NAME] if isinstance(started, str) else None
-    return None
-
-
-def text_of(value: object) -> str | None:
-    """Return a text that UTF-8 can carry; None for what is no text."""
-    if not isinstance(value, str):
+def failure_of(record: Record) -> Failure | None:
+    """Return why a job failed, without what names the job and its request; None for one that did not."""
+    if record.status == "done":
         return None
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # a lone surrogate, from a file name or from JSON
-        return value.encode("utf-8", "replace").decode()
-    return value
+    error = record.error or _Error("Failed", "No reason was recorded.")
+    message = error.message.replace(f", request id {error.request_id}", "")
+    message = message.partition(f"(custom_id {record.custom_id!r}): ")[2] or message
+    label = error.type if error.status is None else f"{error.type} {error.status}"
+    request_id = error.request_id and _cut(error.request_id, _MOST_NAME)
+    return Failure(_cut(label, _MOST_NAME), _cut(message, _MOST_TEXT), request_id, error.may_have_run)
 
 
-def number_of(value: object) -> float | None:
+def _number(value: object) -> float | None:
     """Return a finite number as a float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -164,76 +225,38 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def _seed(value: object) -> str | None:
-    """Return a seed as text: JavaScript's numbers would round a large one."""
-    if value is None or isinstance(value, bool | dict | list):
-        return None
-    return _cut(text_of(value) or _json(value), _MOST_NAME)
-
-
 def _json(value: Any) -> str:
-    if value == {}:
-        return ""
-    try:
-        text = msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, RecursionError):
-        return ""
-    return _cut(text, _MOST_TEXT)
+    return "" if value is None or value == {} else msgspec.json.encode(value).decode()
 
 
-def _total(attempts: list[Mapping[str, Any]]) -> float | None:
-    spans = [number_of(attempt.get(key)) for attempt in attempts for key in ("waited", "elapsed")]
-    return sum(span for span in spans if span is not None) if attempts else None
-
-
-def _course(attempts: list[Mapping[str, Any]]) -> str:
+def _course(attempts: list[_Attempt]) -> str:
     """Return how the attempts ended: "3 shed (429), done"; nothing for a job that went well at once."""
-    verdicts = Counter(_cut(text_of(attempt.get("verdict")) or "unknown", 40) for attempt in attempts)
+    verdicts = Counter(attempt.verdict for attempt in attempts)
     if list(verdicts.items()) == [("done", 1)]:
         return ""
-    names = [(_VERDICTS.get(verdict, verdict), count) for verdict, count in verdicts.most_common(8)]
+    names = [(_VERDICTS.get(verdict, _cut(verdict, 40)), count) for verdict, count in verdicts.most_common(8)]
     return ", ".join(name if count == 1 else f"{count} × {name}" for name, count in names)
 
 
-def _file(output: Mapping[str, object]) -> File | None:
-    """Return an output of the batch's folder; None for a path that leads elsewhere or cannot be."""
-    path = output.get("path")
-    if not isinstance(path, str) or not path or "\\" in path or "\0" in path:
+def _file(output: _Output, *, may_leave: bool = False) -> File | None:
+    """Return a file of the batch; None for a path that cannot be, or leads out of its folder and may not."""
+    path, stated = _text(output.path), _text(output.content_type)
+    if not path or "\\" in path or "\0" in path:
         return None
     pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+    if pure.is_absolute() or not pure.parts or (".." in pure.parts and not may_leave):
         return None
     try:
         url = quote(os.fsencode(str(pure)))
     except UnicodeEncodeError:
         return None
-    stated = text_of(output.get("content_type"))
     kind = media.split(stated)[0] if stated else media.type_for_name(pure.name) or media.OCTETS
-    size = output.get("bytes")
-    return File(
-        path=str(pure),
-        url=url,
-        media=_cut(kind, _MOST_NAME),
-        size=size if isinstance(size, int) and size >= 0 else None,
-    )
-
-
-def failure_of(record: Mapping[str, object]) -> Failure | None:
-    """Return why a job failed; None for one that did not."""
-    if record.get("status") != "failed":
-        return None
-    error = _mapping(record.get("error"))
-    status = error.get("status")
-    may_have_run = error.get("may_have_run")
-    request_id = text_of(error.get("request_id"))
-    return Failure(
-        kind=_cut(text_of(error.get("type")) or "Failed", _MOST_NAME),
-        message=_cut(text_of(error.get("message")) or "No reason was recorded.", _MOST_TEXT),
-        status=status if isinstance(status, int) else None,
-        request_id=_cut(request_id, _MOST_NAME) if request_id else None,
-        may_have_run=may_have_run if isinstance(may_have_run, bool) else None,
-    )
+    return File(url=url, media=_cut(kind, _MOST_NAME), size=output.bytes)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 import wave
 
 import pytest
 from batch.page.browser import chromium, find_browser
 from batch.page.folders import fill
 from batch.page.records import HOSTILE, attempt, done, failed, output, picture
-from batch.page.test_timeline import sample
+from batch.page.test_course import HOUR, sample
+from PIL import Image
 
+from prodia_async.batch import check_manifest
+from prodia_async.batch.journal import Journal
 from prodia_async.batch.page import write_report
+from prodia_async.emulator.films import encode_film
 
 pytestmark = [
     pytest.mark.nightly,
@@ -46,6 +52,10 @@ def with_pictures(folder, count):
     return records
 
 
+def film_of(count):
+    return encode_film((Image.new("RGB", (64, 32), (255, 40 * n, 0)) for n in range(count)), (64, 32), 6)
+
+
 async def made(folder, records, samples=()):
     await fill(folder, records, samples)
     return await write_report(folder)
@@ -67,13 +77,25 @@ async def test_it_shows_jobs_thumbnails_and_charts(page, tmp_path):
     figures = await page.say(
         "document.querySelectorAll('.card .figures')[2].innerText.split(/\\s*\\n\\s*/).join('|')"
     )
-    assert "seed 7" in figures
+    assert "seed 7|1.3 s of 2 s" in figures
     assert await page.say("document.querySelectorAll('figure.chart svg path.line').length") == 5
     assert (
         await page.say("document.querySelector('.failure').textContent")
         == "CapacityError 429no idle capacity"
     )
     assert any("report/thumbs/" in url for url in page.requests)
+    facts = "[...document.querySelectorAll('.facts div')].map((fact) => fact.textContent)"
+    assert await page.say(facts) == [
+        "Done8",
+        "Failed1",
+        "Time49 s",
+        "Mean job1.3 s of 2.2 s with waiting",
+        "Price$0.28",
+    ]
+    assert await page.say("document.getElementById('period').textContent") == "22 Nov 2026, 13:28 UTC"
+    labels = await page.say("[...document.querySelectorAll('.chart svg')].map((svg) => svg.ariaLabel)")
+    assert labels[0].startswith("Throughput in 49 s: 3 jobs/s; highest 3 jobs/s.")
+    assert [label.split()[0] for label in labels] == ["Throughput", "Concurrency", "Shed", "Dollars"]
 
     headline = "document.querySelector('.chart-value').textContent"
     box = await page.say("JSON.stringify(document.querySelector('figure.chart svg').getBoundingClientRect())")
@@ -97,7 +119,7 @@ async def test_filters_narrow_the_list_and_the_address_keeps_them(page, tmp_path
     await page.open(path, "#state=done&q=chair+OWL")
     assert await page.say(IDS) == ["job-002", "job-005", "job-008"]
     assert await page.say("document.getElementById('count').textContent") == "3 of 10 jobs"
-    assert await page.say("document.getElementById('text').value") == "chair OWL"
+    assert await page.say("document.getElementById('q').value") == "chair OWL"
 
     await page.say("document.querySelector('input[value=failed]').click()")
     assert await page.say(IDS) == []
@@ -108,9 +130,12 @@ async def test_filters_narrow_the_list_and_the_address_keeps_them(page, tmp_path
 
     await page.say("document.querySelector('button.reason').click()")
     assert await page.say(IDS) == ["bad"]
-    assert await page.say("location.hash") == "#state=failed&q=CapacityError+429"
+    assert await page.say("location.hash") == "#state=failed&why=0"
+    assert await page.say("document.getElementById('why').innerText.split('\\n')[0]") == (
+        "CapacityError 429: no idle capacity Show all failed jobs"
+    )
 
-    text = "const text = document.getElementById('text'); text.value = 'dog';"
+    text = "const text = document.getElementById('q'); text.value = 'dog';"
     await page.say("document.querySelector('input[value=all]').click()")
     await page.say(f"{text} text.dispatchEvent(new Event('input'))")
     await page.until("location.hash === '#q=dog'")
@@ -150,6 +175,7 @@ async def test_one_job_can_be_looked_at(page, tmp_path):
     with wave.open(str(folder / "tone.wav"), "wb") as tone:
         tone.setparams((1, 2, 8000, 0, "NONE", ""))
         tone.writeframes(bytes(1600))
+    (folder / "clip.mp4").write_bytes(await asyncio.to_thread(film_of, 3))
     records[0]["outputs"] += [output("message.txt", "text/plain"), output("tone.wav", "audio/wav")]
     records[0]["outputs"] += [
         output("clip.mp4", "video/mp4"),
@@ -167,11 +193,13 @@ async def test_one_job_can_be_looked_at(page, tmp_path):
         == "A <b>message</b>\nof two lines"
     )
     assert await page.say("document.querySelector('#viewer audio').preload") == "none"
-    assert await page.say("document.querySelector('#viewer video').preload") == "none"
+    assert await page.say("document.querySelector('#viewer video').controls") is True
     links = "[...document.querySelectorAll('#viewer figcaption')].map((caption) => caption.textContent)"
     assert (await page.say(links))[-1] == "model.glbmodel/gltf-binary · 4.2 MB"
     facts = await page.say("document.getElementById('viewer-facts').innerText")
     assert "2: shed (429), done" in facts
+    assert "1.3 s at the service" in facts
+    assert "4 s, waiting included" in facts
     assert await page.say("location.hash") == "#job=job-000"
 
     await page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight")
@@ -180,6 +208,353 @@ async def test_one_job_can_be_looked_at(page, tmp_path):
     await page.say("document.getElementById('close').click()")
     await page.until("location.hash === ''")
     assert await page.say("document.activeElement.dataset.place") == "1"
+
+
+def with_inputs(folder, sizes):
+    """Jobs whose outputs were made of pictures beside the folder."""
+    records = []
+    for number, size in enumerate(sizes):
+        picture(folder.parent / f"photos/in {number} ü.png", (300, 200), color=(255, 0, 0))
+        picture(folder / f"outputs/00/edit-{number}.png", size, color=(0, 0, 255))
+        request = {"inputs": [f"../photos/in {number} ü.png"], "accept": "image/png"}
+        records.append(done(f"edit-{number}", output(f"outputs/00/edit-{number}.png"), request=request))
+    return records
+
+
+async def press(page, key):
+    code = {"Escape": 27}.get(key, 0)
+    for kind in ("keyDown", "keyUp"):
+        text = key if len(key) == 1 else ""
+        await page.call("Input.dispatchKeyEvent", type=kind, key=key, text=text, windowsVirtualKeyCode=code)
+
+
+STAGE = "document.querySelector('#viewer .stage')"
+
+
+async def test_an_input_is_shown_over_its_output_or_beside_it(page, tmp_path):
+    folder = tmp_path / "demo"
+    path = await made(folder, with_inputs(folder, [(600, 400), (200, 400)]))
+    await page.screen(1280, 900)
+    await page.open(path)
+    assert await page.until("document.querySelector('.inset').naturalWidth") == 256
+
+    await page.say("document.querySelector('.open').click()")
+    assert await page.until(f"!{STAGE}.classList.contains('beside')")
+    color = """(share) => {
+      const [output, input] = document.querySelectorAll('#viewer .stage img');
+      const box = output.getBoundingClientRect();
+      const clip = /100% - (\\d+)%|(\\d+)%/.exec(getComputedStyle(input).clipPath);
+      const isOver = input.getBoundingClientRect().width === box.width;
+      return [input.naturalWidth, output.naturalWidth, Number(clip[1] || clip[2]), isOver];
+    }"""
+    assert await page.say(f"({color})()") == [300, 600, 50, True]
+    await page.say("document.querySelector('#viewer .stage input').focus()")
+    await press(page, "ArrowLeft")  # moves the line, and does not go to another job
+    assert await page.say("document.getElementById('viewer-title').textContent") == "edit-0"
+
+    await page.say("document.querySelector('.modes button').click()")
+    assert await page.say(f"{STAGE}.classList.contains('beside')") is True
+    lefts = (
+        "[...document.querySelectorAll('#viewer .stage img')].map((one) => one.getBoundingClientRect().left)"
+    )
+    output_left, input_left = await page.say(lefts)
+    assert input_left < output_left
+    captions = "[...document.querySelectorAll('#viewer figcaption')].map((one) => one.textContent)"
+    assert await page.say(captions) == [
+        "Input: in 0 ü.pngimage/png",
+        "Output: edit-0.pngimage/png · 10 bytes",
+    ]
+
+    await page.open(path, "#job=edit-1")  # another shape: one cannot lie over the other
+    assert await page.until("[...document.querySelectorAll('#viewer img')].every((one) => one.naturalWidth)")
+    assert await page.say(f"{STAGE}.classList.contains('beside')") is True
+
+
+async def test_an_input_that_is_gone_is_shown_by_its_small_copy(page, tmp_path):
+    folder = tmp_path / "demo"
+    path = await made(folder, with_inputs(folder, [(600, 400)]))
+    (tmp_path / "photos/in 0 ü.png").unlink()
+    await page.open(path, "#job=edit-0")
+
+    assert await page.until("document.querySelector('#viewer .stage img + img').naturalWidth") == 256
+    page.complaints.clear()  # of the file that is gone
+
+
+async def test_a_film_is_shown_by_its_first_picture_and_can_be_played(page, tmp_path):
+    folder = tmp_path / "demo"
+    (folder / "outputs").mkdir(parents=True)
+    (folder / "outputs/film.mp4").write_bytes(await asyncio.to_thread(film_of, 6))
+    (folder / "outputs/none.mp4").write_bytes(b"no film")
+    outputs = [output(f"outputs/{name}.mp4", "video/mp4") for name in ("film", "none")]
+    path = await made(folder, [done("a", outputs[0]), done("b", outputs[1])])
+    await page.open(path)
+
+    assert await page.until("document.querySelector('.film video').readyState >= 2")
+    shown = "(({ videoWidth, videoHeight, paused }) => [videoWidth, videoHeight, paused])"
+    assert await page.say(f"{shown}(document.querySelector('.film video'))") == [64, 32, True]
+    assert (
+        await page.until("document.querySelector('.plain-tile .what').textContent") == "video/mp4 · 10 bytes"
+    )
+    await page.say("document.querySelector('.open').click()")
+    await page.say(
+        "(() => { const film = document.querySelector('#viewer video'); film.muted = true; film.play(); })()"
+    )
+    assert await page.until("document.querySelector('#viewer video').currentTime > 0")
+
+
+async def read_manifest(page, folder):
+    """Save the manifest as a reader does, and return its lines."""
+    folder.mkdir(exist_ok=True)
+    await page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    await page.say("document.getElementById('again-save').click()")
+    for _ in range(300):
+        if (folder / "picks.jsonl").exists():
+            lines = (folder / "picks.jsonl").read_text(encoding="utf-8").splitlines()
+            (folder / "picks.jsonl").unlink()
+            return [json.loads(line) for line in lines]
+        await asyncio.sleep(0.02)
+    raise AssertionError("nothing was saved")
+
+
+async def type_into(page, name, text):
+    await page.say(
+        f"(() => {{ const it = document.getElementById('{name}'); it.value = {json.dumps(text)};"
+        " it.dispatchEvent(new Event('input')); })()"
+    )
+
+
+async def test_picked_jobs_leave_as_a_manifest_that_runs(page, tmp_path):
+    folder = tmp_path / "a demo"
+    records = [*with_inputs(folder, [(600, 400)] * 3), failed("bad"), done("long", prompt="word " * 1000)]
+    records[0]["job"]["config"] |= {"seed": 2**60, "steps": 4}
+    path = await made(folder, records)
+    await page.open(path)
+    assert await page.say("document.getElementById('picks').hidden") is True
+    for name in ("edit-0", "bad", "long"):
+        await page.say(f"document.querySelector('input[aria-label=\"Pick {name}\"]').click()")
+    assert await page.say("document.getElementById('picked').textContent") == "3 picked"
+
+    await page.say("document.getElementById('run-again').click()")
+    assert await page.say("document.getElementById('again-title').textContent") == "Run 3 picked jobs again"
+    assert (await page.say("document.getElementById('again-note').textContent")).startswith("1 job left out")
+    command = await page.say("document.getElementById('again-command').textContent")
+    assert command == "prodia-async batch picks.jsonl --out a-demo-again --allow-outside"
+    bad, edit = await read_manifest(page, tmp_path / "saved")
+    assert bad == {
+        "custom_id": "bad",
+        "type": "inference.flux-fast.schnell.txt2img.v2",
+        "config": {"prompt": "a cat", "seed": 7, "width": 64},
+    }
+    assert edit["config"] == {"prompt": "a cat", "seed": 2**60, "steps": 4, "width": 64}
+    assert (edit["inputs"], edit["accept"]) == ([str(tmp_path / "photos" / "in 0 ü.png")], "image/png")
+
+    await type_into(page, "again-type", "inference.other.v1")
+    await type_into(page, "again-config", 'steps=30\n\nprompt=5\nloras=["a"]\nno pair\nx = y=z')
+    await page.say("document.getElementById('again-seed').click()")
+    assert '1 line of the config without a "="' in await page.say(
+        "document.getElementById('again-note').textContent"
+    )
+    [_, edit] = lines = await read_manifest(page, tmp_path / "saved")
+    assert {line["type"] for line in lines} == {"inference.other.v1"}
+    assert edit["config"] == {"prompt": "5", "steps": 30, "width": 64, "loras": ["a"], "x": "y=z"}
+
+    manifest = tmp_path / "picks.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    check = await check_manifest(manifest, allow_outside=True)
+    assert (check.jobs, check.problem_count, check.by_type) == (2, 0, {"inference.other.v1": 2})
+
+
+async def test_jobs_are_picked_by_keys_and_stay_picked(page, tmp_path):
+    path = await made(tmp_path / "demo", with_pictures(tmp_path / "demo", 9))
+    await page.screen(900, 900)
+    await page.open(path)
+    await page.say("localStorage.clear()")
+    await page.open(path)
+    await press(page, "/")
+    assert await page.say("document.activeElement.id") == "q"
+    await press(page, "x")  # is a letter there
+    assert await page.say("document.getElementById('q').value") == "x"
+
+    await page.open(path)
+    await page.say("document.querySelector('.open').focus()")
+    await press(page, "x")
+    for key in ("ArrowRight", "ArrowDown"):
+        await press(page, key)
+    in_row = await page.say(
+        "[...document.querySelectorAll('.card')].filter((card) => card.offsetTop === "
+        "document.querySelector('.card').offsetTop).length"
+    )
+    place = await page.say("Number(document.activeElement.dataset.place)")
+    assert place == 1 + in_row
+    await press(page, "Enter")
+    await press(page, "x")
+    assert await page.say("document.getElementById('viewer-pick').checked") is True
+    await press(page, "Escape")
+    await page.until("!document.getElementById('viewer').open")
+    assert await page.say("Number(document.activeElement.dataset.place)") == place
+
+    await page.open(path, "#state=picked")
+    assert await page.say(IDS) == ["job-000", f"job-{place:03}"]
+    assert await page.say("document.querySelectorAll('.card input:checked').length") == 2
+    await page.say("document.getElementById('unpick').click()")
+    assert await page.say(IDS) == []
+    assert await page.say("document.getElementById('picks').hidden") is True
+
+
+async def test_a_range_and_all_that_is_found_can_be_picked_and_their_ids_copied(page, tmp_path):
+    path = await made(tmp_path / "demo", with_pictures(tmp_path / "demo", 9))
+    await page.open(path)
+    await page.say("document.querySelectorAll('.card input')[1].click()")
+    await page.say(
+        "document.querySelectorAll('.card input')[4]"
+        ".dispatchEvent(new MouseEvent('click', { shiftKey: true, bubbles: true, cancelable: true }))"
+    )
+    assert await page.say("document.getElementById('picked').textContent") == "4 picked"
+    await page.open(path, "#q=owl")
+    await page.say("document.getElementById('pick-all').click()")
+    assert await page.say("document.getElementById('picked').textContent") == "6 picked"
+    await page.say(
+        "document.addEventListener('copy', () => { window.copied = document.activeElement.value; });"
+        "navigator.clipboard.writeText = async (text) => { window.copied = text; }; 0"
+    )
+    await page.say("document.getElementById('copy-ids').click()")
+    ids = "".join(f"job-{number:03}\n" for number in (1, 2, 3, 4, 5, 8))
+    assert await page.until("window.copied") == ids
+
+
+async def test_a_sheet_of_two_folders_shows_both(page, tmp_path):
+    for name in ("A", "B"):
+        await fill(tmp_path / name, with_pictures(tmp_path / name, 2))
+    path = await write_report(tmp_path / "A", tmp_path / "B", to=tmp_path / "all.html")
+    await page.open(path)
+
+    assert await page.say(IDS) == ["job-000", "job-001", "job-000", "job-001"]
+    assert await page.until(LOADED)
+    assert (
+        await page.say("document.getElementById('period').textContent")
+        == "22 Nov 2026, 13:28 UTC · 2 folders"
+    )
+    await page.open(path, "#folder=1")
+    assert await page.say("document.querySelector('.open').href") == (
+        (tmp_path / "B/outputs/00/job 000#.png").as_uri()
+    )
+    await page.say("document.querySelectorAll('.card input').forEach((box) => box.click())")
+    await page.say("document.getElementById('run-again').click()")
+    saved = await read_manifest(page, tmp_path / "saved")
+    assert [line["custom_id"] for line in saved] == [f"job-00{n} ({tmp_path / 'B'})" for n in range(2)]
+
+
+async def test_the_page_says_that_an_emulator_made_the_results_and_what_is_not_shown(page, tmp_path):
+    folder = tmp_path / "demo"
+    journal = await Journal.open(folder, wall=time.time, about={"service": "a service on this computer"})
+    await journal.aclose()
+    path = await made(folder, [done(f"job-{number}") for number in range(5)])
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"done":5', '"done":1000000'), encoding="utf-8")
+    await page.open(path)
+
+    assert await page.say("document.getElementById('notice').textContent") == (
+        "Not Prodia's results: these jobs ran on a service on this computer."
+    )
+    assert await page.say("document.getElementById('only').textContent") == (
+        "5 jobs are shown here, failed ones first; 999,995 more stand in results.jsonl."
+    )
+
+
+async def test_numbers_and_times_are_read_easily(page, tmp_path):
+    path = await made(tmp_path / "demo", [failed("a")])
+    text = path.read_text(encoding="utf-8")
+    start = text.index("<script>") + len("<script>")
+    script = text[start : text.rindex("</script>")]
+    helpers = script[: script.index("const byId")].replace('"use strict";\n(() => {\n', "")
+    await page.open(path)
+
+    async def shown(expression):
+        data = "document.getElementById('data')"
+        return await page.say(f"{{ {data}; {helpers} {expression} }}")
+
+    assert await shown("[0, 0.042, 0.5, 1.54, 12.4, 320, 12345.6, 1e-9].map(amount)") == [
+        "0",
+        "0.042",
+        "0.5",
+        "1.5",
+        "12",
+        "320",
+        "12,346",
+        "0",
+    ]
+    assert await shown("[0, 0.0025, 0.039, 0.5, 1234.5].map(dollars)") == [
+        "$0.00",
+        "$0.0025",
+        "$0.039",
+        "$0.50",
+        "$1,234.50",
+    ]
+    assert await shown("[0, 0.54, 42, 200, 3600, 3605, 7500, 90000].map(duration)") == [
+        "0 s",
+        "0.54 s",
+        "42 s",
+        "3 min 20 s",
+        "1 h",
+        "1 h",
+        "2 h 5 min",
+        "1 d 1 h",
+    ]
+    times = ["2026-11-22T13:28:39.817526Z", "2026-11-22T13:28:39+02:00", "2026-11-02T13:28:39Z", "yesterday"]
+    assert await shown(f"{json.dumps(times)}.map(moment)") == [
+        "22 Nov 2026, 13:28 UTC",
+        "22 Nov 2026, 11:28 UTC",
+        "2 Nov 2026, 13:28 UTC",
+        None,
+    ]
+
+
+POINTS = """[...document.querySelectorAll('.chart svg')].every((svg) => {
+  const all = (selector) => [...svg.querySelectorAll(selector)];
+  const right = svg.viewBox.baseVal.width - 6;
+  const within = (point) => {
+    const [x, y] = point.split(' ').map(Number);
+    return x >= 34 && x <= right && y >= 8 && y <= 108;
+  };
+  const points = all('path.line').flatMap((path) => path.getAttribute('d').match(/[\\d.]+ [\\d.]+/g));
+  const times = all('.tick[y="124"]').map((tick) => tick.textContent);
+  return points.length > 9 && points.every(within)
+    && all('.tick').every((tick) => tick.getAttribute('x') <= right && !/NaN|Infinity/.test(tick.textContent))
+    && times.length >= 1 && times.length <= 5 && new Set(times).size === times.length
+    && all('.grid').length >= 2 && all('.grid').length <= 4;
+})"""
+
+
+@pytest.mark.parametrize("top", [0, 0.003, 1, 7, 99, 12_345, 9_999_999])
+async def test_every_point_and_mark_lies_in_the_picture(page, tmp_path, top):
+    for seconds in (0.01, 0.4, 3, 59, 700, 5 * HOUR, 400 * HOUR):
+        steps = [sample(at * seconds / 9, limit=top, requests=at, dollars=top * at) for at in range(10)]
+        path = await made(tmp_path / f"{seconds}", [failed("a")], steps)
+        await page.open(path)
+        assert await page.say("document.querySelectorAll('.chart').length") == 4
+        assert await page.say(POINTS), (top, seconds)
+
+
+async def test_charts_are_read_by_keys_too_and_mark_a_break(page, tmp_path):
+    course = [sample(at, 3 * at) for at in range(11)] + [sample(HOUR + at, 30 + at) for at in range(11)]
+    path = await made(tmp_path / "demo", [failed("a")], course)
+    await page.open(path)
+    middle = "(34 + document.querySelector('.chart svg').viewBox.baseVal.width - 6) / 2"
+    assert await page.say(f"document.querySelector('.chart .break').x1.baseVal.value === {middle}")
+    assert await page.say("document.querySelectorAll('.chart').length") == 3  # no price, no dollars
+
+    await page.say("document.querySelector('.chart svg').focus()")
+    await press(page, "ArrowRight")
+    await press(page, "ArrowRight")
+    value = "document.querySelector('.chart-value').textContent"
+    assert (await page.say(value)).startswith("3 jobs/s at 1.")
+
+
+async def test_a_batch_of_a_few_seconds_has_no_charts(page, tmp_path):
+    path = await made(tmp_path / "demo", [failed("a")], [sample(at, at) for at in range(5)])
+    await page.open(path)
+    assert await page.say("document.getElementById('charts').hidden") is True
+    assert "4 s" in await page.say("document.getElementById('facts').textContent")
 
 
 async def test_hostile_texts_run_no_script(page, tmp_path):

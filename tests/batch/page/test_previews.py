@@ -5,12 +5,12 @@ import os
 import pytest
 from batch.page.records import picture
 
-from prodia_async.batch.page.previews import preview, thumbnail_path
 from prodia_async.batch.page.rows import File
+from prodia_async.batch.page.thumbs import preview, thumbnail_path
 
 
 def file(path: str, media: str) -> File:
-    return File(path=path, url=path, media=media, size=1)
+    return File(url=path, media=media, size=1)
 
 
 def test_a_picture_has_a_thumbnail(tmp_path):
@@ -33,11 +33,24 @@ def test_a_text_shows_its_first_lines(media, tmp_path):
 def test_a_short_text_is_whole_and_a_long_line_is_cut(tmp_path):
     (tmp_path / "short").write_text("a\nb")
     (tmp_path / "long").write_bytes(b"x" * 1_000_000)
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\0")
 
     assert preview(tmp_path, file("short", "text/plain")) == "a\nb"
     assert preview(tmp_path, file("long", "text/plain")) == "x" * 400 + "…"
-    assert preview(tmp_path, file("binary", "text/plain")) == "\ufffd\ufffd\0"
+
+
+def test_a_character_that_the_cut_goes_through_is_left_out(tmp_path):
+    (tmp_path / "wide").write_text("x" + "\U0001f431" * 500)
+
+    assert preview(tmp_path, file("wide", "text/plain")) == "x" + "\U0001f431" * 399 + "…"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\0", b"text\0text", b"caf\xe9 noir", b"<html>\x1f\x8b\x08\xff"]
+)
+def test_what_only_says_that_it_is_text_shows_nothing(content, tmp_path):
+    (tmp_path / "binary").write_bytes(content)
+
+    assert preview(tmp_path, file("binary", "text/html")) is False
 
 
 def test_other_types_are_not_opened(tmp_path):
@@ -59,3 +72,4 @@ def test_what_is_no_file_has_no_preview(media, tmp_path):
 def test_a_thumbnail_lies_in_the_same_order_as_its_output(tmp_path):
     assert thumbnail_path(tmp_path, "outputs/aa/x.png") == tmp_path / "report/thumbs/aa/x.png.webp"
     assert thumbnail_path(tmp_path, "elsewhere/x.png") == tmp_path / "report/thumbs/elsewhere/x.png.webp"
+    assert thumbnail_path(tmp_path, "../../in/x.png") == tmp_path / "report/thumbs/__/__/in/x.png.webp"

@@ -7,12 +7,12 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from batch.page.records import HOSTILE, attempt, done, failed, output
-from batch.page.test_timeline import sample
+from batch.page.records import HOSTILE, done, failed, output
+from batch.page.test_course import sample
 
 from prodia_async.batch.page.contents import gather
-from prodia_async.batch.page.render import json_for_script, render
-from prodia_async.batch.page.timeline import timeline
+from prodia_async.batch.page.course import course
+from prodia_async.batch.page.render import Folder, Told, json_for_script, render
 
 pytestmark = pytest.mark.newest
 
@@ -48,8 +48,12 @@ class Parsed(HTMLParser):
         return ["".join(texts) for name, texts in self._texts if name == tag]
 
 
-def page(records, samples=(), title="demo", **options) -> Parsed:
-    return Parsed(render(title, gather(records, **options), timeline(samples)))
+def told(records, samples=(), title="demo", folder=Folder("out", ""), **options) -> Told:  # noqa: B008
+    return Told(title, (folder,), gather([records], **options), course([samples]))
+
+
+def page(records, samples=(), **options) -> Parsed:
+    return Parsed(render(told(records, samples, **options)))
 
 
 def data_of(parsed: Parsed) -> dict:
@@ -61,21 +65,28 @@ SAMPLES = [sample(at, at, limit=4, requests=2 * at, shed=at, dollars=at / 4) for
 
 def test_the_page_says_what_the_batch_was():
     parsed = page([done("a", output("a.png"), dollars=0.5), failed("b")], SAMPLES)
+    data = data_of(parsed)
 
     assert parsed.text("h1") == ["demo"]
-    facts = dict(zip(parsed.text("dt"), parsed.text("dd"), strict=True))
-    assert facts == {"Done": "1", "Failed": "1", "Time": "8 s", "Mean job": "1.2 s", "Price": "$0.50"}
-    assert "22 Nov 2026, 13:28 UTC" in parsed.text("p")
-    labels = [attributes["aria-label"] for attributes in parsed.all("svg")]
-    assert [label.split()[0] for label in labels if label] == ["Throughput", "Concurrency", "Shed", "Dollars"]
-    [reason] = [attributes for attributes in parsed.all("button") if attributes.get("class") == "reason"]
-    assert reason["data-reason"] == "CapacityError 429"
+    assert parsed.text("title") == ["demo · 1 done, 1 failed"]
+    assert (data["done"], data["failed"], data["dollars"]) == (1, 1, 0.5)
+    assert data["first"] == data["last"] == "2026-11-22T13:28:39.817526Z"
+    assert data["reasons"] == [["CapacityError 429", "no idle capacity", 1]]
+    assert (data["course"]["seconds"], data["course"]["total_shed"]) == (8, 8)
+    assert data["course"]["limit"] == [4] * 8
+
+
+def test_the_page_names_the_service_and_the_shard_of_its_jobs():
+    folder = Folder("out", "../out/", "https://inference.prodia.com", "shard 1/3")
+    assert data_of(page([done("a")], folder=folder))["folders"] == [
+        {"name": "out", "url": "../out/", "service": "https://inference.prodia.com", "shard": "shard 1/3"}
+    ]
 
 
 def test_the_same_batch_gives_the_same_bytes():
-    contents, course = gather([done("a", output("a.png")), failed("b")]), timeline(SAMPLES)
+    page = told([done("a", output("a.png")), failed("b")], SAMPLES)
 
-    assert render("demo", contents, course) == render("demo", contents, course)
+    assert render(page) == render(page)
 
 
 def test_nothing_but_the_page_s_own_script_and_style_may_run():
@@ -114,10 +125,14 @@ def test_hostile_texts_stay_texts():
         failed("c") | {"error": {"type": HOSTILE, "message": HOSTILE, "status": 400}},
     ]
     records[0]["job"]["type"] = HOSTILE
+    records[0]["request"] = {"inputs": [HOSTILE], "accept": HOSTILE}
+    folder = Folder(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     parsed, plain = (
-        page(records, SAMPLES, title=HOSTILE),
+        page(records, SAMPLES, title=HOSTILE, folder=folder),
         page([done("a"), failed("b"), failed("c")], SAMPLES),
     )
+
+    assert [name for name, _ in parsed.tags] == [name for name, _ in plain.tags]
 
     assert len(parsed.all("script")) == len(plain.all("script")) == 2
     assert parsed.all("img") == []
@@ -139,6 +154,7 @@ def test_the_page_s_data_holds_each_job():
     data = data_of(page(records))
 
     row = dict(zip(data["columns"], data["rows"][1], strict=True))
+    texts = data["texts"]
     assert (row["id"], row["prompt"], row["seed"], row["elapsed"], row["dollars"]) == (
         "a",
         "a cat",
@@ -146,26 +162,20 @@ def test_the_page_s_data_holds_each_job():
         1.25,
         0.5,
     )
-    file = dict(zip(data["file"], row["files"][0], strict=True))
-    assert file == {"url": "outputs/a%20b.png", "media": 0, "size": 5, "preview": False}
-    assert data["tables"]["media"] == ["image/png"]
-    error = dict(zip(data["error"], data["rows"][0][data["columns"].index("error")], strict=True))
-    assert error == {
-        "kind": "CapacityError",
-        "message": "no idle capacity",
-        "status": 429,
-        "request_id": "r9",
-        "may_have_run": False,
-        "label": "CapacityError 429",
-    }
+    assert texts[row["type"]] == "inference.flux-fast.schnell.txt2img.v2"
+    assert row["files"] == [["outputs/a%20b.png", texts.index("image/png"), 5, False]]
+    label, message, *others = dict(zip(data["columns"], data["rows"][0], strict=True))["error"]
+    assert (texts[label], texts[message], others) == (
+        "CapacityError 429",
+        "no idle capacity",
+        ["r9", False, 0],
+    )
 
 
 def test_jobs_that_are_not_shown_are_counted():
-    parsed = page([done(f"d{number}") for number in range(1234)], most=4)
+    data = data_of(page([done(f"d{number}") for number in range(1234)], most=4))
 
-    [note] = [text for text in parsed.text("p") if "more stand in" in text]
-    assert "4 jobs are shown here, failed ones first; 1,230 more stand in" in note
-    assert len(data_of(parsed)["rows"]) == 4
+    assert (len(data["rows"]), data["done"]) == (4, 1234)
 
 
 @pytest.mark.parametrize(("jobs", "most"), [(500, 2001), (3000, 1001), (20_000, 251)])
@@ -188,18 +198,10 @@ def test_ten_thousand_jobs_make_a_page_of_a_few_megabytes():
         for number in range(10_000)
     )
 
-    assert len(render("demo", gather(records), timeline(SAMPLES))) < 5_000_000
-
-
-def test_a_batch_that_took_longer_says_from_when_to_when():
-    starts = ("2026-11-22T23:58:00Z", "2026-11-23T06:00:00Z")
-    parsed = page(done(start, attempts=[attempt(started_at=start)]) for start in starts)
-
-    assert "22 Nov 2026, 23:58 UTC to 23 Nov 2026, 06:00 UTC" in parsed.text("p")
+    assert len(render(told(records, SAMPLES))) < 5_000_000
 
 
 def test_an_empty_batch_has_a_page():
-    parsed = page([])
+    data = data_of(page([]))
 
-    assert dict(zip(parsed.text("dt"), parsed.text("dd"), strict=True)) == {"Done": "0", "Failed": "0"}
-    assert parsed.all("svg") == []
+    assert (data["done"], data["failed"], data["rows"], data["course"]) == (0, 0, [], None)

@@ -1,32 +1,31 @@
-// The jobs, which of them are looked for, and the address that says so. No element is touched here.
+// The jobs, which of them are looked for, and the address that says so; numbers as people read them.
 
 const PAGE = 60;
 const data = JSON.parse(document.getElementById("data").textContent);
 const jobs = data.rows.map((values, place) => readJob(values, place));
 
-function named(columns, values) {
-  return Object.fromEntries(columns.map((name, place) => [name, values[place]]));
-}
-
 function readJob(values, place) {
-  const job = named(data.columns, values);
+  const job = Object.fromEntries(data.columns.map((name, column) => [name, values[column]]));
+  const base = data.folders[job.folder].url;
+  const file = (value) => value && {
+    base, url: value[0], href: base + value[0], media: data.texts[value[1]], size: value[2], preview: value[3],
+  };
+  for (const name of ["type", "config", "request", "course"]) job[name] = data.texts[job[name]];
   job.place = place;
-  for (const [name, texts] of Object.entries(data.tables)) {
-    if (name in job) job[name] = texts[job[name]];
+  job.key = `${data.folders[job.folder].name}\n${job.id}`;
+  job.files = job.files.map(file);
+  job.inputs = job.inputs.map(file);
+  if (job.error) {
+    const [label, message, request_id, may_have_run, why] = job.error;
+    job.error = { label: data.texts[label], message: data.texts[message], request_id, may_have_run, why };
   }
-  job.files = job.files.map((file) => {
-    const read = named(data.file, file);
-    read.media = data.tables.media[read.media];
-    return read;
-  });
-  job.error = job.error && named(data.error, job.error);
   return job;
 }
 
 function searchText(job) {
   if (job.search === undefined) {
     const error = job.error ? [job.error.label, job.error.message, job.error.request_id || ""] : [];
-    const texts = [job.id, job.prompt, job.type, job.seed || "", job.config, ...error];
+    const texts = [job.id, job.prompt, job.type, job.seed, job.config, job.request, ...error];
     job.search = texts.join("\n").toLowerCase();
   }
   return job.search;
@@ -34,25 +33,26 @@ function searchText(job) {
 
 const falling = (name) => (a, b) => (b[name] ?? -1) - (a[name] ?? -1) || a.place - b.place;
 const ORDERS = {
-  id: (a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0),
+  id: (a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : a.folder - b.folder),
   slow: falling("elapsed"),
+  long: falling("total"),
   dear: falling("dollars"),
   tries: falling("tries"),
 };
 
-function found(view) {
+function found(view, picked) {
   const words = view.q.toLowerCase().split(/\s+/).filter(Boolean);
-  const list = jobs.filter((job) => {
-    if (view.state === "failed" && !job.error) return false;
-    if (view.state === "done" && job.error) return false;
-    if (view.type && job.type !== view.type) return false;
-    return words.every((word) => searchText(job).includes(word));
-  });
+  const states = { all: () => true, done: (job) => !job.error, failed: (job) => job.error, picked: (job) => picked.has(job.key) };
+  const list = jobs.filter((job) => states[view.state](job)
+    && (!view.type || job.type === view.type)
+    && (!view.folder || String(job.folder) === view.folder)
+    && (!view.why || (job.error && String(job.error.why) === view.why))
+    && words.every((word) => searchText(job).includes(word)));
   return Object.hasOwn(ORDERS, view.order) ? list.sort(ORDERS[view.order]) : list;
 }
 
 // The part after # of the address, so that a view can be kept and sent on: #state=failed&q=cat&page=2
-const PLAIN = { state: "all", q: "", type: "", order: "", page: 1, job: "" };
+const PLAIN = { state: "all", q: "", why: "", folder: "", type: "", order: "", page: 1, job: "" };
 
 function readAddress() {
   const parts = new URLSearchParams(location.hash.slice(1));
@@ -61,15 +61,12 @@ function readAddress() {
     if (parts.has(name)) view[name] = parts.get(name);
   }
   view.page = Math.max(1, Number.parseInt(view.page, 10) || 1);
-  if (!["all", "done", "failed"].includes(view.state)) view.state = "all";
+  if (!["all", "done", "failed", "picked"].includes(view.state)) view.state = "all";
   return view;
 }
 
 function writeAddress(view) {
-  const parts = new URLSearchParams();
-  for (const [name, value] of Object.entries(view)) {
-    if (value !== PLAIN[name]) parts.set(name, value);
-  }
+  const parts = new URLSearchParams(Object.entries(view).filter(([name, value]) => value !== PLAIN[name]));
   const fragment = parts.toString() && `#${parts}`;
   try {
     history.replaceState(null, "", location.pathname + location.search + fragment);
@@ -78,15 +75,40 @@ function writeAddress(view) {
   }
 }
 
-function seconds(value) {
-  if (value >= 3600) return `${Math.floor(value / 3600)} h ${Math.round((value % 3600) / 60)} min`;
-  if (value >= 100) return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
-  return `${value >= 10 ? value.toFixed(1) : value.toFixed(2)} s`;
+const count = (value) => Math.round(value).toLocaleString("en-US");
+const plural = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
+
+// Two or three significant figures: 0.042, 1.5, 320, 12,345.
+function amount(value) {
+  if (value === 0 || Math.abs(value) >= 100) return count(value);
+  return String(Number(value.toFixed(Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(Math.abs(value))))))));
 }
 
-function dollars(value) {
-  return `$${value >= 0.1 || value === 0 ? value.toFixed(2) : String(Number(value.toPrecision(2)))}`;
+// At most two units: 0.54 s, 42 s, 3 min 20 s, 2 h 5 min.
+function duration(value) {
+  if (value < 10) return `${amount(value)} s`;
+  let rest = Math.round(value);
+  const parts = [];
+  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
+    const number = Math.floor(rest / size);
+    rest %= size;
+    if (number) parts.push(`${number} ${unit}`);
+    else if (parts.length) break;
+  }
+  return parts.slice(0, 2).join(" ");
 }
+
+function moment(text) {
+  const time = new Date(text);
+  if (Number.isNaN(time.getTime())) return null;
+  const day = { day: "numeric", month: "short", year: "numeric" };
+  const shown = time.toLocaleString("en-GB", { ...day, hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+  return `${shown} UTC`;
+}
+
+const dollars = (value) => (value >= 0.1 || value === 0
+  ? `$${value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`
+  : `$${amount(value)}`);
 
 function bytes(value) {
   if (value === null) return "size unknown";

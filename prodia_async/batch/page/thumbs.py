@@ -1,4 +1,4 @@
-"""Small copies of pictures, made once. All of it blocks.
+"""What can be seen of a file: a small copy of a picture, made once, or a text's first lines. Blocks.
 
 The pictures come from outside. What no thumbnail can be made of costs little and sinks nothing: a picture's
 size is read from its header and checked before anything is decoded, and large pictures are decoded one at a
@@ -8,7 +8,11 @@ that it refuses a JPEG too, which can be shrunk while it is decoded. So its read
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import io
+import secrets
+import stat
 import threading
 from typing import TYPE_CHECKING
 
@@ -22,13 +26,14 @@ from PIL import (
 )
 
 from prodia_async._wire import media
-from prodia_async.batch.page.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
     from PIL import Image, ImageFile
+
+    from prodia_async.batch.page.rows import File
 
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "image/bmp": BmpImagePlugin.BmpImageFile,
@@ -42,7 +47,51 @@ _MOST_PIXELS = 64_000_000  # 256 MB once decoded
 _MOST_PIXELS_SHRUNK = 400_000_000  # of a JPEG, which can be decoded at an eighth of its size
 _LARGE = 16_000_000
 _QUALITY = 75
+_MOST_LINES = 12
+_MOST_CHARACTERS = 400
 _large = threading.Lock()
+
+
+def preview(folder: Path, file: File) -> bool | str:
+    """Return True where there is a thumbnail now, the first lines of a text, else False. Never raises."""
+    source = folder / file.path
+    try:
+        if not stat.S_ISREG(source.stat().st_mode):  # opening a pipe would block
+            return False
+        if file.is_text:
+            return _first_lines(source)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return file.is_picture and make_thumbnail(source, thumbnail_path(folder, file.path))
+
+
+def thumbnail_path(folder: Path, path: str) -> Path:
+    """Return where the thumbnail of a file stands; the page's script knows this rule too."""
+    return folder / "report" / "thumbs" / f"{path.removeprefix('outputs/').replace('../', '__/')}.webp"
+
+
+def _first_lines(source: Path) -> str | bool:
+    """Return the beginning of a text; False for what is none."""
+    with source.open("rb") as file:
+        head = codecs.getincrementaldecoder("utf-8")().decode(file.read(4 * _MOST_CHARACTERS))
+        is_all = not file.read(1)
+    if "\0" in head:
+        return False
+    text = "\n".join(head.split("\n")[:_MOST_LINES])[:_MOST_CHARACTERS]
+    return text if is_all and len(text) == len(head) else f"{text}…"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, or replace it, in one step, and make its folder. A failure leaves nothing behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".prodia-{secrets.token_hex(8)}.part"
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def make_thumbnail(source: Path, target: Path) -> bool:
