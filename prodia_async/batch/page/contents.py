@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from prodia_async.batch.page.rows import Failure, Record, Row, failure_of, read, row_of
+from prodia_async.batch.page.rows import Failure, Row, dollars_of, failure_of, row_of, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
+
+    from prodia_async.batch.records import Record
 
 MOST_JOBS = 20_000
 _MOST_REASONS = 30
@@ -47,11 +49,20 @@ class _Gathering:
         self._starts: tuple[str, str] | None = None
 
     def add(self, record: Record, folder: int) -> None:
-        self._counts[record.status] += 1
-        self._count(record)
-        kept = self._rows[record.status]
+        failure, dollars = failure_of(record), dollars_of(record)
+        kept = self._rows["failed" if failure else "done"]
+        started = record["attempts"][0]["started_at"] if record["attempts"] else None
         if len(kept) < self._most:
             kept.append(row_of(record, folder))
+        self._counts["failed" if failure else "done"] += 1
+        if dollars is not None:
+            self._dollars = (self._dollars or 0.0) + dollars
+        if started is not None:
+            first, last = self._starts or (started, started)
+            self._starts = min(first, started), max(last, started)
+        if failure is not None and (failure.group in self._reasons or len(self._reasons) < _MOST_COUNTED):
+            self._reasons.setdefault(failure.group, failure)
+            self._failures[failure.group] += 1
 
     def contents(self) -> Contents:
         failed = self._rows["failed"]
@@ -67,20 +78,9 @@ class _Gathering:
             last=last,
         )
 
-    def _count(self, record: Record) -> None:
-        if record.dollars is not None:
-            self._dollars = (self._dollars or 0.0) + record.dollars
-        if record.started is not None:
-            first, last = self._starts or (record.started, record.started)
-            self._starts = min(first, record.started), max(last, record.started)
-        failure = failure_of(record)
-        if failure is not None and (failure.group in self._reasons or len(self._reasons) < _MOST_COUNTED):
-            self._reasons.setdefault(failure.group, failure)
-            self._failures[failure.group] += 1
-
 
 def gather(
-    batches: Iterable[Iterable[Mapping[str, object]]],
+    batches: Iterable[Iterable[Record]],
     *,
     most: int = MOST_JOBS,
     stopped: Callable[[], bool] = lambda: False,
@@ -91,5 +91,8 @@ def gather(
         for record in records:
             if stopped():
                 return gathering.contents()
-            gathering.add(read(record), folder)
+            try:
+                gathering.add(record, folder)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                gathering.add(unreadable(record, error), folder)
     return gathering.contents()

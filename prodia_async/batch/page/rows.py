@@ -11,13 +11,18 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 from msgspec import Struct
 
+from prodia_async._errors import OutputError
 from prodia_async._wire import media
+from prodia_async.batch.records import failed
+
+if TYPE_CHECKING:
+    from prodia_async.batch.records import Record
 
 MOST_PROMPT = 2000
 _MOST_TEXT = 1000
@@ -107,81 +112,39 @@ class Row(Struct, frozen=True):
     folder: int = 0
 
 
-class _Output(Struct):
-    path: Any = None
-    content_type: Any = None
-    bytes: int | None = None
-
-
-class _Error(Struct):
-    type: str
-    message: str
-    status: int | None = None
-    request_id: str | None = None
-    may_have_run: bool | None = None
-
-
-class _Attempt(Struct):
-    verdict: str
-    started_at: str | None = None
-    waited: float = 0.0
-    elapsed: float = 0.0
-
-
-class Record(Struct):
-    """A line of `results.jsonl`, as far as the page shows it."""
-
-    custom_id: str
-    status: Literal["done", "failed"]
-    outputs: list[_Output] = []
-    error: _Error | None = None
-    attempts: list[_Attempt] = []
-    job: Any = None
-    request: Any = None
-
-    @property
-    def started(self) -> str | None:
-        """When the first attempt began."""
-        return self.attempts[0].started_at if self.attempts else None
-
-    @property
-    def dollars(self) -> float | None:
-        """The price that the service reported."""
-        return _number(_mapping(_mapping(self.job).get("price")).get("dollars"))
-
-
-def read(record: Mapping[str, object]) -> Record:
-    """Return a decoded line; one that is none of ours is a job that failed, for this reason."""
-    try:
-        return msgspec.convert(record, Record)
-    except msgspec.ValidationError as error:
-        told = _Error("Unreadable", f"The record of this job cannot be read: {error}.")
-        return Record(str(record.get("custom_id")), "failed", error=told)
+def unreadable(record: Mapping[str, Any], reason: Exception) -> Record:
+    """Return a record in the place of one that is none of ours: of a job that failed, for this reason."""
+    error = OutputError(f"The record of this job cannot be read ({reason!r}).", may_have_run=True)
+    return cast("Record", failed(str(record.get("custom_id")), error) | {"job": {}})
 
 
 def row_of(record: Record, folder: int = 0) -> Row:
-    """Return what the page shows of a job of the folder with this number."""
-    job, request = _mapping(record.job), dict(_mapping(record.request))
+    """Return what the page shows of a job of the folder with this number.
+
+    Raises whatever comes of it for a record that is none of ours.
+    """
+    job, request = _mapping(record["job"]), dict(_mapping(record.get("request")))
+    attempts, outputs = record["attempts"], record["outputs"]
     config = dict(_mapping(job.get("config")))
     prompt = config.pop("prompt") if isinstance(config.get("prompt"), str) else ""
     seed = config.pop("seed") if type(config.get("seed")) in (str, int, float) else None
     inputs = _list(request.pop("inputs", None))[:_MOST_FILES]
     shown = {"seed": _json(seed), "config": _json(config), "request": _json(request)}
-    files = [file for output in record.outputs[:_MOST_FILES] if (file := _file(output)) is not None]
+    files = [file for output in outputs[:_MOST_FILES] if (file := _file(output)) is not None]
     return Row(
-        id=_cut(record.custom_id, _MOST_NAME),
+        id=_cut(record["custom_id"], _MOST_NAME),
         prompt=_cut(prompt, MOST_PROMPT),
         length=len(prompt),
         type=_cut(_text(job.get("type")), _MOST_NAME),
         whole=_is_whole(job, shown),
         elapsed=_number(_mapping(job.get("metrics")).get("elapsed")),
-        total=sum(each.waited + each.elapsed for each in record.attempts) if record.attempts else None,
-        dollars=record.dollars,
-        tries=len(record.attempts),
-        course=_course(record.attempts),
+        total=sum(each["waited"] + each["elapsed"] for each in attempts) if attempts else None,
+        dollars=dollars_of(record),
+        tries=len(attempts),
+        course=_course(attempts),
         files=tuple(files),
-        more_files=len(record.outputs) - len(files),
-        inputs=tuple(_file(_Output(path), may_leave=True) for path in inputs),
+        more_files=len(outputs) - len(files),
+        inputs=tuple(_file({"path": path}, may_leave=True) for path in inputs),
         error=failure_of(record),
         folder=folder,
         **{name: _cut(text, _MOST_TEXT) for name, text in shown.items()},
@@ -197,14 +160,19 @@ def _is_whole(job: Mapping[str, Any], shown: Mapping[str, str]) -> bool:
 
 def failure_of(record: Record) -> Failure | None:
     """Return why a job failed, without what names the job and its request; None for one that did not."""
-    if record.status == "done":
+    error = record["error"]
+    if record["status"] == "done" or error is None:
         return None
-    error = record.error or _Error("Failed", "No reason was recorded.")
-    message = error.message.replace(f", request id {error.request_id}", "")
-    message = message.partition(f"(custom_id {record.custom_id!r}): ")[2] or message
-    label = error.type if error.status is None else f"{error.type} {error.status}"
-    request_id = error.request_id and _cut(error.request_id, _MOST_NAME)
-    return Failure(_cut(label, _MOST_NAME), _cut(message, _MOST_TEXT), request_id, error.may_have_run)
+    message = error["message"].replace(f", request id {error['request_id']}", "")
+    message = message.partition(f"(custom_id {record['custom_id']!r}): ")[2] or message
+    label = error["type"] if error["status"] is None else f"{error['type']} {error['status']}"
+    request_id = error["request_id"] and _cut(error["request_id"], _MOST_NAME)
+    return Failure(_cut(label, _MOST_NAME), _cut(message, _MOST_TEXT), request_id, error["may_have_run"])
+
+
+def dollars_of(record: Record) -> float | None:
+    """Return the price that the service reported."""
+    return _number(_mapping(_mapping(record["job"]).get("price")).get("dollars"))
 
 
 def _number(value: object) -> float | None:
@@ -237,18 +205,18 @@ def _json(value: Any) -> str:
     return "" if value is None or value == {} else msgspec.json.encode(value).decode()
 
 
-def _course(attempts: list[_Attempt]) -> str:
+def _course(attempts: list[dict[str, Any]]) -> str:
     """Return how the attempts ended: "3 shed (429), done"; nothing for a job that went well at once."""
-    verdicts = Counter(attempt.verdict for attempt in attempts)
+    verdicts = Counter(attempt["verdict"] for attempt in attempts)
     if list(verdicts.items()) == [("done", 1)]:
         return ""
     names = [(_VERDICTS.get(verdict, _cut(verdict, 40)), count) for verdict, count in verdicts.most_common(8)]
     return ", ".join(name if count == 1 else f"{count} × {name}" for name, count in names)
 
 
-def _file(output: _Output, *, may_leave: bool = False) -> File | None:
+def _file(output: Mapping[str, Any], *, may_leave: bool = False) -> File | None:
     """Return a file of the batch; None for a path that cannot be, or leads out of its folder and may not."""
-    path, stated = _text(output.path), _text(output.content_type)
+    path, stated, size = _text(output.get("path")), _text(output.get("content_type")), output.get("bytes")
     if not path or "\\" in path or "\0" in path:
         return None
     pure = PurePosixPath(path)
@@ -259,4 +227,4 @@ def _file(output: _Output, *, may_leave: bool = False) -> File | None:
     except UnicodeEncodeError:
         return None
     kind = media.split(stated)[0] if stated else media.type_for_name(pure.name) or media.OCTETS
-    return File(url=url, media=_cut(kind, _MOST_NAME), size=output.bytes)
+    return File(url=url, media=_cut(kind, _MOST_NAME), size=size)

@@ -61,7 +61,7 @@ def test_failures_are_grouped_by_their_message_whatever_numbers_and_ids_are_in_i
         failed(f"{number}", said.format(number, f"{number:08x}-ab"), 400)
         | {
             "error": {"type": "BadRequestError", "message": said.format(number, f"r-{number}"), "status": 400}
-            | {"request_id": f"r-{number}"}
+            | {"request_id": f"r-{number}", "may_have_run": False}
         }
         for number in range(7)
     ]

@@ -7,12 +7,13 @@ import msgspec
 import pytest
 from batch.page.records import HOSTILE, attempt, done, failed, output
 
-from prodia_async.batch.page import rows
-from prodia_async.batch.page.rows import Row, read
+from prodia_async.batch.page.contents import gather
+from prodia_async.batch.page.rows import Row
 
 
 def row_of(record: dict) -> Row:
-    return rows.row_of(read(record))
+    [row] = gather([[record]]).rows
+    return row
 
 
 def test_a_done_job_shows_what_it_was_and_what_it_took():

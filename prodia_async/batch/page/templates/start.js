@@ -50,7 +50,7 @@ function pick(job, isPicked = !picked.has(job.key)) {
 }
 
 function openJob(job) {
-  view.job = job.id;
+  view.job = data.folders.length > 1 ? job.key : job.id;
   writeAddress(view);
   showJob(job, list, picked);
   viewer.dataset.place = job.place;
@@ -197,7 +197,7 @@ function follow() {
   list = found(view, picked);
   drawSheet(view, list, picked);
   drawPicks(list);
-  const job = view.job && (list.find((one) => one.id === view.job) || jobs.find((one) => one.id === view.job));
+  const job = view.job && jobs.find((one) => one.id === view.job || one.key === view.job);
   if (job) openJob(job);
 }
 
