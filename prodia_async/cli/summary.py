@@ -140,6 +140,7 @@ class Summary(NamedTuple):
             *_again(report),
             report.shed and sheds,
             report.requests and speed,
+            "computer" in report.service and f"these ran on {report.service}",
             _money(report),
             report.done and f"outputs: {report.out / 'outputs'}",
             (report.done or report.failed) and f"results: {report.results}",

@@ -22,7 +22,8 @@ def test_the_command_runs_a_batch_and_sums_it_up(start, write_manifest, tmp_path
     )
     stdout, stderr = ended.communicate(timeout=60)
     assert (ended.returncode, stderr) == (0, "")
-    jobs, sheds, speed, price, outputs, results, report = stdout.splitlines()
+    jobs, sheds, speed, service, price, outputs, results, report = stdout.splitlines()
+    assert service == "these ran on a service on this computer (an emulator?)"
     assert jobs == "10 done, 0 failed"
     shed, _, requests, *_ = sheds.split()
     assert int(requests) == 10 + int(shed)
