@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,17 +25,18 @@ class Arming:
 
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
-        self._armed: Counter[str] = Counter()
-        self._resting: Counter[str] = Counter()
+        self._armed = defaultdict[str, int](int)
+        self._resting = defaultdict[str, int](int)
         self._lines: dict[str, list[tuple[int, int, asyncio.Future[bool]]]] = {}
         self._order = itertools.count()
 
     async def enter(self, job: Job) -> bool:
         """Wait until a job may have its row: `leave` must follow. False where those that rest have all."""
         kind = job.type
-        line = self._lines.setdefault(kind, [])
-        if not line and (self._has_room(kind) or not self._armed[kind]):
-            return self._let_in(kind)
+        line, has_room = self._lines.setdefault(kind, []), self._room(kind) > 0
+        if not line and (has_room or not self._armed[kind]):
+            self._armed[kind] += has_room
+            return has_room
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         heapq.heappush(line, (job.priority, next(self._order), waiter))
         try:
@@ -49,14 +50,16 @@ class Arming:
         """Take note that an armed job is sent, or is not to be; the next may have their rows."""
         self._armed[kind] -= 1
         line = self._lines[kind]
-        while line and (self._has_room(kind) or not self._armed[kind]):
+        while line and ((has_room := self._room(kind) > 0) or not self._armed[kind]):
             waiter = heapq.heappop(line)[2]
             if not waiter.done():
-                waiter.set_result(self._let_in(kind))
+                self._armed[kind] += has_room
+                waiter.set_result(has_room)
 
     def rest(self, kind: str) -> bool:
         """Tell whether a job that was shed keeps its row until it is sent again; `wake` must follow then."""
-        rests = self._resting[kind] < max(1, self._limit(kind) // 2)
+        limit = self._room(kind) + self._armed[kind] + self._resting[kind]
+        rests = self._resting[kind] < max(1, limit // 2)
         self._resting[kind] += rests
         return rests
 
@@ -64,15 +67,10 @@ class Arming:
         """Take note that a job that rested is sent, or is not to be."""
         self._resting[kind] -= 1
 
-    def _let_in(self, kind: str) -> bool:
-        has_room = self._has_room(kind)
-        self._armed[kind] += has_room
-        return has_room
-
-    def _has_room(self, kind: str) -> bool:
-        return self._armed[kind] + self._resting[kind] < self._limit(kind)
-
-    def _limit(self, kind: str) -> int:
-        """Return how many jobs of a type may be in flight now."""
-        lines = [line for name in (kind, f"{kind} (async)") if (line := self._limiter.lines.get(name))]
-        return min(sum(line.capacity.limit for line in lines) or _UNKNOWN, self._limiter.limit)
+    def _room(self, kind: str) -> int:
+        """Return how many more rows a type may have ahead, for so many of its jobs may be in flight now."""
+        limit, lines = 0, self._limiter.lines
+        for name in (kind, f"{kind} (async)"):
+            if name in lines:
+                limit += lines[name].capacity.limit
+        return min(limit or _UNKNOWN, self._limiter.limit) - self._armed[kind] - self._resting[kind]

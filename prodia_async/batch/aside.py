@@ -27,33 +27,23 @@ _Piece: TypeAlias = "deque[Entry] | _Place"
 
 
 class Aside:
-    """Queues of lines, one for each job type, in order; `count` is how many are in memory.
+    """Queues of lines, one in `pieces` for each job type, in order; `count` is how many are in memory.
 
     `spill` and `next` may write and read a file without a name in `folder`, which is gone with the process:
     they are called in a thread, and one at a time.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.count = 0
+        self.count: int = 0
         self._folder = folder
         self._file: BinaryIO | None = None
         self._end = 0
         self._spilt = 0  # pieces in the file
-        self._pieces: dict[str, deque[_Piece]] = {}
-
-    def __contains__(self, kind: str) -> bool:
-        return kind in self._pieces
-
-    def __bool__(self) -> bool:
-        return bool(self._pieces)
-
-    def kinds(self) -> set[str]:
-        """Return the types of which lines wait."""
-        return set(self._pieces)
+        self.pieces: dict[str, deque[_Piece]] = {}
 
     def put(self, entry: Entry) -> None:
         """Add a line, to memory."""
-        pieces = self._pieces.setdefault(entry.job.type, deque())
+        pieces = self.pieces.setdefault(entry.job.type, deque())
         last = pieces[-1] if pieces else None
         if not isinstance(last, deque) or len(last) == _MOST:
             pieces.append(last := deque())
@@ -62,11 +52,11 @@ class Aside:
 
     def is_at_hand(self, kind: str) -> bool:
         """Whether the next line of a type is in memory."""
-        return isinstance(self._pieces[kind][0], deque)
+        return isinstance(self.pieces[kind][0], deque)
 
     def next(self, kind: str) -> Entry:
         """Take out the next line of a type, of which one waits. Raises OSError."""
-        pieces = self._pieces[kind]
+        pieces = self.pieces[kind]
         piece = pieces[0]
         if isinstance(piece, _Place):
             pieces[0] = piece = self._read(piece)
@@ -79,13 +69,13 @@ class Aside:
         if not piece:
             pieces.popleft()
             if not pieces:
-                del self._pieces[kind]
+                del self.pieces[kind]
         return entry
 
     def spill(self, kinds: set[str]) -> None:
         """Move the lines of these types to the file. Where that raises, as of a full disk, some stay."""
-        for kind in kinds & self.kinds():
-            pieces = self._pieces[kind]
+        for kind in kinds & {*self.pieces}:
+            pieces = self.pieces[kind]
             for index, piece in enumerate(pieces):
                 if isinstance(piece, deque):
                     pieces[index] = self._write(piece)
@@ -94,7 +84,7 @@ class Aside:
 
     def clear(self) -> None:
         """Forget all lines."""
-        self._pieces.clear()
+        self.pieces.clear()
         self.count = 0
 
     def close(self) -> None:

@@ -133,7 +133,8 @@ class Ledger:
 
         Under a limit, one without a price counts with what was reserved, and its type is refused from now on.
         """
-        self._free(job_type, reserved)
+        if reserved or self.limit is not None:
+            self._free(job_type, reserved)
         if dollars is not None and 0 <= dollars <= _MOST:
             cost = _exact(dollars)
             self._dearest[job_type] = max(cost, self._dearest.get(job_type, 0))
@@ -173,12 +174,8 @@ class Till:
 
     def __init__(self, max_spend: float | None, prices: Mapping[str, float], totals: Totals) -> None:
         self._ledger = Ledger(max_spend, prices, totals)
+        self.is_limited = max_spend is not None
         self._line: dict[asyncio.Future[float], str] = {}
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit."""
-        return self._ledger.limit is not None
 
     @property
     def dollars(self) -> float | None:
@@ -235,7 +232,8 @@ class Till:
     def settle(self, job_type: str, reserved: float, dollars: float | None) -> float | None:
         """Count an attempt that ran at its reported price, or else at the given one; return which, if any."""
         cost = self._ledger.settle(job_type, reserved, dollars)
-        self._serve()
+        if self._line:
+            self._serve()
         return cost
 
     def lose(self, job_type: str, reserved: float) -> float:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections import Counter, deque
+from collections import defaultdict, deque
 from pickle import PickleError
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -82,8 +82,9 @@ class Feed:
         self._retrying = retrying
         self._on_problem = on_problem
         self._ready: deque[Entry] = deque()
-        self._out: dict[str, Entry] = {}
-        self._under_way: Counter[str] = Counter()
+        self.out: dict[str, Entry] = {}
+        """The entries of jobs that were handed out, until somebody takes them, by custom_id."""
+        self._under_way = defaultdict[str, int](int)
         self._aside = Aside(folder)
         self._stuck: set[str] = set()
         """Types that wait of which none has left for a while."""
@@ -108,17 +109,17 @@ class Feed:
             if self._ready:
                 entry = self._ready.popleft()
                 kind = entry.job.type
-                if self._under_way[kind] < self._most and kind not in self._aside:
+                if self._under_way[kind] < self._most and kind not in self._aside.pieces:
                     break
                 await self._put_aside(entry)
             elif self._has_more:
                 await self._read()
-            elif self._aside:
+            elif self._aside.pieces:
                 await self._hear_of_room()
             else:
                 raise StopAsyncIteration
         self._under_way[entry.job.type] += 1
-        self._out[entry.job.custom_id or ""] = entry
+        self.out[entry.job.custom_id or ""] = entry
         return entry.job
 
     async def _read(self) -> None:
@@ -143,7 +144,7 @@ class Feed:
         if aside.count >= _ASIDE * self.ahead():
             await self._hear_of_room(_PATIENCE)
             if not self._open:
-                self._stuck |= aside.kinds()
+                self._stuck |= {*aside.pieces}
                 await self._spill()
 
     async def _spill(self) -> None:
@@ -175,7 +176,7 @@ class Feed:
             )
             failure.errno = error.errno
             raise failure from error
-        if kind not in self._aside or self._under_way[kind] + 1 >= self.ahead():
+        if kind not in self._aside.pieces or self._under_way[kind] + 1 >= self.ahead():
             self._open.pop(kind, None)
         return entry
 
@@ -183,16 +184,12 @@ class Feed:
         """Return how many jobs of a type may be handed out and not have ended."""
         return max(_LEAST_AHEAD, _AHEAD * self._limiter.limit)
 
-    def entry(self, job: Job) -> Entry:
-        """Return the entry of a job that was handed out; once."""
-        return self._out.pop(job.custom_id or "")
-
     def left(self, kind: str) -> None:
         """Take note that a job of a type has ended: the next of it may come."""
         self._under_way[kind] -= 1
-        if self._aside:
+        if self._aside.pieces:
             self._stuck.discard(kind)
-            if kind in self._aside and self._under_way[kind] < self.ahead():
+            if kind in self._aside.pieces and self._under_way[kind] < self.ahead():
                 self._open[kind] = None
                 self._news.set()
 

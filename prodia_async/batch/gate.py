@@ -11,6 +11,8 @@ import logging
 import math
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from msgspec import Struct
+
 from prodia_async._errors import ProdiaError
 from prodia_async.batch.health import AGAINST, RAN, Backoff, Health
 from prodia_async.batch.telling import say
@@ -39,20 +41,19 @@ _ALONE = 7.5
 """A job that fails alone has so much less patience than several."""
 
 
-class _Pause:
+class _Pause(Struct):
     """One cause of a pause: since when it lasts, and when the next trial is due.
 
     `tried`: writes that waited for room try again now; those that fail set the time of the next trial.
     `failed`: the jobs that have failed where it may be their own fault; None where it certainly is not.
     """
 
-    def __init__(self, reason: str, now: float, backoff: Backoff, failed: set[str] | None) -> None:
-        self.reason = reason
-        self.failed = failed
-        self.since = now
-        self.backoff = backoff
-        self.tried = False
-        self.next_trial = now + backoff.wait()
+    reason: str
+    since: float
+    backoff: Backoff
+    failed: set[str] | None
+    next_trial: float
+    tried: bool = False
 
 
 class Gate:
@@ -74,20 +75,18 @@ class Gate:
         self._give_up_after = give_up_after
         self._patience = patience
         self._health = Health()
-        self._pauses: dict[_Cause, _Pause] = {}
+        self.causes: dict[_Cause, _Pause] = {}
+        """Of the pause that there is now."""
         self._probe: str | None = None
         self._line: dict[asyncio.Future[None], str] = {}
         self._writes: set[asyncio.Future[None]] = set()
-        self._suspended: dict[asyncio.Future[bool], str] = {}
+        self._suspended: dict[asyncio.Future[None], str] = {}
         self._timer: Timer | None = None
 
     @property
     def paused(self) -> str | None:
         """Why nothing but trials is sent now; None while the batch runs."""
-        for cause in _ADVICE:
-            if cause in self._pauses:
-                return self._why(cause)
-        return None
+        return next((self._why(cause) for cause in _ADVICE if cause in self.causes), None)
 
     def begin(self, custom_id: str) -> None:
         """Take note of a job that is to be run. `leave` must follow."""
@@ -99,7 +98,7 @@ class Gate:
         Raises GaveUpError.
         """
         self._health.set_out(custom_id, out=True)
-        if not self._pauses:
+        if not self.causes:
             return
         self._free(custom_id)  # it may come again without having tried
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -118,24 +117,26 @@ class Gate:
         begins = self._health.note(custom_id, attempt)
         if begins:
             self._pause_service(None)
-        if attempt.verdict in RAN:
-            self._resolve(granted=True, marked=True)
+        if attempt.verdict in RAN and self._suspended:
+            self._resolve(marked=True)
         if custom_id != self._probe:
             return
-        service = self._pauses.get("service")
+        service = self.causes.get("service")
         if attempt.verdict in RAN:
             self._end("service")
         elif service is not None and service.failed is not None and attempt.verdict in AGAINST:
             service.failed.add(custom_id)
-        for pause in self._pauses.values():
+        for pause in self.causes.values():
             self._postpone(pause, grows=attempt.verdict in AGAINST)
         self._free(custom_id)
 
     def leave(self, custom_id: str) -> None:
         """Take note that a job is over, or was cancelled; if it was on trial, the next may try."""
         self._health.leave(custom_id)
-        self._free(custom_id)
-        self._look_for_company()
+        if custom_id == self._probe:
+            self._free(custom_id)
+        if self._suspended:
+            self._look_for_company()
 
     def unanswered(self, custom_id: str, reason: str) -> None:
         """Take note that the service does not even answer a question: it certainly is not there."""
@@ -143,9 +144,9 @@ class Gate:
         if not self._health.paused:
             self._health.pause()
             self._pause_service(None)
-        self._pauses["service"].failed = None
+        self.causes["service"].failed = None
         if custom_id == self._probe:
-            self._postpone(self._pauses["service"], grows=True)
+            self._postpone(self.causes["service"], grows=True)
             self._free(custom_id)
 
     async def second_chance(self, custom_id: str, attempts: Sequence[Attempt]) -> bool:
@@ -156,14 +157,16 @@ class Gate:
         way, a pause begins.
         """
         answer = self._health.second_chance(custom_id, attempts)
-        return await self._company(custom_id) if answer is None else answer
+        if answer is None:
+            await self._company(custom_id)
+        return answer is not False
 
     async def wait_for_room(self, error: OSError) -> None:
         """Pause the batch for a full disk, and return when the write is to be tried again.
 
         Raises GaveUpError.
         """
-        pause = self._pauses.get("disk")
+        pause = self.causes.get("disk")
         if pause is None:
             place = f": {error.filename}" if error.filename else ""
             what = "the disk quota is used up" if error.errno == errno.EDQUOT else "the disk is full"
@@ -181,27 +184,29 @@ class Gate:
 
     def stored(self) -> None:
         """Take note that outputs were written: a pause for a full disk ends."""
-        self._end("disk")
+        if "disk" in self.causes:
+            self._end("disk")
 
     def disk_full(self, reason: str | None) -> None:
         """Pause the batch for `reason` without any trial, until it is None. Call it in the gate's loop."""
         if reason is None:
             self._end("journal")
-        elif "journal" not in self._pauses:
+        elif "journal" not in self.causes:
             self._begin("journal", reason)
 
     def _pause_service(self, failed: set[str] | None) -> None:
         self._begin("service", "the service fails or cannot be reached", failed)
-        self._resolve(granted=True, marked=False)
+        self._resolve(marked=False)
         self._look()
 
     def _begin(self, cause: _Cause, reason: str, failed: set[str] | None = None) -> None:
         self.pauses += 1
-        self._pauses[cause] = _Pause(reason, self._clock.monotonic(), Backoff(self._chance), failed)
+        now, backoff = self._clock.monotonic(), Backoff(self._chance)
+        self.causes[cause] = _Pause(reason, now, backoff, failed, now + backoff.wait())
         say(logging.WARNING, "the batch is paused: %s", self._why(cause))
 
     def _end(self, cause: _Cause) -> None:
-        if self.gave_up is not None or (pause := self._pauses.pop(cause, None)) is None:
+        if self.gave_up is not None or (pause := self.causes.pop(cause, None)) is None:
             return
         if cause == "service":
             self._health.resume(self._clock.wall())
@@ -210,7 +215,7 @@ class Gate:
         self._look()
 
     def _why(self, cause: _Cause) -> str:
-        reason = self._pauses[cause].reason
+        reason = self.causes[cause].reason
         return f"{reason}: {self._health.reason}" if cause == "service" else reason
 
     def _postpone(self, pause: _Pause, *, grows: bool) -> None:
@@ -231,12 +236,12 @@ class Gate:
         now = self._clock.monotonic()
         self._give_up(now)
         if now >= self._last_chance_at():
-            del self._pauses["service"]
+            del self.causes["service"]
             self._health.last_chance()
             say(logging.INFO, "nothing has succeeded: each job has a last chance")
         if self.gave_up is not None:
             self._fail(self.gave_up)
-        if not self._pauses:
+        if not self.causes:
             self._probe = None
             for waiter in self._line:
                 _hand(waiter)
@@ -248,7 +253,7 @@ class Gate:
     def _give_up(self, now: float) -> None:
         if self._give_up_after is None or self.gave_up is not None:
             return
-        for cause, pause in self._pauses.items():
+        for cause, pause in self.causes.items():
             if now >= pause.since + self._give_up_after:
                 self.gave_up = (
                     f"gave up after {now - pause.since:.0f} s of pause: {self._why(cause)}. "
@@ -257,7 +262,7 @@ class Gate:
 
     def _last_chance_at(self) -> float:
         """Return when the jobs that wait have failed for so long that it may be their own fault."""
-        pause = self._pauses.get("service")
+        pause = self.causes.get("service")
         if pause is None or pause.failed is None or not self._health.few_left:
             return math.inf
         return pause.since + (self._patience if len(pause.failed) > 1 else self._patience / _ALONE)
@@ -268,31 +273,28 @@ class Gate:
                 waiter.set_exception(GaveUpError(message))
         self._line.clear()
         self._writes.clear()
-        self._resolve(granted=True, marked=False)
+        self._resolve(marked=False)
 
     def _try_writes(self, now: float) -> None:
-        pause = self._pauses.get("disk")
-        if pause is not None and now < pause.next_trial:
-            return
-        tries = [_hand(waiter) for waiter in self._writes]
-        if pause is not None and any(tries):
-            self._postpone(pause, grows=True)
-            pause.tried = True
+        pause = self.causes.get("disk")
+        if pause is None or now >= pause.next_trial:
+            tries = [_hand(waiter) for waiter in self._writes]
+            if pause is not None and any(tries):
+                self._postpone(pause, grows=True)
+                pause.tried = True
 
     def _try_one(self, now: float) -> None:
         """Let the first in line pass as a trial, unless one is out, or a write that waits is the trial."""
-        if self._probe is not None or "journal" in self._pauses:
+        if self._probe is not None or "journal" in self.causes:
             return
-        if ("disk" in self._pauses and self._writes) or now < self._next_trial():
+        is_early = any(now < pause.next_trial for pause in self.causes.values())
+        if is_early or ("disk" in self.causes and self._writes):
             return
         while self._line and self._probe is None:
             waiter = next(iter(self._line))
             custom_id = self._line.pop(waiter)
             if _hand(waiter):
                 self._probe = custom_id
-
-    def _next_trial(self) -> float:
-        return max((pause.next_trial for pause in self._pauses.values()), default=0.0)
 
     def _set_timer(self, now: float) -> None:
         """Call back when the next trial is due, or when it is time to give up; only while somebody waits.
@@ -302,41 +304,39 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not (self._line or self._writes) or not self._pauses:
+        if not (self._line or self._writes) or not self.causes:
             return
-        times = [pause.next_trial for pause in self._pauses.values() if pause.next_trial > now]
+        times = [pause.next_trial for pause in self.causes.values() if pause.next_trial > now]
         if self._give_up_after is not None:
-            times += [pause.since + self._give_up_after for pause in self._pauses.values()]
+            times += [pause.since + self._give_up_after for pause in self.causes.values()]
         times.append(self._last_chance_at())
         if min(times) < math.inf:
             self._timer = self._clock.call_at(min(times), self._look)
 
-    async def _company(self, custom_id: str) -> bool:
+    async def _company(self, custom_id: str) -> None:
         """Wait until the jobs under way tell whether this one failed alone."""
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._suspended[waiter] = custom_id
         self._health.set_out(custom_id, out=False)
         self._look_for_company()
         try:
-            return await waiter
+            await waiter
         finally:
             self._suspended.pop(waiter, None)
 
     def _look_for_company(self) -> None:
         """Pause when nothing is under way that could tell more of the jobs that have failed."""
-        if self._suspended and self._health.idle and self.gave_up is None:
+        if self._health.idle and self.gave_up is None:
             self._health.pause()
             self._pause_service(set(self._suspended.values()))
 
-    def _resolve(self, *, granted: bool, marked: bool) -> None:
-        """Answer all suspended jobs; `marked` counts it as their one second chance."""
+    def _resolve(self, *, marked: bool) -> None:
+        """Let all suspended jobs run again; `marked` counts it as their one second chance."""
         for waiter, custom_id in self._suspended.items():
-            if waiter.done():
-                continue
-            waiter.set_result(granted)
-            self._health.set_out(custom_id, out=True)
-            if marked:
-                self._health.grant(custom_id)
+            if _hand(waiter):
+                self._health.set_out(custom_id, out=True)
+                if marked:
+                    self._health.grant(custom_id)
         self._suspended.clear()
 
 

@@ -7,7 +7,10 @@ All times here are wall-clock seconds, as `Attempt.started_at` has them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +29,6 @@ ANSWERED = RAN | {"refused", "malformed", "not_kept", "lost"}
 
 _STREAK = 20
 _FIRST, _LONGEST = 1.0, 60.0  # seconds
-_SEVERAL = 2  # jobs that fail together: a single one may be its own failure
 
 
 class Backoff:
@@ -49,48 +51,16 @@ class Backoff:
         self._seconds = min(2 * self._seconds, _LONGEST)
 
 
-class Streak:
-    """Failures in a row that speak against the service."""
-
-    def __init__(self) -> None:
-        self.count: int = 0
-        self._begun = 0.0
-        self._jobs: set[str] = set()
-        self._answered: set[str] = set()
-
-    @property
-    def several(self) -> bool:
-        """Whether different jobs failed."""
-        return len(self._jobs) >= _SEVERAL
-
-    def add(self, custom_id: str, attempt: Attempt) -> None:
-        """Count a failure: each that was not sent, and any other once a job, which may be what crashes it."""
-        if attempt.verdict != "not_sent":
-            if custom_id in self._answered:
-                return
-            self._answered.add(custom_id)
-        if not self.count:
-            self._begun = _begun(attempt)
-        self.count += 1
-        self._jobs.add(custom_id)
-
-    def is_ended_by(self, success: Attempt) -> bool:
-        """Whether a success ends it: an answer to a request sent before it began proves nothing."""
-        return _begun(success) > self._begun
-
-
-class _Job:
+class _Job(Struct):
     """What is known of a job while it is under way.
 
     `chance`: how many pauses there had been at its second chance; `failed`: when an attempt first had failed.
+    `is_out`: it is on its way through its attempts, and does not wait for a second chance.
     """
 
-    __slots__ = ("chance", "failed", "is_out")
-
-    def __init__(self) -> None:
-        self.chance: int | None = None
-        self.failed = float("inf")
-        self.is_out = False
+    chance: int | None = None
+    failed: float = math.inf
+    is_out: bool = False
 
 
 class Health:
@@ -99,12 +69,19 @@ class Health:
     def __init__(self) -> None:
         self.paused: bool = False
         self.reason: str = ""
+        self.jobs: dict[str, _Job] = {}
+        """Those under way."""
         self._pauses = 0
-        self._resumed = float("-inf")
-        self._last_success = float("-inf")
-        self._streak = Streak()
-        self._jobs: dict[str, _Job] = {}
+        self._resumed = -math.inf
+        self._last_success = -math.inf
         self._out = 0
+        self._forget_streak()
+
+    def _forget_streak(self) -> None:
+        self.streak: int = 0
+        """Failures in a row."""
+        self._streak_begun = 0.0
+        self._answered: set[str] = set()
 
     @property
     def idle(self) -> bool:
@@ -112,55 +89,62 @@ class Health:
         return not self._out
 
     @property
-    def several_failed(self) -> bool:
-        """Whether different jobs have failed in a row."""
-        return self._streak.several
+    def few_left(self) -> bool:
+        """Whether so few jobs are under way that all of them may be at fault."""
+        return len(self.jobs) < _STREAK
 
     def begin(self, custom_id: str) -> None:
         """Take note of a job that is to be run."""
-        self._jobs[custom_id] = _Job()
+        self.jobs[custom_id] = _Job()
 
     def set_out(self, custom_id: str, *, out: bool) -> None:
         """Say whether a job is on its way through its attempts, or waits for a second chance."""
-        job = self._jobs[custom_id]
+        job = self.jobs[custom_id]
         self._out += out - job.is_out
         job.is_out = out
 
     def leave(self, custom_id: str) -> None:
         """Forget a job; harmless if it is forgotten."""
-        if custom_id in self._jobs:
-            self.set_out(custom_id, out=False)
-            del self._jobs[custom_id]
+        job = self.jobs.pop(custom_id, None)
+        if job is not None:
+            self._out -= job.is_out
 
     def note(self, custom_id: str, attempt: Attempt) -> bool:
         """Take note of an ended attempt; return whether a pause begins with it."""
+        begun = attempt.started_at.timestamp()
         if attempt.verdict in RAN:
-            self._last_success = max(self._last_success, _begun(attempt))
-            if self._streak.count and self._streak.is_ended_by(attempt):
-                self._streak = Streak()
+            self._last_success = max(self._last_success, begun)
+            if (
+                self.streak and begun > self._streak_begun
+            ):  # an answer to what was sent before it began proves nothing
+                self._forget_streak()
         elif attempt.verdict in AGAINST:
             self.reason = _reason(attempt)
-            return self._note_failure(custom_id, attempt)
+            if not self.paused:
+                self._note_failure(custom_id, attempt, begun)
+                return self.paused
         return False
 
-    def _note_failure(self, custom_id: str, attempt: Attempt) -> bool:
-        if self.paused or (attempt.verdict != "not_sent" and self._fails_alone(custom_id, attempt)):
-            return False
-        self._streak.add(custom_id, attempt)
-        if self._streak.count >= _STREAK:
-            self.pause()
-        return self.paused
+    def _note_failure(self, custom_id: str, attempt: Attempt, begun: float) -> None:
+        """Count one that was not sent, and any other once a job, which may be what crashes the service.
 
-    def _fails_alone(self, custom_id: str, attempt: Attempt) -> bool:
-        """Whether another job was begun after this one had failed, and succeeded: that the service is there.
-
-        Without this rule twenty such jobs, left over when all others are done, would be a pause without end.
+        Not one of a job that fails alone, since another, begun after it had failed, has succeeded: twenty
+        such jobs, left over when all others are done, would be a pause without end.
         """
-        job = self._jobs.get(custom_id)
-        if job is None:
-            return False
-        job.failed = min(job.failed, _begun(attempt) + attempt.elapsed)
-        return self._last_success > job.failed
+        if attempt.verdict != "not_sent":
+            job = self.jobs.get(custom_id)
+            if job is not None:
+                job.failed = min(job.failed, begun + attempt.elapsed)
+                if self._last_success > job.failed:
+                    return
+            if custom_id in self._answered:
+                return
+            self._answered.add(custom_id)
+        if not self.streak:
+            self._streak_begun = begun
+        self.streak += 1
+        if self.streak >= _STREAK:
+            self.pause()
 
     def pause(self) -> None:
         """Begin a pause."""
@@ -171,13 +155,13 @@ class Health:
         """End the pause: the service is there again."""
         self.paused = False
         self._resumed = now
-        self._streak = Streak()
+        self._forget_streak()
 
     def last_chance(self) -> None:
         """End a pause in which nothing succeeded: whoever fails now fails for a cause of its own."""
         self.paused = False
-        self._streak = Streak()
-        for job in self._jobs.values():
+        self._forget_streak()
+        for job in self.jobs.values():
             job.chance = self._pauses
 
     def second_chance(self, custom_id: str, attempts: Sequence[Attempt]) -> bool | None:
@@ -188,24 +172,20 @@ class Health:
         against = [attempt for attempt in attempts if attempt.verdict in AGAINST]
         if not against or attempts[-1] is not against[-1]:
             return False
-        if against[-1].verdict == "not_sent" or self.paused or self._resumed > _begun(attempts[0]):
+        if (
+            against[-1].verdict == "not_sent"
+            or self.paused
+            or self._resumed > attempts[0].started_at.timestamp()
+        ):
             return True
-        if self._last_success > _begun(against[0]) or self._jobs[custom_id].chance == self._pauses:
+        begun = against[0].started_at.timestamp()
+        if self._last_success > begun or self.jobs[custom_id].chance == self._pauses:
             return False
         return None
 
-    @property
-    def few_left(self) -> bool:
-        """Whether so few jobs are under way that all of them may be at fault."""
-        return len(self._jobs) < _STREAK
-
     def grant(self, custom_id: str) -> None:
         """Take note of a second chance: there is one, unless a pause comes in between."""
-        self._jobs[custom_id].chance = self._pauses
-
-
-def _begun(attempt: Attempt) -> float:
-    return attempt.started_at.timestamp()
+        self.jobs[custom_id].chance = self._pauses
 
 
 def _reason(attempt: Attempt) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -13,7 +14,6 @@ from prodia_async._errors import (
     NotFoundError,
     ProdiaError,
     ProdiaTimeoutError,
-    ServerError,
     TransportError,
 )
 from prodia_async._files.threads import hop
@@ -22,27 +22,17 @@ from prodia_async.batch.entries import Submitted
 from prodia_async.batch.health import AGAINST
 from prodia_async.batch.inputs import content_mark
 from prodia_async.batch.records import done_record, failed_record
+from prodia_async.batch.rooms import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
-    from pathlib import Path
     from typing import Any
 
-    from prodia_async._engine import Engine, Engines
-    from prodia_async._files.outputs import Sink
     from prodia_async._models import Attempt, Job, JobResult
-    from prodia_async._settings import Options
     from prodia_async._stats import EventKind
-    from prodia_async.batch.arming import Arming
-    from prodia_async.batch.budget import Till
-    from prodia_async.batch.feed import Feed
-    from prodia_async.batch.gate import Gate
-    from prodia_async.batch.journal import Journal
     from prodia_async.batch.manifest import Entry
-    from prodia_async.batch.outputs import LandingSink, Outputs
-    from prodia_async.batch.scout import Scout
-    from prodia_async.batch.tally import Tally
-    from prodia_async.batch.telling import Problems
+    from prodia_async.batch.outputs import LandingSink
+    from prodia_async.batch.rooms import Batch
 
 _MOST_ATTEMPTS = 100
 """How many attempts of one job are kept in its record: an outage of hours may bring thousands."""
@@ -50,59 +40,8 @@ _MOST_ATTEMPTS = 100
 _UNTOLD = frozenset({"unknown", "malformed", "timed_out", "cancelled", "not_kept", "lost"})
 """Verdicts after which nobody knows the price. A job that failed, or was answered 5xx, has none."""
 
-
-_TOKEN_REFUSED = (401, 403)
-
 _QUICK_MARK = 8
 """Bytes of an entry's mark that tells of sizes and times alone."""
-
-
-class StoppedError(ProdiaError):
-    """The batch ended before this job was sent again."""
-
-
-class Rooms(NamedTuple):
-    """What a batch is made of."""
-
-    folder: Path
-    service: str
-    engines: Engines
-    engine: Engine
-    client: Options
-    journal: Journal
-    gate: Gate
-    till: Till
-    arming: Arming
-    scout: Scout
-    outputs: Outputs
-    feed: Feed
-    problems: Problems
-    ask: Callable[[], Awaitable[ProdiaError | None]]
-
-
-class Batch(Protocol):
-    """What a job knows of the batch that it belongs to."""
-
-    rooms: Rooms
-    price: bool | None
-    timeout: float | None
-    tally: Tally
-
-    @property
-    def stopping(self) -> bool:
-        """Whether no more is to be sent."""
-
-    def left(self, job: Job) -> None:
-        """Take note that a job is not under way any more."""
-
-    def ends_with(self, error: ProdiaError) -> bool:
-        """End the batch if it is the batch that has failed; return whether it is."""
-
-    def write(self, put: Callable[..., Any], *values: Any, **options: Any) -> Any:
-        """Tell the journal."""
-
-    async def submitted(self, custom_id: str, job_id: str, expires_at: float | None) -> None:
-        """Have the journal know that the service has a job."""
 
 
 class JobRun:
@@ -138,8 +77,9 @@ class JobRun:
                 pauses = gate.pauses
                 try:
                     if self._submitted is not None:
-                        await self._be_let_in()
-                    elif self.job.inputs:
+                        await self._rooms.scout.enter(self._id)
+                        self._go_on()
+                    elif self.job.inputs and len(self._entry.inputs_mark) <= _QUICK_MARK:
                         await self._mark_inputs()
                     await self._arm()
                     return await self._call()
@@ -156,13 +96,11 @@ class JobRun:
             if self._ahead is not None:
                 self._disarm()
             gate.leave(self._id)
-            self._rooms.scout.leave(self._id, sent=False)
+            self._rooms.scout.leave(self._id)
             self._batch.left(self.job)
 
     async def _mark_inputs(self) -> None:
         """Have the row know the inputs' content: a later run tells by it whether they have changed."""
-        if len(self._entry.inputs_mark) > _QUICK_MARK:
-            return
         with contextlib.suppress(OSError):  # the run itself tells of an input that cannot be read
             mark = self._entry.inputs_mark + await hop(content_mark, self.job.inputs)
             self._entry = replace(self._entry, inputs_mark=mark)
@@ -184,7 +122,8 @@ class JobRun:
             job_id=None if self._submitted is None else self._submitted.job_id,
             submitted=self._is_submitted,
         )
-        call = replace(call, to=self._sink)  # it is ours: the door need not look at it for each job
+        sink = partial(self._rooms.outputs.sink, own=self._entry.outputs, on_whole=self._whole)
+        call = replace(call, to=sink)  # it is ours: the door need not look at it for each job
         return Run(self._rooms.engines, call).result()
 
     async def _is_submitted(self, job: JobResult) -> None:
@@ -196,77 +135,71 @@ class JobRun:
     async def _arm(self) -> None:
         """Have the row committed before the job has its turn, unless money or a pause decides then."""
         rooms = self._rooms
-        if self._submitted is not None or rooms.till.is_limited or rooms.gate.paused is not None:
+        if self._submitted is not None or rooms.till.is_limited or rooms.gate.causes:
             return
         if not await rooms.arming.enter(self.job):
             return
         self._ahead = rooms.arming.leave
-        self._refuse_if_stopping()
+        self._go_on()
         await rooms.journal.sent(self._entry, 0.0)
         self._reserved = 0.0
 
-    def _is_off(self) -> None:
-        """Take note that the job is sent, or waits as others do."""
+    def _disarm(self) -> None:
+        """Take back the row, written ahead, of a job that is not sent."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead(self.job.type)
-
-    def _disarm(self) -> None:
-        """Take back the row of a job that is not sent."""
-        self._is_off()
         if self._reserved is not None:
             self._rooms.till.release(self.job.type, self._take_reserved())
             self._waits(None)
 
-    def _sink(self, job: Job) -> Sink:
-        return self._rooms.outputs.sink(job, self._entry.outputs, self._whole)
-
     async def _before_send(self, _: int) -> None:
         """Wait until this attempt may be sent, and has its money and its row in the journal."""
-        kind = self._entry.job.type
-        self._refuse_if_stopping()
-        if self._rooms.gate.paused is not None and self._ahead is not None:
+        rooms, kind = self._rooms, self._entry.job.type
+        if self._ahead is not None and rooms.gate.causes:
             self._disarm()
-        await self._be_let_in()
-        await self._rooms.gate.enter(self._id)
-        while self._losses and (reason := await self._what_is_wrong()) is not None:
-            self._refuse_if_stopping()
-            self._rooms.gate.unanswered(self._id, reason)
-            await self._rooms.gate.enter(self._id)
-        self._refuse_if_stopping()
+        if not rooms.scout.is_over:
+            await rooms.scout.enter(self._id)
+        await rooms.gate.enter(self._id)
+        if self._losses:
+            await self._see_that_it_answers()
+        self._go_on()
         if self._reserved is None:
-            self._reserved = await self._rooms.till.reserve(kind)
+            self._reserved = await rooms.till.reserve(kind)
             try:
-                self._refuse_if_stopping()
-                await self._rooms.journal.sent(self._entry, self._reserved)
-                self._refuse_if_stopping(written=True)
+                self._go_on()
+                await rooms.journal.sent(self._entry, self._reserved)
+                if self._batch.stopping:
+                    self._waits(None)
+                self._go_on()
             except BaseException:
-                self._rooms.till.release(kind, self._take_reserved())
+                rooms.till.release(kind, self._take_reserved())
                 raise
-        self._is_off()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead(kind)
         self._was_sent = True
         self._batch.tally.sent(self._id)
 
-    async def _be_let_in(self) -> None:
-        if not self._rooms.scout.is_over:
-            await self._rooms.scout.enter(self._id)
-            self._refuse_if_stopping()
+    async def _see_that_it_answers(self) -> None:
+        """Wait until the service answers: what was lost once is not sent into the same outage again."""
+        gate = self._rooms.gate
+        while (reason := await self._what_is_wrong()) is not None:
+            self._go_on()
+            gate.unanswered(self._id, reason)
+            await gate.enter(self._id)
 
     async def _what_is_wrong(self) -> str | None:
-        """Ask the service a free question: what was lost once is not sent into the same outage again."""
         self._batch.tally.collecting(self._id)
         try:
-            error = await self._rooms.ask()
+            return await self._rooms.scout.what_is_wrong()
         finally:
             self._batch.tally.left(self._id)
-        is_out = isinstance(error, ServerError) or (isinstance(error, TransportError) and not error.is_final)
-        return error.message.partition(". ")[0] if error is not None and is_out else None
 
-    def _refuse_if_stopping(self, *, written: bool = False) -> None:
+    def _go_on(self) -> None:
+        """Raise StoppedError once the batch has ended."""
         if self._batch.stopping:
-            if written:
-                self._waits(None)
-            raise StoppedError("the batch ended before this job was sent")
+            raise StoppedError
 
     def _take_reserved(self) -> float:
         reserved, self._reserved = self._reserved or 0.0, None
@@ -284,7 +217,7 @@ class JobRun:
         self._losses += attempt.verdict == "unknown"
         self._rooms.gate.attempt_ended(self._id, attempt)
         if not self._rooms.scout.is_over:
-            self._rooms.scout.leave(self._id, sent=attempt.status not in _TOKEN_REFUSED)
+            self._rooms.scout.leave(self._id, attempt)
         self._batch.tally.attempt_ended(self._id, attempt)
         if kind == "shed" and not self._rooms.till.is_limited and self._rooms.arming.rest(self.job.type):
             self._ahead = self._rooms.arming.wake
@@ -346,7 +279,8 @@ class JobRun:
         self._ended = True
         if self._earlier or len(result.attempts) > _MOST_ATTEMPTS:
             result = replace(result, attempts=self._all(result.attempts))
-        names, parts = ([*map(self._rooms.outputs.relative, paths)] for paths in (sink.targets, sink.parts))
+        relative = self._rooms.outputs.relative
+        names, parts = [*map(relative, sink.targets)], [*map(relative, sink.parts)]
         outputs = [(name, output.size) for name, output in zip(names, result.outputs, strict=True)]
         reported = None if result.price is None else result.price.dollars
         reserved = self._take_reserved()
@@ -364,10 +298,11 @@ class JobRun:
             then=sink.name_files,
         )
         if row is None:
-            raise StoppedError("the batch's journal could not be written")
+            raise StoppedError
         self._rooms.gate.stored()
-        self._batch.tally.add_done()
-        self._batch.tally.left(self._id)  # a full disk may hold the row, and must not hold the batch's end
+        self._batch.tally.add_done(
+            self._id
+        )  # a full disk may hold the row, and must not hold the batch's end
         return row
 
     def _give_up(self, error: ProdiaError) -> None:

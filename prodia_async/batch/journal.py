@@ -7,7 +7,7 @@ import contextlib
 import errno
 import sqlite3
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -106,15 +106,14 @@ class Journal:
 
         When this is cancelled or raises, the attempt is not to be sent, and does not count.
         """
-        self._check()
         custom_id = entry.job.custom_id
         values = (custom_id, entry.job.type, entry.fingerprint, entry.inputs_mark, reserved)
         waiter = self._loop.create_future()
-        self._writer.put(schema.SENT, values, waiter)
+        self._put(schema.SENT, values, waiter)
         try:
             await waiter
         except asyncio.CancelledError:
-            self._writer.put(schema.NOT_SENT, (custom_id,))
+            self._writer.queue.put((schema.NOT_SENT, (custom_id,), None, None))
             raise
         except OutputError:
             self._told = True
@@ -158,12 +157,18 @@ class Journal:
         outputs, in order, to which `then` gives their names as soon as the row is committed, in the journal's
         thread. What is returned is awaited for both, and raises what `then` raises.
         """
-        self._check()
-        values = _ended("done", custom_id, record, dollars=dollars, uncertain=uncertain)
-        values["outputs"] = msgspec.json.encode(outputs).decode()
-        values["parts"] = msgspec.json.encode(parts).decode() if parts else None
+        values = {
+            "state": "done",
+            "custom_id": custom_id,
+            "record": record,
+            "outputs": msgspec.json.encode(outputs).decode(),
+            "parts": msgspec.json.encode(parts).decode() if parts else None,
+            "dollars": dollars,
+            "uncertain": uncertain,
+            "job_id": None,
+        }
         waiter = self._loop.create_future()
-        self._writer.put(schema.ENDED, values, waiter, then)
+        self._put(schema.ENDED, values, waiter, then)
         return waiter
 
     def failed(
@@ -179,8 +184,17 @@ class Journal:
 
         `job_id`: the service has it still, and it is collected when failed jobs are retried.
         """
-        values = _ended("failed", custom_id, record, dollars=dollars, uncertain=uncertain)
-        self._put(schema.ENDED, {**values, "job_id": job_id})
+        values = {
+            "state": "failed",
+            "custom_id": custom_id,
+            "record": record,
+            "outputs": None,
+            "parts": None,
+            "dollars": dollars,
+            "uncertain": uncertain,
+            "job_id": job_id,
+        }
+        self._put(schema.ENDED, values)
 
     def sample(self, sample: Sample) -> None:
         """Keep a sample for the report's charts; at most 4,096 are kept, evenly spread over the time."""
@@ -192,9 +206,8 @@ class Journal:
 
     async def flush(self) -> None:
         """Return once all that was said so far is committed."""
-        self._check()
         waiter = self._loop.create_future()
-        self._writer.put(None, (), waiter)
+        self._put(None, (), waiter)
         try:
             await waiter
         except OutputError:
@@ -219,9 +232,16 @@ class Journal:
         if self._writer.last_error is not None:
             raise self._writer.last_error
 
-    def _put(self, statement: str, values: Values) -> None:
-        self._check()
-        self._writer.put(statement, values)
+    def _put(
+        self,
+        statement: str | None,
+        values: Values,
+        waiter: asyncio.Future[None] | None = None,
+        then: Callable[[], object] | None = None,
+    ) -> None:
+        if self._closed or self._writer.failure is not None:
+            self._check()
+        self._writer.queue.put((statement, values, waiter, then))
 
     def _check(self) -> None:
         if self._writer.failure is not None:
@@ -229,21 +249,6 @@ class Journal:
             raise self._writer.failure.error()
         if self._closed:
             raise OutputError("the batch's journal is closed")
-
-
-def _ended(
-    state: str, custom_id: str, record: bytes, *, dollars: float | None, uncertain: float | None
-) -> dict[str, Any]:
-    return {
-        "state": state,
-        "custom_id": custom_id,
-        "record": record,
-        "outputs": None,
-        "parts": None,
-        "dollars": dollars,
-        "uncertain": uncertain,
-        "job_id": None,
-    }
 
 
 def _open(

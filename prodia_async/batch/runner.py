@@ -22,12 +22,12 @@ from prodia_async.batch.budget import Till
 from prodia_async.batch.feed import Feed
 from prodia_async.batch.gate import Gate
 from prodia_async.batch.inputs import refuse_address
-from prodia_async.batch.job_run import Rooms
 from prodia_async.batch.journal import Journal
 from prodia_async.batch.manifest import Defaults, Entry, Manifest, Problem, Shard
 from prodia_async.batch.outputs import Outputs
 from prodia_async.batch.report import ManifestCheck
 from prodia_async.batch.results import write_unlocked
+from prodia_async.batch.rooms import Rooms
 from prodia_async.batch.running import Running
 from prodia_async.batch.scout import Scout
 from prodia_async.batch.telling import Problems, say
@@ -137,7 +137,7 @@ async def run_batch(
             till = Till(given["max_spend"], given["prices"] or {}, journal.totals)
             arming = Arming(engine.limiter)
             ask = partial(_ask, prodia.with_options(retry=Retry(max_errors=0)))
-            rooms = (journal, gate, till, arming, Scout(ask), outputs, feed, problems, ask)
+            rooms = (journal, gate, till, arming, Scout(ask), outputs, feed, problems)
             batch = Running(
                 Rooms(folder, about["service"], engines, engine, client, *rooms),
                 price=True if max_spend is not None else price,

@@ -22,8 +22,9 @@ from prodia_async._errors import (
 )
 from prodia_async._many import AsCompleted
 from prodia_async.batch.gate import GaveUpError
-from prodia_async.batch.job_run import JobRun, Rooms, StoppedError
+from prodia_async.batch.job_run import JobRun
 from prodia_async.batch.report import BatchReport, Ending, Progress
+from prodia_async.batch.rooms import Rooms, StoppedError
 from prodia_async.batch.sampling import Sampler
 from prodia_async.batch.tally import Tally
 from prodia_async.batch.telling import say, tell
@@ -70,17 +71,14 @@ class Running:
         self._on_progress = on_progress
         self._started = time.monotonic()
         self._seconds = 0.0
+        self.stopping: bool = False
+        """Whether no more is to be sent."""
         self._ending: Ending = "complete"
         self._reason: str | None = None
         self._failure: ProdiaError | None = None
         self._reading = anyio.CancelScope()
         history = rooms.engine.limiter.history
         self._last_change = history[-1] if history else None  # of a limit, that the journal need not know
-
-    @property
-    def stopping(self) -> bool:
-        """Whether no more is to be sent."""
-        return self._ending != "complete" or self._failure is not None
 
     async def run(self, stop: asyncio.Event | None) -> None:
         """Run what is to be run. Raises InputError for the manifest and OutputError for the folder."""
@@ -105,13 +103,14 @@ class Running:
             raise self._failure
 
     def _new_run(self, job: Job) -> JobRun:
-        return JobRun(self, self.rooms.feed.entry(job))
+        return JobRun(self, self.rooms.feed.out.pop(job.custom_id or ""))
 
     def left(self, job: Job) -> None:
         """Take note that a job is not under way any more."""
         self.tally.left(job.custom_id or "")
         self.rooms.feed.left(job.type)
-        self._leave_if_idle()
+        if self.stopping:
+            self._leave_if_idle()
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -169,7 +168,7 @@ class Running:
             self._stop("gave_up", self.rooms.gate.gave_up)
             return True
         if isinstance(error, OutputError) and error.errno is not None:
-            self._failure = self._failure or error
+            self._failure, self.stopping = self._failure or error, True
             self.rooms.feed.end()
             self._leave_if_idle()
             return True
@@ -188,7 +187,7 @@ class Running:
     def _stop(self, ending: Ending, reason: str | None) -> None:
         """Begin no more jobs."""
         if self._ending == "complete":
-            self._ending, self._reason = ending, reason
+            self._ending, self._reason, self.stopping = ending, reason, True
         self.rooms.feed.end()
         self._leave_if_idle()
 

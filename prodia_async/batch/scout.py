@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from prodia_async._errors import AuthenticationError, PermissionDeniedError
+from prodia_async._errors import AuthenticationError, PermissionDeniedError, ServerError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from prodia_async._errors import ProdiaError
+    from prodia_async._models import Attempt
+
+_REFUSED = (401, 403)
 
 
 class Scout:
@@ -21,13 +24,15 @@ class Scout:
     """
 
     def __init__(self, ask: Callable[[], Awaitable[ProdiaError | None]]) -> None:
-        self.is_over = False
+        self.is_over: bool = False
         self._ask = ask
         self._alone: str | None = None
         self._turn = asyncio.Lock()
 
     async def enter(self, custom_id: str) -> None:
         """Wait until this job may be sent; `leave` must follow."""
+        if self.is_over:
+            return
         await self._turn.acquire()
         try:
             if not self.is_over:
@@ -38,9 +43,16 @@ class Scout:
             if self._alone is None:
                 self._turn.release()
 
-    def leave(self, custom_id: str, *, sent: bool) -> None:
-        """Take note that an attempt of a job has ended, or that it was not `sent`."""
+    async def what_is_wrong(self) -> str | None:
+        """Ask, and return what the service fails with, if it is out."""
+        error = await self._ask()
+        if isinstance(error, ServerError) or (isinstance(error, TransportError) and not error.is_final):
+            return error.message.partition(". ")[0]
+        return None
+
+    def leave(self, custom_id: str, attempt: Attempt | None = None) -> None:
+        """Take note of what an attempt of a job has come to, or that there was none."""
         if custom_id == self._alone:
             self._alone = None
-            self.is_over = sent
+            self.is_over = attempt is not None and attempt.status not in _REFUSED
             self._turn.release()

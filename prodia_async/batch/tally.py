@@ -84,8 +84,9 @@ class Tally:
             self._full_since = None
         return 0.0 if self._full_since is None else now - self._full_since
 
-    def add_done(self) -> None:
-        """Count a job that is done."""
+    def add_done(self, custom_id: str) -> None:
+        """Count a job that is done, and in flight no more."""
+        self._in_flight.pop(custom_id, None)
         self.done += 1
         self._changed()
 

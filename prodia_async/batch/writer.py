@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from prodia_async._errors import OutputError
 from prodia_async._loops import make_immortal
@@ -45,13 +45,8 @@ class Failure(NamedTuple):
         return error
 
 
-class Operation(NamedTuple):
-    """A statement (None: nothing to write) and its values, who waits for its commit, and what follows it."""
-
-    statement: str | None
-    values: Values
-    waiter: asyncio.Future[None] | None
-    then: Callable[[], object] | None
+Operation: TypeAlias = "tuple[str | None, Values, asyncio.Future[None] | None, Callable[[], object] | None]"
+"""A statement (None: nothing to write), its values, who waits for its commit, and what follows it."""
 
 
 class Writer:
@@ -85,7 +80,9 @@ class Writer:
         self.last: Callable[[], object] | None = None
         """What is done in the end, once all is written and closed but the last thing."""
         self.last_error: Exception | None = None
-        self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
+        """What is to be written soon, in order; None is the end. What follows a commit is called in the
+        writer's thread, and what that raises is its waiter's alone."""
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="prodia-async-journal", daemon=True)
 
@@ -95,23 +92,10 @@ class Writer:
         atexit.register(self._exit)
         self._thread.start()
 
-    def put(
-        self,
-        statement: str | None,
-        values: Values,
-        waiter: asyncio.Future[None] | None = None,
-        then: Callable[[], object] | None = None,
-    ) -> None:
-        """Write it soon, after all that was put before; then call `then` in the writer's thread.
-
-        What `then` raises is the waiter's alone.
-        """
-        self._queue.put(Operation(statement, values, waiter, then))
-
     def end(self) -> None:
         """Write what was put so far, then close. Returns at once."""
         self._ending = True
-        self._queue.put(None)
+        self.queue.put(None)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended."""
@@ -145,14 +129,14 @@ class Writer:
     def _gather(self) -> tuple[list[Operation], bool]:
         """Return what waits, at least one operation, and whether it is the end."""
         gathered: list[Operation] = []
-        while (operation := self._queue.get()) is not None:
+        while (operation := self.queue.get()) is not None:
             gathered.append(operation)
-            if len(gathered) == _MOST_IN_ONE or self._queue.empty():
+            if len(gathered) == _MOST_IN_ONE or self.queue.empty():
                 return gathered, False
         return gathered, True
 
     def _commit(self, operations: list[Operation]) -> None:
-        writes = [(operation.statement, operation.values) for operation in operations if operation.statement]
+        writes = [(statement, values) for statement, values, _, _ in operations if statement]
         if writes and self.failure is None:
             try:
                 self._write(writes)
@@ -161,17 +145,17 @@ class Writer:
                 say(logging.ERROR, "%s", self.failure.reason)
         if self.failure is not None:
             self.unwritten += len(writes)
-        ended = [(operation.waiter, self._follow(operation)) for operation in operations]
+        ended = [(waiter, self._follow(then)) for _, _, waiter, then in operations]
         if waiters := [(waiter, error) for waiter, error in ended if waiter is not None]:
             self._call(_release, waiters)
 
-    def _follow(self, operation: Operation) -> Exception | None:
+    def _follow(self, then: Callable[[], object] | None) -> Exception | None:
         """Do what follows a commit; return what its waiter hears."""
         if self.failure is not None:
             return self.failure.error()
         try:
-            if operation.then is not None:
-                operation.then()
+            if then is not None:
+                then()
         except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
             return error
         return None

@@ -44,18 +44,18 @@ def test_each_type_comes_back_in_order_wherever_it_waited(aside, tmp_path, seed)
         if what < 0.6:
             put[kind].append(an_input(number, kind))
             aside.put(put[kind][-1])
-        elif what < 0.98 and kind in aside:
+        elif what < 0.98 and kind in aside.pieces:
             taken[kind].append(aside.next(kind))
         elif what >= 0.98:
             kinds = set(chance.sample("abc", chance.randint(1, 3)))
             aside.spill(kinds)
             assert aside.count == 0 or kinds != {"a", "b", "c"}
     for kind in "abc":
-        while kind in aside:
+        while kind in aside.pieces:
             taken[kind].append(aside.next(kind))
     assert taken == put
     assert aside.count == 0
-    assert not aside
+    assert not aside.pieces
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,7 +77,7 @@ def test_the_room_on_disk_is_used_again(aside):
         for number in range(300):
             aside.put(an_input(number, "a"))
         aside.spill({"a"})
-        while "a" in aside:
+        while "a" in aside.pieces:
             aside.next("a")
     assert aside._file.seek(0, 2) < 300 * 500
 

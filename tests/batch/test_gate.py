@@ -389,7 +389,7 @@ async def test_a_wait_for_a_second_chance_can_be_cancelled(stage):
     assert await tasks[1] is True
     stage.leave("a")
     stage.leave("b")
-    assert not stage.gate._health._jobs
+    assert not stage.gate._health.jobs
 
 
 async def test_jobs_that_wait_for_a_second_chance_hear_of_giving_up():
@@ -552,7 +552,7 @@ class Batch:
             if due is not None:
                 self.clock.advance(max(0.0, due - self.clock.monotonic()))
         await everything
-        assert not self.gate._health._jobs
+        assert not self.gate._health.jobs
 
     async def _worker(self, jobs):
         for job in jobs:

@@ -54,7 +54,7 @@ def test_a_job_that_the_service_fails_on_counts_once():
     made = health()
     for number in range(100):
         assert not made.note("poison", attempt("server_error" if number % 2 else "unknown"))
-    assert not made.several_failed
+    assert made.streak == 1
     assert fail(made, 19, "server_error")[-1]
 
 
@@ -69,7 +69,7 @@ def test_only_what_was_begun_after_the_first_failure_ends_the_row(verdict, begun
     made = health()
     fail(made, 19, at=10.0)
     made.note("x", attempt(verdict, begun))
-    assert made.several_failed is not ends
+    assert made.streak == (0 if ends else 19)
     assert made.note("y", attempt("not_sent", 20.0)) is not ends
 
 
@@ -81,7 +81,7 @@ def test_jobs_that_have_failed_while_others_succeeded_count_no_more():
     made.note("good", attempt("done", 2.0))
     for verdict in ("server_error", "unknown"):
         assert not any(made.note(job, attempt(verdict, 3.0)) for job in poison[:19])
-    assert not made.several_failed
+    assert made.streak == 0
     assert fail(made, 20, "server_error", 4.0)[-1]
 
 
@@ -203,8 +203,8 @@ def test_what_is_remembered_is_bounded():
             made.note(job, attempt("done", number + 0.5))
         made.leave(job)
     assert not made.paused
-    assert not made._jobs
-    assert len(made._streak._jobs) < 20
+    assert not made.jobs
+    assert len(made._answered) < 20
 
 
 def test_the_wait_doubles_up_to_a_minute_and_is_never_short():

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 from batch.helpers import echo, read_results
 from batch.journals import an_entry, open_journal
 
-from prodia_async import AuthenticationError, NotFoundError, Prodia, ServerError, TransportError
+from prodia_async import Attempt, AuthenticationError, NotFoundError, Prodia, ServerError, TransportError
 from prodia_async.batch import run_batch
 from prodia_async.batch.scout import Scout
 from prodia_async.emulator import Emulator
@@ -53,6 +54,10 @@ async def test_where_nothing_is_left_nothing_is_asked(prodia, write_manifest, tm
     assert (report.ending, report.skipped, report.requests) == ("complete", 1, 0)
 
 
+def answered(status: int) -> Attempt:
+    return Attempt(1, datetime.now(UTC), 0.0, 0.1, "refused", may_have_run=False, status=status)
+
+
 class Question:
     def __init__(self, *answers) -> None:
         self.answers = list(answers)
@@ -74,20 +79,23 @@ async def test_one_question_lets_all_go(answer):
 
 
 async def test_where_the_question_is_refused_one_job_goes_and_the_others_follow_it():
-    scout = Scout(Question(*[AuthenticationError("no")] * 3))
+    scout = Scout(Question(*[AuthenticationError("no")] * 4))
     entering = [asyncio.ensure_future(scout.enter(str(n))) for n in range(5)]
     await entering[0]
     await asyncio.sleep(0.05)
     assert [task.done() for task in entering] == [True, False, False, False, False]
-    scout.leave("3", sent=True)  # it has no say
+    scout.leave("3", answered(200))  # it has no say
     entering[1].cancel()
-    scout.leave("0", sent=False)
+    scout.leave("0", answered(401))
     await asyncio.sleep(0.05)
     assert [task.done() for task in entering] == [True, True, True, False, False]
     assert entering[1].cancelled()
-    scout.leave("2", sent=True)
-    await asyncio.wait_for(asyncio.gather(*entering[3:]), 5)
-    scout.leave("2", sent=False)
+    scout.leave("2")  # it was not sent
+    await asyncio.wait_for(entering[3], 5)
+    assert not entering[4].done()
+    scout.leave("3", answered(400))
+    await asyncio.wait_for(entering[4], 5)
+    scout.leave("2")
     assert scout.is_over
 
 
