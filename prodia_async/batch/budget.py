@@ -1,6 +1,6 @@
 """Money: no attempt is sent that a batch's spending limit might not pay for.
 
-`Ledger` is arithmetic; `Till` lets those wait whose money depends on attempts under way. A limit can only be
+Those wait whose money depends on attempts under way. A limit can only be
 overrun by attempts that cost more than was reserved for them: by at most the sum, over the attempts in flight
 when the limit was reached, of what each cost above its reservation.
 """
@@ -25,8 +25,8 @@ _MARGIN = 1.5  # prices vary within a type: so many times the dearest seen is re
 _MOST_BLIND = 20  # attempts of unknown outcome for which nothing could be reserved, as no price was known
 
 
-class Ledger:
-    """What is spent, reserved and left, and what each job type costs.
+class Till:
+    """What is spent, reserved and left, and what each job type costs; for one event loop.
 
     `max_spend`: dollars; None for no limit. `prices`: dollars by job type, where they are known beforehand.
     Raises InputError for a negative or endless sum.
@@ -49,6 +49,7 @@ class Ledger:
         self._on_trial: set[str] = set()
         self._blind = 0
         self._unpriced: set[str] = set()
+        self._line: dict[asyncio.Future[float], str] = {}
 
     @property
     def dollars(self) -> float | None:
@@ -74,7 +75,7 @@ class Ledger:
         """Whether the first job of a type without a price is out: the others wait for it."""
         return job_type in self._on_trial
 
-    def reserve(self, job_type: str) -> float | None:
+    def grant(self, job_type: str) -> float | None:
         """Reserve for one attempt and return the sum in dollars; None if it does not fit now.
 
         Without a price, the type's first attempt runs alone, on what other types cost as far as it is there.
@@ -118,6 +119,28 @@ class Ledger:
             f"{cost}. Run the batch again with a higher max_spend: what is done is not paid again."
         )
 
+    async def reserve(self, job_type: str) -> float:
+        """Reserve for one attempt and return the sum in dollars: `release`, `settle` or `lose` takes it back.
+
+        Waits while what does not fit may fit once others are settled, and while the first job of a type
+        without a price is out. Raises BudgetExceededError when it will not fit, or when the type's price
+        cannot be known.
+        """
+        if self.limit is None:
+            return 0.0
+        waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._line[waiter] = job_type
+        self._serve()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():
+                self._line.pop(waiter, None)
+            elif waiter.exception() is None:  # it was granted in the same moment
+                self._free(job_type, waiter.result())
+            self._serve()
+            raise
+
     def adopt(self, reserved: float) -> None:
         """Count what was reckoned for a job of an earlier run as reserved: it is about to be settled."""
         self._uncertain -= _exact(reserved)
@@ -127,6 +150,7 @@ class Ledger:
     def release(self, job_type: str, reserved: float) -> None:
         """Free the reservation of an attempt that did not run."""
         self._free(job_type, reserved)
+        self._serve()
 
     def settle(self, job_type: str, reserved: float, dollars: float | None) -> float | None:
         """Count an attempt that ran, and return what it cost: as reported, or else as given; None if neither.
@@ -135,25 +159,26 @@ class Ledger:
         """
         if reserved or self.limit is not None:
             self._free(job_type, reserved)
+        cost: int | None = self._given.get(job_type)
         if dollars is not None and 0 <= dollars <= _MOST:
             cost = _exact(dollars)
             self._dearest[job_type] = max(cost, self._dearest.get(job_type, 0))
             self._unpriced.discard(job_type)
-        elif job_type in self._given:
-            cost = self._given[job_type]
-        else:
-            if self.limit is not None:
-                self._unpriced.add(job_type)
-                self._reckon(reserved)
-            return None
-        self._reported = (self._reported or 0) + cost
-        return cost / _PLACES
+        if cost is not None:
+            self._reported = (self._reported or 0) + cost
+        elif self.limit is not None:
+            self._unpriced.add(job_type)
+            self._reckon(reserved)
+        if self._line:
+            self._serve()
+        return None if cost is None else cost / _PLACES
 
     def lose(self, job_type: str, reserved: float) -> float:
         """Count an attempt of unknown outcome with what was reserved; return that."""
         self._free(job_type, reserved)
         self._blind += self.limit is not None and not self._dearest
         self._reckon(reserved)
+        self._serve()
         return reserved
 
     def _reckon(self, reserved: float) -> None:
@@ -168,84 +193,10 @@ class Ledger:
         self.reserved -= _exact(reserved)
         self._on_trial.discard(job_type)
 
-
-class Till:
-    """Reserves money for each attempt, in order of asking, and settles it; for one event loop."""
-
-    def __init__(self, max_spend: float | None, prices: Mapping[str, float], totals: Totals) -> None:
-        self._ledger = Ledger(max_spend, prices, totals)
-        self.is_limited = max_spend is not None
-        self._line: dict[asyncio.Future[float], str] = {}
-
-    @property
-    def dollars(self) -> float | None:
-        """The sum of all prices of the batch; None if none was reported."""
-        return self._ledger.dollars
-
-    @property
-    def uncertain(self) -> float:
-        """Dollars reckoned for `uncertain_attempts`: of unknown outcome, or without a price."""
-        return self._ledger.uncertain
-
-    @property
-    def uncertain_attempts(self) -> int:
-        """How many attempts may have been billed at a price that is not known."""
-        return self._ledger.uncertain_attempts
-
-    @property
-    def overrun(self) -> float:
-        """Dollars above the limit."""
-        return self._ledger.overrun
-
-    async def reserve(self, job_type: str) -> float:
-        """Reserve for one attempt and return the sum in dollars: `release`, `settle` or `lose` takes it back.
-
-        Waits while what does not fit may fit once others are settled, and while the first job of a type
-        without a price is out. Raises BudgetExceededError when it will not fit, or when the type's price
-        cannot be known.
-        """
-        if self._ledger.limit is None:
-            return 0.0
-        waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._line[waiter] = job_type
-        self._serve()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.cancelled():
-                self._line.pop(waiter, None)
-            elif waiter.exception() is None:  # it was granted in the same moment
-                self._ledger.release(job_type, waiter.result())
-            self._serve()
-            raise
-
-    def adopt(self, reserved: float) -> float:
-        """Take over what is reckoned for a job that an earlier run submitted, and return it as reserved."""
-        self._ledger.adopt(reserved)
-        return reserved
-
-    def release(self, job_type: str, reserved: float) -> None:
-        """Free the reservation of an attempt that did not run."""
-        self._ledger.release(job_type, reserved)
-        self._serve()
-
-    def settle(self, job_type: str, reserved: float, dollars: float | None) -> float | None:
-        """Count an attempt that ran at its reported price, or else at the given one; return which, if any."""
-        cost = self._ledger.settle(job_type, reserved, dollars)
-        if self._line:
-            self._serve()
-        return cost
-
-    def lose(self, job_type: str, reserved: float) -> float:
-        """Count an attempt of unknown outcome as spent; return what was counted."""
-        counted = self._ledger.lose(job_type, reserved)
-        self._serve()
-        return counted
-
     def _serve(self) -> None:
         """Answer all who need not wait, in order. None overtakes one who waits for money."""
         for waiter, job_type in list(self._line.items()):
-            if self._ledger.is_on_trial(job_type):
+            if self.is_on_trial(job_type):
                 continue
             if not waiter.done() and not self._answer(waiter, job_type):
                 return
@@ -253,14 +204,14 @@ class Till:
 
     def _answer(self, waiter: asyncio.Future[float], job_type: str) -> bool:
         """Answer one who waits; False if it is reserved money that it waits for."""
-        refusal = self._ledger.refusal(job_type)
-        reserved = self._ledger.reserve(job_type) if refusal is None else None
+        refusal = self.refusal(job_type)
+        reserved = self.grant(job_type) if refusal is None else None
         if reserved is not None:
             waiter.set_result(reserved)
-        elif refusal is None and self._ledger.reserved:
+        elif refusal is None and self.reserved:
             return False
         else:
-            waiter.set_exception(BudgetExceededError(refusal or self._ledger.shortage(job_type)))
+            waiter.set_exception(BudgetExceededError(refusal or self.shortage(job_type)))
         return True
 
 

@@ -11,10 +11,8 @@ import logging
 import math
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from msgspec import Struct
-
 from prodia_async._errors import ProdiaError
-from prodia_async.batch.health import AGAINST, RAN, Backoff, Health
+from prodia_async.batch.health import AGAINST, RAN, Health, Pause
 from prodia_async.batch.telling import say
 
 if TYPE_CHECKING:
@@ -41,21 +39,6 @@ _ALONE = 7.5
 """A job that fails alone has so much less patience than several."""
 
 
-class _Pause(Struct):
-    """One cause of a pause: since when it lasts, and when the next trial is due.
-
-    `tried`: writes that waited for room try again now; those that fail set the time of the next trial.
-    `failed`: the jobs that have failed where it may be their own fault; None where it certainly is not.
-    """
-
-    reason: str
-    since: float
-    backoff: Backoff
-    failed: set[str] | None
-    next_trial: float
-    tried: bool = False
-
-
 class Gate:
     """Lets attempts by, holds them while the batch is paused, and decides on second chances; for one loop.
 
@@ -75,7 +58,7 @@ class Gate:
         self._give_up_after = give_up_after
         self._patience = patience
         self._health = Health()
-        self.causes: dict[_Cause, _Pause] = {}
+        self.causes: dict[_Cause, Pause] = {}
         """Of the pause that there is now."""
         self._probe: str | None = None
         self._line: dict[asyncio.Future[None], str] = {}
@@ -127,7 +110,7 @@ class Gate:
         elif service is not None and service.failed is not None and attempt.verdict in AGAINST:
             service.failed.add(custom_id)
         for pause in self.causes.values():
-            self._postpone(pause, grows=attempt.verdict in AGAINST)
+            pause.postpone(self._clock.monotonic(), grows=attempt.verdict in AGAINST)
         self._free(custom_id)
 
     def leave(self, custom_id: str) -> None:
@@ -146,7 +129,7 @@ class Gate:
             self._pause_service(None)
         self.causes["service"].failed = None
         if custom_id == self._probe:
-            self._postpone(self.causes["service"], grows=True)
+            self.causes["service"].postpone(self._clock.monotonic(), grows=True)
             self._free(custom_id)
 
     async def second_chance(self, custom_id: str, attempts: Sequence[Attempt]) -> bool:
@@ -172,7 +155,7 @@ class Gate:
             what = "the disk quota is used up" if error.errno == errno.EDQUOT else "the disk is full"
             self._begin("disk", what + place)
         elif pause.tried:
-            self._postpone(pause, grows=False)
+            pause.postpone(self._clock.monotonic(), grows=False)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writes.add(waiter)
         self._look()
@@ -201,8 +184,7 @@ class Gate:
 
     def _begin(self, cause: _Cause, reason: str, failed: set[str] | None = None) -> None:
         self.pauses += 1
-        now, backoff = self._clock.monotonic(), Backoff(self._chance)
-        self.causes[cause] = _Pause(reason, now, backoff, failed, now + backoff.wait())
+        self.causes[cause] = Pause(reason, self._clock.monotonic(), self._chance, failed)
         say(logging.WARNING, "the batch is paused: %s", self._why(cause))
 
     def _end(self, cause: _Cause) -> None:
@@ -217,13 +199,6 @@ class Gate:
     def _why(self, cause: _Cause) -> str:
         reason = self.causes[cause].reason
         return f"{reason}: {self._health.reason}" if cause == "service" else reason
-
-    def _postpone(self, pause: _Pause, *, grows: bool) -> None:
-        """Set the time of the next trial: later each time, unless this one told nothing."""
-        pause.tried = False
-        if grows:
-            pause.backoff.grow()
-        pause.next_trial = self._clock.monotonic() + pause.backoff.wait()
 
     def _free(self, custom_id: str) -> None:
         """Free the place of the trial, if this job had it."""
@@ -280,7 +255,7 @@ class Gate:
         if pause is None or now >= pause.next_trial:
             tries = [_hand(waiter) for waiter in self._writes]
             if pause is not None and any(tries):
-                self._postpone(pause, grows=True)
+                pause.postpone(self._clock.monotonic(), grows=True)
                 pause.tried = True
 
     def _try_one(self, now: float) -> None:

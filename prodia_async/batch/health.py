@@ -31,24 +31,33 @@ _STREAK = 20
 _FIRST, _LONGEST = 1.0, 60.0  # seconds
 
 
-class Backoff:
-    """The wait before each trial of a pause: doubles from 1 s to 60 s, of which at least half is waited.
+class Pause:
+    """One cause of a pause: why, since when, and when the next trial is due.
 
-    Half of it is chance ("equal jitter"): other processes on the account pause at the same moment and should
-    not come back together. The other half is sure: a trial right after one that failed tells nothing new.
+    The wait before a trial doubles from 1 s to 60 s. Half of it is chance ("equal jitter"): other processes
+    on the account pause at the same moment and should not come back together. The other half is sure: a trial
+    right after one that failed tells nothing new.
+
+    `tried`: writes that waited for room try again now; those that fail set the time of the next trial.
+    `failed`: the jobs that have failed where it may be their own fault; None where it certainly is not.
     """
 
-    def __init__(self, chance: Random) -> None:
+    def __init__(self, reason: str, now: float, chance: Random, failed: set[str] | None = None) -> None:
+        self.reason = reason
+        self.since = now
+        self.failed = failed
+        self.tried: bool = False
+        self.next_trial: float = now
         self._chance = chance
         self._seconds = _FIRST
+        self.postpone(now, grows=False)
 
-    def wait(self) -> float:
-        """Return how many seconds to wait now."""
-        return self._seconds * self._chance.uniform(0.5, 1.0)
-
-    def grow(self) -> None:
-        """Wait longer from now on."""
-        self._seconds = min(2 * self._seconds, _LONGEST)
+    def postpone(self, now: float, *, grows: bool) -> None:
+        """Set the time of the next trial: later each time, unless the last one told nothing."""
+        self.tried = False
+        if grows:
+            self._seconds = min(2 * self._seconds, _LONGEST)
+        self.next_trial = now + self._seconds * self._chance.uniform(0.5, 1.0)
 
 
 class _Job(Struct):

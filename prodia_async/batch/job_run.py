@@ -69,7 +69,8 @@ class JobRun:
         gate.begin(self._id)
         if self._submitted is not None:
             if self._submitted.reserved is not None:
-                self._reserved = self._rooms.till.adopt(self._submitted.reserved)
+                self._reserved = self._submitted.reserved
+                self._rooms.till.adopt(self._reserved)
             self._was_sent = True
             self._batch.tally.collecting(self._id)
         try:
@@ -135,7 +136,7 @@ class JobRun:
     async def _arm(self) -> None:
         """Have the row committed before the job has its turn, unless money or a pause decides then."""
         rooms = self._rooms
-        if self._submitted is not None or rooms.till.is_limited or rooms.gate.causes:
+        if self._submitted is not None or rooms.till.limit is not None or rooms.gate.causes:
             return
         if not await rooms.arming.enter(self.job):
             return
@@ -219,7 +220,7 @@ class JobRun:
         if not self._rooms.scout.is_over:
             self._rooms.scout.leave(self._id, attempt)
         self._batch.tally.attempt_ended(self._id, attempt)
-        if kind == "shed" and not self._rooms.till.is_limited and self._rooms.arming.rest(self.job.type):
+        if kind == "shed" and self._rooms.till.limit is None and self._rooms.arming.rest(self.job.type):
             self._ahead = self._rooms.arming.wake
             return
         # The last one of a call, too: nobody knows how long a second chance is waited for.
@@ -285,7 +286,7 @@ class JobRun:
         reported = None if result.price is None else result.price.dollars
         reserved = self._take_reserved()
         dollars = self._rooms.till.settle(self._entry.job.type, reserved, reported)
-        uncertain = reserved if dollars is None and self._rooms.till.is_limited else None
+        uncertain = reserved if dollars is None and self._rooms.till.limit is not None else None
         record = done_record(self._entry, result, names, self._rooms.folder)
         row: Awaitable[None] | None = self._batch.write(
             self._rooms.journal.done,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prodia_async._errors import BudgetExceededError, InputError
-from prodia_async.batch.budget import Ledger, Till
+from prodia_async.batch.budget import Till
 
 
 def totals(dollars=None, uncertain=0.0, uncertain_attempts=0, dearest=None):
@@ -21,7 +21,7 @@ def totals(dollars=None, uncertain=0.0, uncertain_attempts=0, dearest=None):
 
 
 def ledger(limit, prices=None, **earlier):
-    return Ledger(limit, prices or {}, totals(**earlier))
+    return Till(limit, prices or {}, totals(**earlier))
 
 
 def till(limit, prices=None, **earlier):
@@ -46,11 +46,11 @@ def granted(tasks):
 
 def test_one_and_a_half_times_the_dearest_is_reserved():
     book = ledger(1.0, {"a": 0.02})
-    assert book.reserve("a") == 0.03
+    assert book.grant("a") == 0.03
     assert book.settle("a", 0.03, 0.1) == 0.1
-    assert book.reserve("a") == 0.15
+    assert book.grant("a") == 0.15
     assert book.settle("a", 0.15, 0.01) == 0.01
-    assert book.reserve("a") == 0.15
+    assert book.grant("a") == 0.15
     assert book.dollars == 0.11
     assert book.reserved == 150_000_000
 
@@ -58,32 +58,32 @@ def test_one_and_a_half_times_the_dearest_is_reserved():
 def test_earlier_runs_count():
     book = ledger(1.0, dollars=0.5, uncertain=0.2, uncertain_attempts=3, dearest={"a": 0.1})
     assert (book.dollars, book.uncertain, book.uncertain_attempts) == (0.5, 0.2, 3)
-    assert [book.reserve("a") for _ in range(3)] == [0.15, 0.15, None]
+    assert [book.grant("a") for _ in range(3)] == [0.15, 0.15, None]
 
 
 def test_a_given_price_and_a_dearer_one_of_an_earlier_run():
-    assert ledger(9, {"a": 0.1}, dearest={"a": 0.2}).reserve("a") == 0.3
-    assert ledger(9, {"a": 0.2}, dearest={"a": 0.1}).reserve("a") == 0.3
+    assert ledger(9, {"a": 0.1}, dearest={"a": 0.2}).grant("a") == 0.3
+    assert ledger(9, {"a": 0.2}, dearest={"a": 0.1}).grant("a") == 0.3
 
 
 def test_what_did_not_run_costs_nothing():
     book = ledger(0.15, {"a": 0.1})
-    book.release("a", book.reserve("a"))
+    book.release("a", book.grant("a"))
     assert (book.spent, book.reserved, book.dollars) == (0, 0, None)
-    assert book.reserve("a") == 0.15
+    assert book.grant("a") == 0.15
 
 
 def test_unknown_outcomes_count_as_reserved():
     book = ledger(0.4, {"a": 0.1})
-    assert book.lose("a", book.reserve("a")) == 0.15
+    assert book.lose("a", book.grant("a")) == 0.15
     assert (book.uncertain, book.uncertain_attempts, book.dollars, book.overrun) == (0.15, 1, None, 0.0)
-    assert book.reserve("a") == 0.15
-    assert book.reserve("a") is None
+    assert book.grant("a") == 0.15
+    assert book.grant("a") is None
 
 
 def test_a_given_price_stands_for_one_that_is_not_reported():
     book = ledger(1, {"a": 0.1})
-    assert book.settle("a", book.reserve("a"), None) == 0.1
+    assert book.settle("a", book.grant("a"), None) == 0.1
     assert book.dollars == 0.1
     assert book.refusal("a") is None
 
@@ -91,7 +91,7 @@ def test_a_given_price_stands_for_one_that_is_not_reported():
 @pytest.mark.parametrize("reported", [None, float("nan"), float("inf"), -1.0])
 def test_a_type_that_reports_no_price_is_refused(reported):
     book = ledger(1, dearest={"b": 0.1})
-    assert book.settle("a", book.reserve("a"), reported) is None
+    assert book.settle("a", book.grant("a"), reported) is None
     assert (book.uncertain, book.uncertain_attempts, book.reserved) == (0.15, 1, 0)
     assert "a reports no price" in book.refusal("a")
     assert "--price a=" in book.refusal("a")
@@ -100,12 +100,12 @@ def test_a_type_that_reports_no_price_is_refused(reported):
 
 def test_the_first_of_a_type_reserves_what_others_cost_as_far_as_it_is_there():
     book = ledger(0.4, {"b": 0.1})
-    assert book.reserve("a") == 0.15
+    assert book.grant("a") == 0.15
     assert book.is_on_trial("a")
     assert not book.is_on_trial("b")
-    assert book.reserve("c") == 0.15
-    assert book.reserve("d") == 0.1
-    assert book.reserve("e") is None
+    assert book.grant("c") == 0.15
+    assert book.grant("d") == 0.1
+    assert book.grant("e") is None
     assert not book.is_on_trial("e")
 
 
@@ -113,14 +113,14 @@ def test_attempts_that_vanish_before_any_price_is_known_are_bounded():
     book = ledger(1)
     for _ in range(20):
         assert book.refusal("a") is None
-        book.lose("a", book.reserve("a"))
+        book.lose("a", book.grant("a"))
     assert "20 attempts had an unknown outcome" in book.refusal("a")
     assert ledger(1, {"a": 0.1}).refusal("a") is None
 
 
 def test_without_a_limit_sums_are_counted_and_nothing_is_reserved():
     book = ledger(None)
-    assert [book.reserve("a") for _ in range(3)] == [0, 0, 0]
+    assert [book.grant("a") for _ in range(3)] == [0, 0, 0]
     assert book.settle("a", 0.0, 0.1) == 0.1
     assert book.settle("a", 0.0, 0.2) == 0.2
     assert book.settle("a", 0.0, None) is None
@@ -132,13 +132,13 @@ def test_without_a_limit_sums_are_counted_and_nothing_is_reserved():
 def test_sums_add_up_exactly():
     book = ledger(1000, {"a": 0.1})
     for _ in range(1000):
-        book.settle("a", book.reserve("a"), 0.1)
+        book.settle("a", book.grant("a"), 0.1)
     assert book.dollars == 100.0
 
 
 def test_the_overrun_is_told():
     book = ledger(0.2, {"a": 0.1})
-    book.settle("a", book.reserve("a"), 0.5)
+    book.settle("a", book.grant("a"), 0.5)
     assert book.overrun == 0.3
 
 
@@ -152,8 +152,8 @@ def test_senseless_sums_are_refused(bad):
 
 def test_nothing_may_be_spent():
     book = ledger(0, {"free": 0})
-    assert book.reserve("a") is None
-    assert book.reserve("free") == 0
+    assert book.grant("a") is None
+    assert book.grant("free") == 0
 
 
 def test_the_message_says_what_is_spent_and_what_to_do():
@@ -288,7 +288,7 @@ def test_the_limit_holds_at_each_grant_and_the_overrun_is_bounded(limit, prices,
     for _ in range(300):
         job_type = chance.choice("abc")
         if len(out) < concurrency and not book.is_on_trial(job_type):
-            reserved = book.reserve(job_type)
+            reserved = book.grant(job_type)
             if reserved is not None:
                 assert book.spent + book.reserved <= book.limit
                 cost = costs[job_type] * chance.choice([0.1, 1, 1, 10])
@@ -327,4 +327,4 @@ async def test_every_wait_ends_whatever_is_cancelled(seed):
     assert all(isinstance(end, BudgetExceededError | asyncio.CancelledError | None) for end in ended)
     assert open_now == 0
     assert not purse._line
-    assert purse._ledger.reserved == 0
+    assert purse.reserved == 0

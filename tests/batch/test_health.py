@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from prodia_async._models import Attempt
-from prodia_async.batch.health import Backoff, Health
+from prodia_async.batch.health import Health, Pause
 
 
 def attempt(verdict, at=0.0, *, status=None, reason=""):
@@ -208,9 +208,19 @@ def test_what_is_remembered_is_bounded():
 
 
 def test_the_wait_doubles_up_to_a_minute_and_is_never_short():
-    backoff = Backoff(random.Random(1))
-    for longest in [1, 2, 4, 8, 16, 32, 60, 60]:
-        waits = [backoff.wait() for _ in range(200)]
+    chance = random.Random(1)
+    for grown, longest in enumerate([1, 2, 4, 8, 16, 32, 60, 60]):
+        waits = []
+        for _ in range(200):
+            pause = Pause("out", 100.0, chance)
+            for _ in range(grown):
+                pause.postpone(150.0, grows=True)
+            pause.postpone(200.0, grows=False)
+            waits.append(pause.next_trial - 200.0)
         assert longest / 2 <= min(waits) < 0.6 * longest
         assert 0.9 * longest < max(waits) <= longest
-        backoff.grow()
+
+
+def test_the_first_wait_is_short():
+    waits = [Pause("out", 100.0, random.Random(seed)).next_trial - 100.0 for seed in range(100)]
+    assert 0.5 <= min(waits) < max(waits) <= 1.0

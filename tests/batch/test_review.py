@@ -15,7 +15,7 @@ from support.fake_clock import FakeClock
 from prodia_async import Prodia, Retry
 from prodia_async._models import Attempt
 from prodia_async.batch import run_batch
-from prodia_async.batch.budget import Ledger
+from prodia_async.batch.budget import Till
 from prodia_async.batch.gate import Gate
 from prodia_async.batch.journal import Totals
 
@@ -153,7 +153,7 @@ async def test_a_trial_that_comes_back_without_having_tried_does_not_block_the_g
 
 
 def test_a_price_beyond_all_reason_is_counted_or_refused_but_no_accident():
-    ledger = Ledger(None, {}, Totals())
+    ledger = Till(None, {}, Totals())
     ledger.settle(TYPE, 0.0, 1e300)
 
 
