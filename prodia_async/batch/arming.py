@@ -49,12 +49,13 @@ class Arming:
     def leave(self, kind: str) -> None:
         """Take note that an armed job is sent, or is not to be; the next may have their rows."""
         self._armed[kind] -= 1
-        line = self._lines[kind]
-        while line and ((has_room := self._room(kind) > 0) or not self._armed[kind]):
+        line, room = self._lines[kind], self._room(kind)
+        while line and (room > 0 or not self._armed[kind]):
             waiter = heapq.heappop(line)[2]
             if not waiter.done():
-                self._armed[kind] += has_room
-                waiter.set_result(has_room)
+                self._armed[kind] += room > 0
+                waiter.set_result(room > 0)
+                room -= 1
 
     def rest(self, kind: str) -> bool:
         """Tell whether a job that was shed keeps its row until it is sent again; `wake` must follow then."""

@@ -113,8 +113,10 @@ class Reader:
             for start in range(0, len(custom_ids), _IDS_A_SELECT):
                 ids = custom_ids[start : start + _IDS_A_SELECT]
                 statement = schema.FIND.format(",".join("?" * len(ids)))
-                for custom_id, *row in self._connection.execute(statement, ids):
-                    found[custom_id] = _row(*row)
+                for custom_id, *row, outputs, job_id, reserved in self._connection.execute(statement, ids):
+                    state, attempts, fingerprint, mark = row
+                    files = _outputs.decode(outputs)
+                    found[custom_id] = Row(state, attempts, fingerprint, mark, files, job_id, reserved)
         return found
 
     def parts(self) -> list[tuple[tuple[str, ...], tuple[tuple[str, int], ...]]]:
@@ -132,17 +134,6 @@ class Reader:
         """Close it, once nobody reads."""
         with self._lock:
             self._connection.close()
-
-
-def _row(
-    state: schema.State,
-    attempts: int,
-    fingerprint: bytes,
-    inputs_mark: bytes,
-    outputs: str,
-    *submitted: Any,
-) -> Row:
-    return Row(state, attempts, fingerprint, inputs_mark, _outputs.decode(outputs), *submitted)
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:

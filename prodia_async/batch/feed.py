@@ -45,6 +45,8 @@ _ASIDE = 4
 _PATIENCE = 1.0
 """Seconds in which none of a type's jobs ends, after which its lines wait on disk."""
 
+_RUN = frozenset[Choice]({"run", "interrupted", "submitted", "missing"})
+
 _AGAIN: Mapping[str, Choice] = {"sent": "interrupted", "done": "missing"}
 
 
@@ -53,6 +55,10 @@ class Counts:
 
     def __init__(self) -> None:
         self.done = self.failed = self.interrupted = self.submitted = self.missing = 0
+
+    def add(self, choice: Choice) -> None:
+        """Count a choice that is told of."""
+        setattr(self, choice, getattr(self, choice) + 1)
 
 
 class Feed:
@@ -130,7 +136,12 @@ class Feed:
         entries = [item for item in block if isinstance(item, Entry)]
         rows = await self._journal.find([entry.job.custom_id or "" for entry in entries])
         for item, choice in zip(block, await hop(self._choose_all, block, rows), strict=True):
-            if self._take(choice) and isinstance(item, Entry):
+            if isinstance(choice, Problem):
+                self._on_problem(choice)
+                continue
+            if choice not in ("run", "leave"):
+                self.counts.add(choice)
+            if choice in _RUN and isinstance(item, Entry):
                 row = rows.get(item.job.custom_id or "")
                 self._ready.append(item if row is None else _standing(item, row))
         self._most = self.ahead()
@@ -227,19 +238,6 @@ class Feed:
         if row.state == "submitted":
             return "submitted"  # the service has its inputs
         return entry.problem or _AGAIN.get(row.state, "run")  # a retry that was cut, too
-
-    def _take(self, choice: Choice | Problem) -> bool:
-        """Count a choice; return whether the entry is run."""
-        counts = self.counts
-        if isinstance(choice, Problem):
-            self._on_problem(choice)
-            return False
-        counts.done += choice == "done"
-        counts.failed += choice == "failed"
-        counts.missing += choice == "missing"
-        counts.interrupted += choice == "interrupted"
-        counts.submitted += choice == "submitted"
-        return choice in ("run", "interrupted", "submitted", "missing")
 
 
 def _standing(entry: Entry, row: Row) -> Entry:

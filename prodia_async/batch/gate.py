@@ -167,8 +167,7 @@ class Gate:
 
     def stored(self) -> None:
         """Take note that outputs were written: a pause for a full disk ends."""
-        if "disk" in self.causes:
-            self._end("disk")
+        self._end("disk")
 
     def disk_full(self, reason: str | None) -> None:
         """Pause the batch for `reason` without any trial, until it is None. Call it in the gate's loop."""

@@ -284,23 +284,17 @@ class JobRun:
         names, parts = [*map(relative, sink.targets)], [*map(relative, sink.parts)]
         outputs = [(name, output.size) for name, output in zip(names, result.outputs, strict=True)]
         reported = None if result.price is None else result.price.dollars
-        reserved = self._take_reserved()
+        reserved, self._reserved = self._reserved or 0.0, None
         dollars = self._rooms.till.settle(self._entry.job.type, reserved, reported)
         uncertain = reserved if dollars is None and self._rooms.till.limit is not None else None
         record = done_record(self._entry, result, names, self._rooms.folder)
-        row: Awaitable[None] | None = self._batch.write(
-            self._rooms.journal.done,
-            self._id,
-            record,
-            outputs,
-            dollars,
-            uncertain=uncertain,
-            parts=parts,
-            then=sink.name_files,
-        )
+        more = {"uncertain": uncertain, "parts": parts, "then": sink.name_files}
+        put = self._rooms.journal.done
+        row: Awaitable[None] | None = self._batch.write(put, self._id, record, outputs, dollars, **more)
         if row is None:
             raise StoppedError
-        self._rooms.gate.stored()
+        if self._rooms.gate.causes:
+            self._rooms.gate.stored()
         self._batch.tally.add_done(
             self._id
         )  # a full disk may hold the row, and must not hold the batch's end
