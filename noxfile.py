@@ -76,7 +76,7 @@ def run_tests(session: nox.Session, *words: str, lanes: int = LANES, only_units:
     if only_units:  # the library as it is without any extra
         session.install(".", *GROUPS["units"])
     else:
-        session.install(".[cli,cloud,emulator,fast,otel,web]", *GROUPS["units"], *GROUPS["test"])
+        session.install(".[cli,cloud,emulator,fast,notebook,otel,web]", *GROUPS["units"], *GROUPS["test"])
     run_pytest(session, *words, lanes=lanes)
 
 
@@ -161,22 +161,27 @@ def package(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
-    """Check types, strictly, with the types of the public face asserted in tests/typing."""
-    session.install(".[cli,cloud,emulator,fast,otel,web]", "nox", "pytest", *GROUPS["types"])
+    """Check types, strictly, and that whatever is public has one, in pyright's eyes too.
+
+    tests/typing asserts the types of the public face.
+    """
+    session.install(".[cli,cloud,emulator,fast,notebook,otel,web]", "nox", "pytest", *GROUPS["types"])
     session.run("mypy")
+    with session.chdir(session.create_tmp()):  # here it would take the tree for the package
+        session.run("basedpyright", "--verifytypes", "prodia_async", "--ignoreexternal")
 
 
 @nox.session(python=NEWEST)
 def contracts(session: nox.Session) -> None:
     """Check that imports run one way through the rooms."""
-    session.install("-e", ".[cli,cloud,emulator,otel,web]", *GROUPS["contracts"])
+    session.install("-e", ".[cli,cloud,emulator,notebook,otel,web]", *GROUPS["contracts"])
     session.run("lint-imports")
 
 
 @nox.session(python=NEWEST)
 def docs(session: nox.Session) -> None:
     """Build the site into out/site, with warnings as errors."""
-    session.install(".[cli,cloud,emulator,otel,web]", *GROUPS["docs"])
+    session.install(".[cli,cloud,emulator,notebook,otel,web]", *GROUPS["docs"])
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "docs", "out/site")
 
 

@@ -15,6 +15,8 @@ Beside what stands here:
 - `prodia_async.batch`: many jobs, with a journal and a spending limit; also the command `prodia-async batch`;
 - `prodia_async.web`: outputs as responses of web servers;
 - `prodia_async.stores`, `prodia_async.rows`: buckets, and data engines;
+- `prodia_async.types`: what the signatures of a wrapper of your own need;
+- `prodia_async.progress`: a progress bar, also in notebooks;
 - `prodia_async.telemetry`: spans and metrics through OpenTelemetry;
 - `prodia_async.emulator`: a local service for tests; `prodia_async.pytest_plugin` has fixtures.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -27,6 +28,10 @@ class Plain:
         """Return `to_dict` as JSON, in one line; a character that UTF-8 cannot say becomes an escape."""
         text = json.dumps(self.to_dict(data=data), ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "backslashreplace").decode()
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        """Have a notebook show the outputs. None where there are none: it then shows the repr."""
+        return importlib.import_module("prodia_async._display").bundle(self)
 
     def _told(self) -> dict[str, Any]:
         """Return what is written down, by name."""

@@ -1,0 +1,99 @@
+"""A progress bar for many jobs, on a terminal and in a notebook. The extra `progress`, or `notebook`.
+
+    from prodia_async.progress import track
+
+    async with track(prodia.as_completed(jobs, to="out/"), total=len(jobs)) as outcomes:
+        async for outcome in outcomes:
+            ...
+
+With `prodia_async.blocking` it is `with` and `for`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, overload
+
+try:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+except ImportError as _error:
+    raise ImportError('prodia_async.progress needs rich: pip install "prodia-async[progress]"') from _error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
+    from prodia_async import Outcome
+    from prodia_async.blocking import AsCompleted as BlockingAsCompleted
+    from prodia_async.types import AsCompleted
+
+__all__ = ["track"]
+
+
+@overload
+def track(
+    outcomes: AsCompleted, total: int | None = None, *, label: str = "jobs", console: Console | None = None
+) -> AbstractAsyncContextManager[AsyncIterator[Outcome]]: ...
+@overload
+def track(
+    outcomes: BlockingAsCompleted,
+    total: int | None = None,
+    *,
+    label: str = "jobs",
+    console: Console | None = None,
+) -> AbstractContextManager[Iterator[Outcome]]: ...
+def track(
+    outcomes: Any, total: int | None = None, *, label: str = "jobs", console: Console | None = None
+) -> Any:
+    """Enter the block of `as_completed`, and show beside it how many jobs are done and failed.
+
+    `total`: how many jobs there are, which also says how much time is left; without it the bar tells only
+    that something goes on. `label` stands before the bar. `console`: rich's; default: standard error, or the
+    notebook's cell. The bar ends with the block, whatever ends that.
+    """
+    bar = _Bar(total, label, console)
+    return _track_async(outcomes, bar) if hasattr(outcomes, "__aenter__") else _track(outcomes, bar)
+
+
+@contextlib.asynccontextmanager
+async def _track_async(block: AsCompleted, bar: _Bar) -> AsyncIterator[AsyncIterator[Outcome]]:
+    async def counted() -> AsyncGenerator[Outcome]:
+        async for outcome in outcomes:
+            bar.count(outcome)
+            yield outcome
+
+    with bar:
+        async with block as outcomes, contextlib.aclosing(counted()) as each:
+            yield each
+
+
+@contextlib.contextmanager
+def _track(block: BlockingAsCompleted, bar: _Bar) -> Iterator[Iterator[Outcome]]:
+    with bar, block as outcomes:
+        yield (bar.count(outcome) for outcome in outcomes)
+
+
+class _Bar(Progress):
+    def __init__(self, total: int | None, label: str, console: Console | None) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[failed]}", style="red"),
+            TimeRemainingColumn(),
+            console=console or Console(stderr=True),
+        )
+        self._failed = 0
+        self._jobs = self.add_task(label, total=total, failed="")
+
+    def stop(self) -> None:
+        """End the bar as it is now: in a notebook rich would leave it as it was drawn last."""
+        self.refresh()
+        super().stop()
+
+    def count(self, outcome: Outcome) -> Outcome:
+        """Count a job that has ended."""
+        self._failed += outcome.error is not None
+        self.update(self._jobs, advance=1, failed=f"{self._failed:,} failed" if self._failed else "")
+        return outcome
