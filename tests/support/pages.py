@@ -38,3 +38,10 @@ def blocks(page: str, language: str | None = None) -> list[Block]:
         for match in _BLOCK.finditer(text)
     ]
     return [block for block in found if language in (None, block.language)]
+
+
+def saved(page: str) -> dict[str, str]:
+    """Return what a page has its reader save, by name: "Save this as `x.py`:" stands before its block."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    block = r"Save this as `([\w.]+)`:\n\n```\w+\n(.*?)^```$"
+    return dict(re.findall(block, text, re.DOTALL | re.MULTILINE))
