@@ -14,11 +14,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, overload
 
+from prodia_async._extras import missing
+
 try:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 except ImportError as _error:
-    raise ImportError('prodia_async.progress needs rich: pip install "prodia-async[progress]"') from _error
+    raise ImportError(missing("prodia_async.progress", "rich", "progress")) from _error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator

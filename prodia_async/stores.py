@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from prodia_async._errors import InputError, quoted
+from prodia_async._extras import missing
 from prodia_async._files.readers import Reader, Source
 from prodia_async._settings import MiB
 from prodia_async._store_sink import Room, StoreSink, StoreWriter
@@ -293,9 +294,7 @@ def _opened(url: str, what: str) -> tuple[ObjectStore, str, str]:
 
             store: Any = from_url(f"{base}/")
         except ImportError:
-            raise InputError(
-                f"{what}: {base} needs the library obstore: pip install 'prodia-async[cloud]'"
-            ) from None
+            raise InputError(missing(f"{what}: {base}", "obstore", "cloud")) from None
         except Exception as error:  # noqa: BLE001 - a store may raise anything
             said = reason(error)
             raise InputError(

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from prodia_async import __version__
+from prodia_async._extras import missing
 from prodia_async._models import Attempt
 
 try:
@@ -25,9 +26,7 @@ try:
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
 except ImportError as _error:
-    raise ImportError(
-        f'prodia_async.telemetry needs OpenTelemetry: pip install "prodia-async[otel]" ({_error})'
-    ) from _error
+    raise ImportError(missing("prodia_async.telemetry", "opentelemetry", "otel")) from _error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,6 +11,8 @@ import importlib
 import os
 import sys
 
+from prodia_async._extras import missing
+
 _EXTRAS = {"click": "cli", "PIL": "emulator"}
 
 
@@ -23,7 +25,7 @@ def main() -> None:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        sys.exit(f"{error.name} is not installed: pip install 'prodia-async[{extra}]'")
+        sys.exit(missing("prodia-async", error.name, extra))
 
 
 def _open_standard_descriptors() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from prodia_async._extras import missing
+
 if TYPE_CHECKING:
     from prodia_async.emulator.account import EmulatorStats
     from prodia_async.emulator.pattern import pattern_blocks
@@ -31,7 +33,12 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "PIL":
+            raise
+        raise ModuleNotFoundError(missing("the emulator", "PIL", "emulator"), name="PIL") from error
     globals()[name] = value
     return value
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from prodia_async._extras import missing
 from prodia_async.emulator.drawing import Caption, paint
 from prodia_async.emulator.request import JobError
 
@@ -48,7 +49,7 @@ def encode_film(frames: Iterable[Image.Image], size: tuple[int, int], rate: int)
     try:
         import av  # noqa: PLC0415 - large, and needed by films only
     except ImportError:
-        raise JobError("a film needs PyAV: pip install 'prodia-async[emulator]'") from None
+        raise JobError(missing("a film", "av", "emulator")) from None
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageFilter, ImageOps
 
+from prodia_async._extras import missing
 from prodia_async.emulator.request import JobError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def read_frame(source: ReceivedInput) -> Image.Image:
     try:
         import av  # noqa: PLC0415 - large, and needed by films only
     except ImportError:
-        raise JobError("a film needs PyAV: pip install 'prodia-async[emulator]'") from None
+        raise JobError(missing("a film", "av", "emulator")) from None
     try:
         with av.open(io.BytesIO(source.content or b""), "r") as container:
             frame: Any = next(container.decode(video=0))

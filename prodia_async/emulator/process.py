@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prodia_async._extras import missing
 from prodia_async.emulator.account import EmulatorStats
 from prodia_async.emulator.options import Options
 
@@ -39,9 +40,7 @@ class EmulatorProcess:
         if options.get("ssl") is not None:
             raise ValueError("ssl= takes None here: a context cannot go to another process")
         if importlib.util.find_spec("PIL") is None:
-            raise ModuleNotFoundError(
-                "the emulator needs Pillow: pip install 'prodia-async[emulator]'", name="PIL"
-            )
+            raise ModuleNotFoundError(missing("the emulator", "PIL", "emulator"), name="PIL")
         self.token: str = Options(**options).token
         self._options = options
         self._process: subprocess.Process | None = None

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from prodia_async import ProdiaError
+from prodia_async._extras import missing
 from prodia_async.web.answers import MOST_SECONDS, answer_for
 
 try:
     from starlette.responses import JSONResponse, Response, StreamingResponse
 except ImportError as _error:
-    raise ImportError('prodia_async.web needs Starlette: pip install "prodia-async[web]"') from _error
+    raise ImportError(missing("prodia_async.web", "starlette", "web")) from _error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -36,13 +36,13 @@ def test_help_loads_no_http_client(environment, command, light):
     assert ended.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize(("name", "extra"), [("click", "cli"), ("PIL", "emulator")])
-def test_a_missing_extra_is_named(environment, name, extra):
+@pytest.mark.parametrize(
+    ("name", "called", "extra"), [("click", "click", "cli"), ("PIL", "Pillow", "emulator")]
+)
+def test_a_missing_extra_is_named(environment, name, called, extra):
     ended = run_code(batch_without(name), environment)
-    assert (ended.returncode, ended.stderr) == (
-        1,
-        f"{name} is not installed: pip install 'prodia-async[{extra}]'\n",
-    )
+    said = f'prodia-async needs {called}, which is not installed: pip install "prodia-async[{extra}]"\n'
+    assert (ended.returncode, ended.stderr) == (1, said)
 
 
 def test_any_other_missing_module_is_a_fault_and_says_so(environment):

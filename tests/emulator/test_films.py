@@ -123,4 +123,4 @@ def test_without_pyav_a_film_fails_and_says_what_is_missing():
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True
     )
-    assert done.stdout == "a film needs PyAV: pip install 'prodia-async[emulator]'\n"
+    assert done.stdout == 'a film needs PyAV, which is not installed: pip install "prodia-async[emulator]"\n'

@@ -177,7 +177,7 @@ def test_without_the_extra():
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert ended.stdout.count("pip install 'prodia-async[cloud]'") == 2
+    assert ended.stdout.count('pip install "prodia-async[cloud]"') == 2
 
 
 def test_nothing_of_it_is_imported_without_need():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from prodia_async._errors import InputError, OutputError
+from prodia_async._extras import missing
 from prodia_async._files.threads import hop, start
 from prodia_async.batch.page.contents import gather
 from prodia_async.batch.page.course import course
@@ -66,9 +67,7 @@ def _tools() -> tuple[Callable[[Path, File], bool | str], Callable[[Path, bytes]
     try:
         from prodia_async.batch.page.thumbs import preview, write_whole  # noqa: PLC0415 - loads Pillow
     except ModuleNotFoundError as error:
-        raise InputError(
-            f'the report needs {error.name}, which is not installed: pip install "prodia-async[report]"'
-        ) from error
+        raise InputError(missing("the report", error.name, "report")) from error
     return preview, write_whole
 
 

@@ -148,7 +148,7 @@ def test_a_missing_library_is_named_with_what_to_install(tmp_path):
         [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, timeout=60, check=True
     )
 
-    assert "PIL" in ran.stdout
+    assert "Pillow" in ran.stdout
     assert 'pip install "prodia-async[report]"' in ran.stdout
 
 
