@@ -44,6 +44,7 @@ CASES = [  # the extra, the module that is missing, how it is called, and what n
 ]
 WITHOUT_A_WORD = {
     "fast": "everything works without it",
+    "ray": "whoever uses it has imported Ray",
     "notebook": "it is `progress`, and what rich itself asks for in a notebook",
 }
 

@@ -12,7 +12,16 @@ import pytest
 import prodia_async
 
 ROOT = pathlib.Path(prodia_async.__file__).parent
-LEAVES = {"_display.py", "_extras.py", "_store_sink.py", "_uploads.py", "ray.py", "remote.py", "rows.py", "stores.py"}
+LEAVES = {
+    "_display.py",
+    "_extras.py",
+    "_store_sink.py",
+    "_uploads.py",
+    "ray.py",
+    "remote.py",
+    "rows.py",
+    "stores.py",
+}
 AROUND = {
     "batch",
     "blocking.py",
