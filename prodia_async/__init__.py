@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from prodia_async._stream import Stream, StreamedOutput
     from prodia_async.remote import Remote
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "_client": "Prodia",

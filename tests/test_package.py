@@ -157,6 +157,19 @@ class TestPackaging:
     def test_it_says_that_it_is_typed(self):
         assert importlib.resources.files("prodia_async").joinpath("py.typed").is_file()
 
+    def test_the_readme_s_links_lead_somewhere_from_an_index_too(self):
+        try:
+            about = importlib.metadata.metadata("prodia-async")
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip("runs from the source tree")
+        links = re.findall(r"\]\(([^)]+)\)", about.get_payload())
+        base = next(
+            url.partition(", ")[2] for url in about.get_all("Project-URL") if url.startswith("Source")
+        )
+        assert len(links) > 20
+        assert {link for link in links if not link.startswith("https://")} == set()
+        assert {link for link in links if base.partition("//")[2].partition("/")[2] not in link} == set()
+
     def test_the_version_is_that_of_the_installed_package(self):
         try:
             installed = importlib.metadata.version("prodia-async")
