@@ -34,18 +34,20 @@ PAGES = [
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
 ELSEWHERE = {"docs/testing.md": "tests/test_pytest_plugin.py runs its test modules"}
-MOST_NOT_RUN = 3
+MOST_NOT_RUN = 4
 PICTURE = ROOT / "examples" / "pictures" / "rocket.jpg"
 
 CLIENT = "from prodia_async import Job, Prodia\nprodia = Prodia()\n"
 BEFORE = {
-    "README.md": CLIENT + "prompts = ['a cat', 'a dog']",
+    "README.md": CLIENT,
     "docs/async-jobs.md": CLIENT
     + "job_id = (await prodia.submit('inference.wan2-2.lightning.txt2vid.v0', {'prompt': 'x'})).id\n"
     + "store = print",
     "docs/batches.md": CLIENT,
     "docs/clusters.md": "import asyncio\ntable = [{'sku': sku, 'caption': 'a cat'} for sku in 'abc']",
     "docs/first-steps.md": CLIENT,
+    "docs/many-jobs.md": CLIENT + "prompts = ['a cat', 'a dog']",
+    "docs/one-job.md": CLIENT,
     "docs/stores.md": CLIENT + "job = Job('inference.flux-fast.schnell.txt2img.v2', {'prompt': 'a cat'})",
     "docs/telemetry.md": CLIENT,
     "docs/workers.md": CLIENT
@@ -56,11 +58,12 @@ BEFORE = {
 AFTER = {
     "README.md": """
 import pathlib
-assert len(list(pathlib.Path("out").iterdir())) == 2
 assert pathlib.Path("explorer.jpg").stat().st_size
 assert report.done == 2
 """,
     "docs/first-steps.md": "import pathlib\nassert len(list(pathlib.Path('animals').iterdir())) == 3",
+    "docs/many-jobs.md": "import pathlib\nassert len(list(pathlib.Path('out').iterdir())) == 2",
+    "docs/one-job.md": "import pathlib\nassert len(list(pathlib.Path('paintings').iterdir())) == 1",
     "docs/notebooks.md": "assert [row['status'] for row in rows] == ['done'] * 4",
     "docs/web.md": """
 import asyncio, urllib.request
