@@ -120,7 +120,7 @@ class Run(UnderWay):
             return await self._attempts(engine, watch, Body(plan(call.json, sources, boundary), sources))
 
     async def _attempts(self, engine: Engine, watch: Watch, body: Body) -> Verdict:
-        """Send until a verdict is final: what follows each is the table "what came back" of docs/errors.md."""
+        """Send until a verdict is final; docs/errors.md tells what follows each."""
         call, record, pool = self._call, self.record, engine.limiter
         exchange = Exchange(engine.transport, engine.clock, self._call.options)
         retries: Retries | None = None  # most jobs never need them
