@@ -12,6 +12,7 @@ import os
 import re
 import ssl
 import uuid
+from collections.abc import AsyncIterable, Iterable, Mapping
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
@@ -25,7 +26,7 @@ from prodia_async._settings import Adaptive, Fixed, Limits, Polling, Retry, Time
 from prodia_async._wire.job import accept_header, job_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
 
 _OWN_HEADERS = frozenset(
     {"authorization", "accept", "accept-encoding", "content-encoding", "content-length", "content-type"}
@@ -108,7 +109,19 @@ def _bytes_or_flag(value: Any) -> int:
 
 
 def _manifest(value: Any) -> Any:
-    return value if callable(getattr(value, "read", None)) else _path(value)
+    """Take a path, or what is read or iterated; never a mapping, or the bytes of a manifest."""
+    if isinstance(value, str | os.PathLike):
+        return _path(value)
+    _need(not isinstance(value, bytes | bytearray | Mapping))
+    _need(callable(getattr(value, "read", None)) or isinstance(value, Iterable | AsyncIterable))
+    return value
+
+
+def _vary(value: Any) -> dict[str, list[Any]]:
+    """Take lists of what can be sent, by name."""
+    for values in value.values():
+        _need(isinstance(values, Iterable) and not isinstance(values, str | bytes | bytearray | Mapping))
+    return dict(_config({_text(name): list(values) for name, values in value.items()}))
 
 
 def _function(value: Any) -> Any:
@@ -187,7 +200,11 @@ _TAKES: dict[str, _Takes] = {
     "transport": (_function, "a function that makes a Transport"),
     "clock": (_clock, "a clock with monotonic(), wall(), sleep() and call_at()"),
     # a batch
-    "manifest": (_manifest, "a path or an open binary file"),
+    "manifest": (_manifest, "a path, an open binary file, or an iterable of Job or dict"),
+    "repeat": (partial(whole, least=1), "how many seeds, at least 1"),
+    "vary": (_vary, "a mapping of names to lists of values, such as {'steps': [2, 4]}"),
+    "first": (partial(whole, least=1), "a number of jobs, at least 1"),
+    "write_to": (_path, "the path of a file"),
     "out": (_path, "the path of a folder"),
     "allow_outside": _FLAG,
     "retry_failed": _FLAG,

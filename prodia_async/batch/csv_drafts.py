@@ -25,6 +25,8 @@ _KNOWN = "custom_id, type, prompt, input, inputs, accept, priority, mode, config
 class CsvDrafts:
     """A manifest in CSV. Raises InputError for a header that cannot be read. Blocks until that is there."""
 
+    words: frozenset[str] | None = None
+
     def __init__(self, lines: LineReader) -> None:
         self._records = RecordReader(lines)
         header = self._records.next()

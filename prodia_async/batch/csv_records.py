@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from prodia_async.batch.drafts import TOO_LONG
+from prodia_async.batch.drafts import NOT_TEXT, TOO_LONG
 from prodia_async.batch.lines import MAX_LINE
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class _Feed:
         try:
             return line.text.decode() + "\n"
         except UnicodeDecodeError:
-            self.problem = "not UTF-8 text"
+            self.problem = NOT_TEXT
             return line.text.decode(errors="replace") + "\n"
 
     def _next_line(self) -> Line:

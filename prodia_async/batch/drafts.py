@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from prodia_async.batch.lines import LineReader
 
 TOO_LONG = "longer than 4 MiB"
+NOT_TEXT = "not UTF-8 text"
+
+_NO_WORD = re.compile(r"\W+")
+_OF_A_PROMPT = 40
+"""Characters of a prompt that its custom_id shows."""
 
 
 class Draft(Struct, forbid_unknown_fields=True):
@@ -29,12 +36,27 @@ class Draft(Struct, forbid_unknown_fields=True):
     extra: dict[str, Any] = {}
 
 
+class Made(Draft):
+    """A job that no line says by itself: of a picture, or a prompt. `words` go into the default config."""
+
+    words: dict[str, str] = {}
+
+
+class Own(Draft):
+    """A `Job` of the program's own: its `files` may be any form of input."""
+
+    files: tuple[Any, ...] = ()
+
+
 Numbered: TypeAlias = tuple[int, Draft | InputError]
 """A line's number, from 1, and the draft that stands in it, or why none does."""
 
 
 class Drafts(Protocol):
-    """A manifest of either form."""
+    """A manifest of any form."""
+
+    words: frozenset[str] | None
+    """What may stand in the braces of the default config; None: braces mean nothing there."""
 
     def read(self) -> list[Numbered] | None:
         """Return the drafts of the next block, perhaps none; None at the end. Blocks."""
@@ -42,6 +64,8 @@ class Drafts(Protocol):
 
 class JsonDrafts:
     """A manifest of JSON lines."""
+
+    words: frozenset[str] | None = None
 
     def __init__(self, lines: LineReader) -> None:
         self._lines = lines
@@ -63,3 +87,30 @@ class JsonDrafts:
             return InputError(quoted(error, str))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return InputError(f"not JSON: {quoted(error, str)}")
+
+
+class PromptDrafts:
+    """A manifest of prompts, one a line. A job is named by the prompt's first words and its SHA-256."""
+
+    words: frozenset[str] | None = frozenset({"prompt"})
+
+    def __init__(self, lines: LineReader) -> None:
+        self._lines = lines
+
+    def read(self) -> list[Numbered] | None:
+        """Return the drafts of the next block, perhaps none; None at the end. Blocks."""
+        lines = self._lines.read()
+        if lines is None:
+            return None
+        return [(line.number, self._draft(line.text)) for line in lines if not line.blank]
+
+    def _draft(self, text: bytes | None) -> Draft | InputError:
+        if text is None:
+            return InputError(TOO_LONG)
+        try:
+            prompt = text.decode().strip()
+        except UnicodeDecodeError:
+            return InputError(NOT_TEXT)
+        start = _NO_WORD.sub("-", prompt[:_OF_A_PROMPT].lower()).strip("-")
+        name = f"{start}-{hashlib.sha256(prompt.encode()).hexdigest()[:8]}".lstrip("-")
+        return Made(config={"prompt": prompt}, custom_id=name, words={"prompt": prompt})

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from pickle import PickleError
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -159,7 +159,8 @@ class Feed:
                 await self._spill()
 
     async def _spill(self) -> None:
-        with contextlib.suppress(OSError, PickleError, TypeError):  # it waits in memory, and the feed for it
+        # It waits in memory, and the feed for it: an input of a program's own may raise anything.
+        with contextlib.suppress(Exception):
             await hop(self._aside.spill, self._stuck)
 
     async def _hear_of_room(self, seconds: float = math.inf) -> None:
@@ -203,6 +204,17 @@ class Feed:
             if kind in self._aside.pieces and self._under_way[kind] < self.ahead():
                 self._open[kind] = None
                 self._news.set()
+
+    async def count(self) -> int | None:
+        """Return how many jobs the manifest may have; None where that cannot be told."""
+        return await self._manifest.count()
+
+    def of_this_run(self, jobs: int | None) -> int | None:
+        """Return how many jobs are done when this run is through; None where that cannot be told."""
+        first = self._manifest.first
+        if jobs is None or self._retrying == "only":
+            return None
+        return jobs if first is None else min(first, jobs)
 
     def end(self) -> None:
         """Hand out no more jobs."""

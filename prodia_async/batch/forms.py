@@ -64,14 +64,14 @@ _SERVICES: tuple[tuple[str, tuple[frozenset[str], ...]], ...] = (
 )
 
 
-def refusal(head: bytes, lines: Sequence[bytes], *, csv: bool) -> str | None:
+def refusal(head: bytes, lines: Sequence[bytes], *, csv: bool, prompts: bool = False) -> str | None:
     """Say what a file is, and what to do, that is no manifest as a whole; None where it may be one.
 
     `head` is how it begins, `lines` its first whole lines that are not blank. Another service's form is told
-    only where all of these have it: one such line among others is a bad line.
+    only where all of these have it: one such line among others is a bad line. Prompts may be any text.
     """
     first = lines[0] if lines else head.removeprefix(b"\xef\xbb\xbf")
-    what = _binary(head) or _text(first.lstrip(), lines, csv=csv)
+    what = _binary(head) or (None if prompts else _text(first.lstrip(), lines, csv=csv))
     return what and ": ".join(what)
 
 

@@ -9,7 +9,7 @@ import stat
 import struct
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from prodia_async._errors import InputError, quoted
 from prodia_async._wire.job import check_names
@@ -56,14 +56,22 @@ class InputFolder:
         paths = tuple(self._path(name) for name in names)
         called = {f"input {number}": path.name for number, path in enumerate(paths, 1)}
         check_names(called, "each needs a file name of its own")
-        mark = hashlib.sha256()
-        for name, path in zip(names, paths, strict=True):
-            try:
-                seen = self._look(name, path)
-            except InputError as error:
-                return paths, b"", error.message
-            mark.update(struct.pack("<qq", seen.st_size, seen.st_mtime_ns))
-        return paths, mark.digest()[:8], None
+        try:
+            return (
+                paths,
+                _mark([self._look(name, path) for name, path in zip(names, paths, strict=True)]),
+                None,
+            )
+        except InputError as error:
+            return paths, b"", error.message
+
+    def own(self, files: Sequence[Input]) -> tuple[bytes, str | None]:
+        """Return the mark of a program's own inputs, those that are files, and what is amiss."""
+        try:
+            seen = [self._look(str(path), path, anywhere=True) for path in _paths(files)]
+        except InputError as error:
+            return b"", error.message
+        return _mark(seen), None
 
     def _path(self, name: str) -> Path:
         """Return the path of an input; what is checked is what is opened, so `..` is resolved by name."""
@@ -75,10 +83,10 @@ class InputFolder:
             raise InputError(f"input {quoted(name)} lies outside the manifest's folder: {_ADVICE}")
         return Path(path)
 
-    def _look(self, name: str, path: Path) -> os.stat_result:
+    def _look(self, name: str, path: Path, *, anywhere: bool = False) -> os.stat_result:
         try:
             seen = path.stat()
-            outside = not self._allow_outside and self._leads_outside(path)
+            outside = not (anywhere or self._allow_outside) and self._leads_outside(path)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"input {quoted(name)} is missing: there is no {quoted(str(path))}") from None
         except OSError as error:  # such as a folder that may not be looked into
@@ -102,13 +110,36 @@ def refuse_address(what: str, place: str | os.PathLike[str]) -> None:
         raise InputError(f"{what} {quoted(text)} is no path: {_NO_PATH.get(scheme, _COPY)}")
 
 
-def content_mark(paths: Sequence[Input]) -> bytes:
-    """Return 16 bytes that change with the content of any input. Blocks: it reads them. Raises OSError."""
+def identity(given: Input) -> str:
+    """Return what an input of a program's own is known by: its path or URL, else its name and its bytes."""
+    name, content = given[:2] if isinstance(given, tuple) else (None, given)
+    if isinstance(content, str | os.PathLike):
+        return name or os.fspath(content)
+    name = name or str(getattr(content, "name", ""))
+    if isinstance(content, bytes | bytearray | memoryview):
+        return f"{name}#{hashlib.sha256(content).hexdigest()}"
+    return name
+
+
+def content_mark(inputs: Sequence[Input]) -> bytes:
+    """Return 16 bytes that change with the content of any file. Blocks: it reads them. Raises OSError."""
     mark = hashlib.sha256()
-    for path in paths:
-        with Path(cast("Path", path)).open("rb") as file:
+    for path in _paths(inputs):
+        with path.open("rb") as file:
             mark.update(hashlib.file_digest(file, "sha256").digest())
     return mark.digest()[:16]
+
+
+def _paths(inputs: Sequence[Input]) -> list[Path]:
+    contents = (each[1] if isinstance(each, tuple) else each for each in inputs)
+    return [Path(each) for each in contents if isinstance(each, os.PathLike)]
+
+
+def _mark(files: Sequence[os.stat_result]) -> bytes:
+    mark = hashlib.sha256()
+    for seen in files:
+        mark.update(struct.pack("<qq", seen.st_size, seen.st_mtime_ns))
+    return mark.digest()[:8]
 
 
 def _prefix(folder: str) -> str:

@@ -28,6 +28,10 @@ class Progress(Struct, Plain, frozen=True):
     `requests` were sent, of which `shed` were answered 429. `dollars` is the sum of the prices that the
     service reported for this batch, earlier runs included; None if it reported none. `paused` tells why
     nothing but trials is sent now, or for how long the service has accepted nothing (429).
+
+    `total` jobs, about, are to be done by the end of this run, bad lines and earlier runs included. All jobs
+    of the manifest may cost `expected` dollars at the mean price of those that are done, and this run spends
+    `dollars_a_minute`. Each is None as long as it cannot be told.
     """
 
     done: int = 0
@@ -40,6 +44,9 @@ class Progress(Struct, Plain, frozen=True):
     shed: int = 0
     dollars: float | None = None
     paused: str | None = None
+    total: int | None = None
+    expected: float | None = None
+    dollars_a_minute: float | None = None
 
 
 class BatchReport(Struct, Plain, frozen=True):
@@ -55,7 +62,8 @@ class BatchReport(Struct, Plain, frozen=True):
 
     `seconds` is the time that this run took. Money, in dollars, is that of all runs of the batch: `dollars`
     as the service reported it, `uncertain` what is reckoned for `uncertain_attempts` whose outcome is
-    unknown, `overrun` by how much both together exceed `max_spend`.
+    unknown, `overrun` by how much both together exceed `max_spend`. `jobs`, about, are in the manifest, of
+    this shard, and all of them may cost `expected`; None where there is no `on_progress`.
 
     `reason` tells why the batch ended early. `results` is the file with a line for each job; outputs stand in
     `out`/outputs. `service` is the address of the one that ran the jobs, or tells that it was one of this
@@ -84,12 +92,20 @@ class BatchReport(Struct, Plain, frozen=True):
     out: pathlib.Path
     results: pathlib.Path
     service: str = ""
+    jobs: int | None = None
+    expected: float | None = None
+    dollars_a_minute: float | None = None
 
 
 class ManifestCheck(Struct, Plain, frozen=True):
-    """What stands in a manifest: how many jobs, in all and by type, and bad lines, the first 100 in full."""
+    """What stands in a manifest: how many jobs, in all and by type, and bad lines, the first 100 in full.
+
+    They cost `dollars` at the prices that were given; None if none was. `unpriced` jobs are of other types.
+    """
 
     jobs: int
     by_type: Mapping[str, int]
     problem_count: int
     problems: tuple[Problem, ...]
+    dollars: float | None = None
+    unpriced: int = 0

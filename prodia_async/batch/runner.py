@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +33,12 @@ from prodia_async.batch.rooms import Rooms
 from prodia_async.batch.running import Running
 from prodia_async.batch.scout import Scout
 from prodia_async.batch.telling import Problems, say
+from prodia_async.batch.variations import Variations
+from prodia_async.batch.written import Written
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from prodia_async._client import Prodia
     from prodia_async._models import Mode
@@ -67,6 +71,9 @@ async def run_batch(
     config: Mapping[str, Any] | None = None,
     accept: str | None = None,
     mode: Mode = "sync",
+    repeat: int | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    first: int | None = None,
     shard: str | Shard | None = None,
     allow_outside: bool = False,
     retry_failed: bool = False,
@@ -83,10 +90,14 @@ async def run_batch(
 ) -> BatchReport:
     """Run all jobs of a manifest and return what became of them; the same call again goes on where it ended.
 
-    `manifest`: the path of a file of JSON lines or CSV, or a binary stream; it is read lazily, and a bad line
-    does not sink the rest. `type`, `config`, `accept` and `mode` hold for lines that say nothing else.
-    `shard`, such as "3/10", takes one line in ten, by custom_id. `allow_outside` allows inputs outside of the
-    manifest's folder.
+    `manifest`: the path of a file of JSON lines or CSV, of prompts (.txt), a folder of pictures or a pattern
+    such as "photos/*.jpg"; a binary stream; or an iterable or async iterable of `Job` or dict (a line's
+    fields). It is read lazily, and a bad line does not sink the rest. `type`, `config`, `accept` and `mode`
+    hold for lines that say nothing else; of pictures and prompts `config` may have {name}, {stem}, {folder}
+    or {prompt} in its texts. Each line becomes `repeat` jobs with a seed of their own, from 1 upward, and one
+    for each combination of `vary`, such as {"steps": [2, 4]}. `first`: run so many jobs of the manifest
+    alone; without it the same call goes on. `shard`, such as "3/10", takes one line in ten, by custom_id.
+    `allow_outside` allows inputs outside of the manifest's folder; those of a `Job` may lie anywhere.
 
     `out` gets journal.sqlite, outputs/<first byte of the SHA-256 of the custom_id>/<custom_id>.<ext>, and in
     the end results.jsonl with a line for each job. A job that is done is not run again while its outputs
@@ -108,7 +119,7 @@ async def run_batch(
     outputs cannot be written any more. A cancelled batch has written down what stands.
     """
     given = checked(locals(), needed=_NEEDED)
-    manifest, config, named = given["manifest"], given["config"], Path(given["out"])
+    named = Path(given["out"])
     folder = Path(os.fsdecode(os.getcwdb()), named)  # noqa: PTH109 - as of an input: it stays the same
     problems = Problems(on_problem)
     refuse_address("out", out)
@@ -122,7 +133,7 @@ async def run_batch(
     client = replace(client, retry=retry)
     patience = _PATIENCE * client.retry.max_errors
     gate = Gate(engine.clock, engine.random, give_up_after=given["give_up_after"], patience=patience)
-    lines = _lines(manifest, Defaults(type, config or {}, accept, mode), shard, allow_outside=allow_outside)
+    lines = _lines(given)
     async with OnExit(lines.aclose):
         await lines.open()
         await hop(_refuse_foreign, folder)
@@ -220,33 +231,58 @@ async def check_manifest(
     type: str | None = None,  # noqa: A002 - the manifest's own word
     config: Mapping[str, Any] | None = None,
     accept: str | None = None,
+    mode: Mode = "sync",
+    repeat: int | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    first: int | None = None,
     shard: str | Shard | None = None,
     allow_outside: bool = False,
+    prices: Mapping[str, float] | None = None,
+    write_to: str | os.PathLike[str] | None = None,
     on_problem: Callable[[Problem], object] | None = None,
 ) -> ManifestCheck:
     """Read all of a manifest as `run_batch` would, and send nothing.
 
-    Raises InputError if it cannot be read.
+    `prices`: dollars by job type, for their sum. `write_to`: the path of a file that gets the jobs as JSON
+    lines, with all that they were given: a manifest for `run_batch`. An older one is replaced when they all
+    stand in it. Raises InputError if the manifest cannot be read, or that file not written.
     """
     given = checked(locals(), needed=_NEEDED)
-    manifest, config = given["manifest"], given["config"]
-    problems = Problems(on_problem)
-    by_type: dict[str, int] = {}
-    lines = _lines(manifest, Defaults(type, config or {}, accept), shard, allow_outside=allow_outside)
-    async with OnExit(lines.aclose):
+    problems, prices = Problems(on_problem), given["prices"] or {}
+    by_type: Counter[str] = Counter()
+    lines = _lines(given)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(lines.aclose)
         await lines.open()
+        written = None
+        if write_to is not None:
+            written = await hop(Written, Path(given["write_to"]))
+            stack.push_async_callback(hop, written.close)
         while (items := await lines.read()) is not None:
-            for item in items:
-                problem = item if isinstance(item, Problem) else item.problem
-                if problem is not None:
+            found = [item if isinstance(item, Problem) else item.problem or item for item in items]
+            jobs = [item.job for item in found if isinstance(item, Entry)]
+            for problem in found:
+                if isinstance(problem, Problem):
                     problems.add(problem)
-                elif isinstance(item, Entry):
-                    by_type[item.job.type] = by_type.get(item.job.type, 0) + 1
-    return ManifestCheck(sum(by_type.values()), by_type, problems.count, tuple(problems.first))
+            by_type.update(job.type for job in jobs)
+            if written is not None:
+                await hop(written.add, jobs)
+        if written is not None:
+            await hop(written.keep)
+    known = [number * prices[kind] for kind, number in by_type.items() if kind in prices]
+    unpriced = sum(number for kind, number in by_type.items() if kind not in prices) if prices else 0
+    dollars = sum(known) if prices else None
+    return ManifestCheck(
+        by_type.total(), dict(by_type), problems.count, tuple(problems.first), dollars, unpriced
+    )
 
 
-def _lines(
-    manifest: Source, defaults: Defaults, shard: str | Shard | None, *, allow_outside: bool
-) -> Manifest:
-    part = None if shard is None else Shard.parse(shard)
-    return Manifest(manifest, defaults=defaults, shard=part, allow_outside=allow_outside)
+def _lines(given: Mapping[str, Any]) -> Manifest:
+    return Manifest(
+        given["manifest"],
+        defaults=Defaults(given["type"], given["config"] or {}, given["accept"], given["mode"]),
+        variations=Variations(given["repeat"], given["vary"] or {}),
+        shard=None if given["shard"] is None else Shard.parse(given["shard"]),
+        allow_outside=given["allow_outside"],
+        first=given["first"],
+    )

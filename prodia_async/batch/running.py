@@ -21,6 +21,7 @@ from prodia_async._errors import (
     TransportError,
 )
 from prodia_async._many import AsCompleted
+from prodia_async.batch.forecast import Forecast
 from prodia_async.batch.gate import GaveUpError
 from prodia_async.batch.job_run import JobRun
 from prodia_async.batch.report import BatchReport, Ending, Progress
@@ -77,14 +78,16 @@ class Running:
         self._reason: str | None = None
         self._failure: ProdiaError | None = None
         self._reading = anyio.CancelScope()
+        self._forecast = Forecast(rooms.journal.totals)
         history = rooms.engine.limiter.history
         self._last_change = history[-1] if history else None  # of a limit, that the journal need not know
 
     async def run(self, stop: asyncio.Event | None) -> None:
         """Run what is to be run. Raises InputError for the manifest and OutputError for the folder."""
-        rooms, watcher = self.rooms, None
-        if stop is not None:
-            watcher = asyncio.create_task(self._watch(stop))
+        rooms = self.rooms
+        watchers = [] if stop is None else [asyncio.create_task(self._watch(stop))]
+        if self._on_progress is not None:
+            watchers.append(asyncio.create_task(self._count()))
         sampler = Sampler(rooms.engine.clock, self._look, self.keep)
         try:
             async with (
@@ -97,7 +100,7 @@ class Running:
                         pass
         finally:
             self._seconds = time.monotonic() - self._started
-            if watcher is not None:
+            for watcher in watchers:
                 watcher.cancel()
         if self._failure is not None:
             raise self._failure
@@ -115,6 +118,10 @@ class Running:
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._stop("stopped", None)
+
+    async def _count(self) -> None:
+        self._forecast.jobs = await self.rooms.feed.count()
+        self.changed()
 
     def write(self, put: Callable[..., Any], *values: Any, **options: Any) -> Any:
         """Tell the journal; where it cannot be written any more, end the batch and raise nothing."""
@@ -206,18 +213,23 @@ class Running:
     def progress(self) -> Progress:
         """Return the counts as a value."""
         rooms, tally = self.rooms, self.tally
-        counts, limiter = rooms.feed.counts, rooms.engine.limiter
+        counts, limiter, forecast = rooms.feed.counts, rooms.engine.limiter, self._forecast
+        dollars = rooms.till.dollars
+        done, failed, problems = tally.done + counts.done, tally.failed + counts.failed, rooms.problems.count
         return Progress(
-            done=tally.done + counts.done,
-            failed=tally.failed + counts.failed,
+            done=done,
+            failed=failed,
             skipped=counts.done + counts.failed,
-            problems=rooms.problems.count,
+            problems=problems,
             in_flight=tally.in_flight,
             limit=min(limiter.limit, sum(line.capacity.limit for line in limiter.lines.values())),
             requests=tally.requests,
             shed=tally.shed,
-            dollars=rooms.till.dollars,
+            dollars=dollars,
             paused=rooms.gate.paused or self._full,
+            total=rooms.feed.of_this_run(forecast.jobs),
+            expected=forecast.expected(done=tally.done, ended=done + failed + problems, dollars=dollars),
+            dollars_a_minute=forecast.a_minute(requests=tally.requests, dollars=dollars),
         )
 
     def report(self, out: Path) -> BatchReport:
@@ -246,6 +258,9 @@ class Running:
             out=out,
             results=out / "results.jsonl",
             service=rooms.service,
+            jobs=self._forecast.jobs,
+            expected=progress.expected,
+            dollars_a_minute=progress.dollars_a_minute,
         )
 
 

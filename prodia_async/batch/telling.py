@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prodia_async.batch.manifest import Problem
+    from prodia_async.batch.entries import Problem
 
 _log = logging.getLogger("prodia_async")
 

@@ -53,6 +53,7 @@ async def test_a_batch_from_manifest_to_results(prodia, emulator, write_manifest
         out=tmp_path / "out",
         results=tmp_path / "out" / "results.jsonl",
         service="a service on this computer (an emulator?)",
+        dollars_a_minute=report.dollars_a_minute,
     )
     assert problems == [Problem(3, "not JSON: Input data was truncated")]
     assert (emulator.stats().requests, emulator.stats().shed) == (6, 2)
@@ -79,7 +80,7 @@ async def test_progress_tells_of_each_change(prodia, write_manifest, tmp_path):
     manifest = write_manifest(echo(shed=1, retry_after=0.01), "{", echo(status=400))
     await run_batch(manifest, tmp_path / "out", prodia=prodia, on_progress=seen.append)
     last = seen[-1]
-    assert last == Progress(done=1, failed=1, problems=1, limit=last.limit, requests=3, shed=1)
+    assert last == Progress(done=1, failed=1, problems=1, limit=last.limit, requests=3, shed=1, total=3)
     assert max(progress.in_flight for progress in seen) >= 1
     assert [progress.requests for progress in seen] == sorted(progress.requests for progress in seen)
 

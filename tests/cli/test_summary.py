@@ -156,6 +156,8 @@ def test_what_is_in_a_manifest():
         "by_type": {"b": 1, "a": 1, "inference.c.v1": 1201},
         "problem_count": 2,
         "problems": [{"line": 4, "reason": "not JSON"}],
+        "dollars": None,
+        "unpriced": 0,
     }
 
 
