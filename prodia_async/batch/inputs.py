@@ -76,7 +76,7 @@ class InputFolder:
     def _path(self, name: str) -> Path:
         """Return the path of an input; what is checked is what is opened, so `..` is resolved by name."""
         if not name or "\0" in name:
-            raise InputError(f"{quoted(name)} in `inputs` is no path")
+            raise InputError(f"{quoted(name)} in `inputs` is not a path")
         refuse_address("input", name)
         path = os.path.normpath(self._folder / name)
         if not self._allow_outside and not path.startswith(self._inside):
@@ -92,7 +92,7 @@ class InputFolder:
         except OSError as error:  # such as a folder that may not be looked into
             raise InputError(f"input {quoted(name)} is not readable: {error.strerror or error}") from None
         if not stat.S_ISREG(seen.st_mode):
-            raise InputError(f"input {quoted(name)} is no file")
+            raise InputError(f"input {quoted(name)} is not a file")
         if outside:
             raise InputError(f"input {quoted(name)} is linked from outside the manifest's folder: {_ADVICE}")
         return seen
@@ -107,7 +107,7 @@ def refuse_address(what: str, place: str | os.PathLike[str]) -> None:
     found = _ADDRESS.match(text := os.fsdecode(place))
     if found is not None:
         scheme = found[1].partition(":")[0].lower()
-        raise InputError(f"{what} {quoted(text)} is no path: {_NO_PATH.get(scheme, _COPY)}")
+        raise InputError(f"{what} {quoted(text)} is not a path: {_NO_PATH.get(scheme, _COPY)}")
 
 
 def identity(given: Input) -> str:

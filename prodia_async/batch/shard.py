@@ -35,7 +35,8 @@ class Shard(Struct, frozen=True):
         for name in self.__struct_fields__:
             require(type(getattr(self, name)) is int, f"Shard.{name}", getattr(self, name))
         if not 1 <= self.number <= self.of:
-            raise InputError(f"shard {self.number}/{self.of} is none: the shards of 10 are 1/10 to 10/10")
+            of = max(1, self.of)
+            raise InputError(f"invalid shard {self.number}/{self.of}: use 1/{of} to {of}/{of}")
 
     @classmethod
     def parse(cls, given: str | Shard) -> Shard:
@@ -44,7 +45,7 @@ class Shard(Struct, frozen=True):
             return cast("Shard", given)
         found = _FORM.fullmatch(given.strip()) if type(given) is str else None
         if found is None:
-            raise InputError(f"a shard is written as '3/10', the third of ten, not {quoted(given)}")
+            raise InputError(f"invalid shard {quoted(given)}: use '3/10' for the third of ten")
         return cls(int(found[1]), int(found[2]))
 
     def takes(self, custom_id: str) -> bool:

@@ -231,7 +231,7 @@ async def test_an_address_is_no_path(prodia, emulator, write_manifest, tmp_path,
         said.append(str(caught.value))
     for reason, what in zip(said, ("input", "the manifest", "out"), strict=True):
         assert reason.startswith(f"{what} '")
-        assert " is no path: " in reason
+        assert " is not a path: " in reason
         assert len(reason) < 320
     assert [path.name for path in tmp_path.iterdir()] == ["jobs.jsonl"]
     assert emulator.stats().requests == 0
