@@ -15,7 +15,7 @@ _EACH = f"write a line such as {_LINE} for each job"
 _UTF8 = "save it as UTF-8"
 _EXPORT = "export it as CSV or JSON lines"
 _UNPACK = "unpack it, and name the manifest in it"
-_INPUT = "name it in `inputs` of a manifest's line"
+_INPUT = "name it in `inputs` of a manifest's line, or its folder in place of a manifest"
 _SHEET = "a spreadsheet", "save it as CSV (UTF-8)"
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (

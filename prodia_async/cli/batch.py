@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -17,17 +15,21 @@ from prodia_async import emulator as emulators
 from prodia_async.cli import config as configs
 from prodia_async.cli import door, loop, options, progress, terminal
 from prodia_async.cli.door import section
-from prodia_async.cli.options import LocalPath
+from prodia_async.cli.options import LocalPath, ManifestPath
 from prodia_async.cli.terminal import Exit, count, say, short, short_words, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from prodia_async import Prodia
     from prodia_async.batch import BatchReport, Problem
 
 _MOST_PROBLEMS = 20
 """How many bad lines are shown; the summary counts all."""
+
+_OF_A_CHECK = "type", "config", "accept", "mode", "repeat", "vary", "first", "shard", "allow_outside"
+"""Options that a check has, too, beside `prices` and `on_problem`."""
 
 _jobs = section("The jobs")
 _running = section("Running them")
@@ -40,22 +42,46 @@ _EPILOG = """Exit codes: 0 all done, 1 some jobs failed or lines were bad, 2 not
 line, 3 token refused, 4 money spent, 5 gave up, 130 interrupted, 141 standard output has no reader.
 
 \b
-Example: prodia-async batch jobs.jsonl --out results
-         prodia-async batch prompts.csv --out results --type TYPE -c steps=4
-         prodia-async batch jobs.jsonl --out results --max-spend 5.00
+Example: prodia-async batch jobs.jsonl --out results --max-spend 5.00
+         prodia-async batch photos/ --out oil --type TYPE -c prompt="in oil" -c image={name}
+         prodia-async batch 'photos/**/*.png' --out all --type TYPE -c image={name} --first 20
+         prodia-async batch prompts.txt --out cats --type TYPE --repeat 4 --vary steps=2,4
 """
 
 
 @click.command(cls=door.Command, epilog=_EPILOG)
-@click.argument("manifest", type=LocalPath(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("manifest", type=ManifestPath(exists=True, allow_dash=True))
+@click.argument("others", nargs=-1, metavar="")
 @_jobs(
     "--out",
     type=LocalPath(file_okay=False),
     help="The folder for the results; needed but for --check.",
 )
-@_jobs("--check", is_flag=True, help="Only read all of MANIFEST, and tell what is in it. Sends nothing.")
+@_jobs(
+    "--check", is_flag=True, help="Only tell what is in MANIFEST and, with --price, its cost. Sends nothing."
+)
+@_jobs(
+    "--write-manifest",
+    "write_to",
+    type=LocalPath(dir_okay=False),
+    metavar="FILE",
+    help="Only write what would run, as JSON lines. Sends nothing.",
+)
+@_jobs("--first", type=click.IntRange(min=1), metavar="N", help="Run the first N jobs only, as a sample.")
 @_jobs("--type", metavar="TYPE", help="The type of jobs whose line has none.")
-@options.config_option("A value of every job's config where its line says nothing else, as in `run`.", _jobs)
+@options.config_option(
+    "A value of every job's config where its line says nothing else, as in `run`. For pictures it may have "
+    "{name}, {stem} and {folder} in it, for prompts {prompt}; a brace is written {{.",
+    _jobs,
+)
+@_jobs("--repeat", type=click.IntRange(min=1), metavar="N", help="Run each job with N seeds, from 1 upward.")
+@_jobs(
+    "--vary",
+    multiple=True,
+    metavar="KEY=A,B",
+    help="Run each job with each of these values in its config, or in braces of -c; repeatable: with all "
+    "combinations.",
+)
 @_jobs("--accept", metavar="TYPE", help="The media type wanted, where a line says nothing else: image/png.")
 @options.mode("The API for jobs whose line names none", _jobs)
 @_jobs("--shard", metavar="N/M", help="Run only the Nth of M parts: each machine a part, and an --out.")
@@ -84,7 +110,7 @@ Example: prodia-async batch jobs.jsonl --out results
     type=options.type_price,
     multiple=True,
     metavar="TYPE=DOLLARS",
-    help="What a job of a type costs, so that --max-spend need not find out; repeatable.",
+    help="What a job of a type costs, so that --max-spend need not find out, and for --check; repeatable.",
 )
 @_money("--ask-price", "price", is_flag=True, help="Ask what each job costs, and sum it up.")
 @_shown("--json", "as_json", is_flag=True, help="Print the summary, or the error, as one JSON object.")
@@ -101,8 +127,10 @@ Example: prodia-async batch jobs.jsonl --out results
 def command(
     *,
     manifest: str,
+    others: tuple[str, ...],
     out: str | None,
     check: bool,
+    write_to: str | None,
     as_json: bool,
     emulator: bool,
     no_report: bool,
@@ -110,6 +138,9 @@ def command(
     **given: Any,
 ) -> Exit:
     """Run all jobs of MANIFEST: JSON lines, or CSV if its name ends so; - is standard input.
+
+    Without a manifest, name a folder of pictures or a pattern in quotes (a job for each picture, which is
+    its input), or a .txt of prompts, one a line.
 
     A line is {"custom_id": "a1", "type": "...", "config": {...}, "inputs": ["a.jpg"], "accept": "image/png"};
     only the type is needed, and --type gives that too. Inputs are relative to the manifest's folder.
@@ -120,18 +151,23 @@ def command(
     OUT/report.html. The same command again goes on where the last one ended, however that was: what is done
     is not run again. Ctrl-C lets the jobs in flight finish; twice stops at once.
     """
+    if others:
+        raise click.UsageError(
+            "name one manifest; for a job for each of many files, a folder or a pattern in quotes: 'in/*.png'"
+        )
     if given["retry_failed"] and given["only_failed"]:
         raise click.UsageError("--retry-failed and --only-failed exclude each other")
     configs.use_stdin_once(given["config"], manifest)
-    given["config"] = configs.read_config(given["config"])
+    given["config"], given["vary"] = configs.read_config(given["config"]), configs.read_vary(given["vary"])
+    given["prices"], given["on_problem"] = dict(given["prices"]), _complaints(manifest)
     names = "capacity", "latency", "free_at"
     bench = {name: value for name in names if (value := given.pop(name)) is not None}
     if bench and not emulator:
         misplaced = " and ".join(f"--{name.replace('_', '-')}" for name in bench)
         raise click.UsageError(f"{misplaced}: only with --emulator")
-    if check:
-        jobs = {name: given[name] for name in ("type", "config", "accept", "shard", "allow_outside")}
-        return loop.run(lambda _: _check(manifest, jobs, as_json=as_json))
+    if check or write_to is not None:
+        jobs = {name: given[name] for name in (*_OF_A_CHECK, "prices", "on_problem")}
+        return loop.run(lambda _: _check(manifest, jobs, write_to, as_json=as_json))
     if out is None:
         raise click.UsageError("Missing option '--out': the folder for the results.")
     used = {"capacity": 8, "latency": 0.5} | bench if emulator else None
@@ -158,7 +194,7 @@ class BatchRun:
     ) -> None:
         self._manifest, self._out, self._given = manifest, out, given
         self._bench, self._as_json, self._page = bench, as_json, page
-        self._state = progress.State()
+        self._state = progress.State(is_rough=given.get("shard") is not None)
         self._writing: asyncio.Task[Path | None] | None = None
 
     async def main(self, max_concurrency: int | None, stop: asyncio.Event) -> Exit:
@@ -172,7 +208,7 @@ class BatchRun:
         page = await self._write_page(report)
         account = None if server is None else server.stats()
         reasons = await hop(summary.reasons_of, report.results) if report.failed else []
-        ended = summary.Summary(report, page, self._bench or {}, account, reasons)
+        ended = summary.Summary(report, page, self._bench or {}, account, reasons, self._given["first"])
         tell(ended.json() if self._as_json else ended.text())
         if report.reason is not None:
             say(f"prodia-async: {report.reason}")
@@ -197,41 +233,22 @@ class BatchRun:
 
     async def _run(self, prodia: Prodia, stop: asyncio.Event) -> BatchReport:
         given = dict(self._given)
-        given["shard"] = shard = None if given["shard"] is None else batches.Shard.parse(given["shard"])
-        given["prices"] = dict(given["prices"])
         given["price"] = given["price"] or None  # None: as --max-spend needs it
-        counting = asyncio.create_task(self._count(1 if shard is None else shard.of))
-        try:
-            with progress.display(self._state):
-                return await batches.run_batch(
-                    _source(self._manifest),
-                    self._out,
-                    prodia=prodia,
-                    stop=stop,
-                    on_progress=self._state.update,
-                    on_problem=_complaints(self._manifest),
-                    **given,
-                )
-        finally:
-            counting.cancel()
+        with progress.display(self._state):
+            return await batches.run_batch(
+                _source(self._manifest),
+                self._out,
+                prodia=prodia,
+                stop=stop,
+                on_progress=self._state.update,
+                **given,
+            )
 
     async def _write_page(self, report: BatchReport) -> Path | None:
         if not self._page or not (report.done or report.failed):
             return None
         self._writing = asyncio.create_task(try_page(report.out))
         return await self._writing  # which ends by itself when it is cancelled: the summary is still printed
-
-    async def _count(self, parts: int) -> None:
-        """Count the jobs, for the time left; a pipe is read once, and --only-failed runs but some."""
-        from prodia_async._files.threads import hop
-        from prodia_async.batch.manifest import count_jobs
-
-        path = Path(self._manifest)
-        if self._manifest == "-" or self._given["only_failed"]:
-            return
-        with contextlib.suppress(OSError):
-            if await hop(path.is_file):
-                self._state.expect(await hop(count_jobs, path, abandon=True), parts)
 
 
 class Seen(progress.Shown):
@@ -271,23 +288,29 @@ async def try_page(folder: Path) -> Path | None:
 
 def _complaints(manifest: str) -> Callable[[Problem], None]:
     """Return what shows the first bad lines of a manifest."""
+    from prodia_async.batch.pictures import is_pictures
+
     name, number = "standard input" if manifest == "-" else short(manifest), itertools.count(1)
+    has_lines = not is_pictures(manifest)
 
     def show(problem: Problem) -> None:
         if (seen := next(number)) <= _MOST_PROBLEMS:
-            say(f"{name} line {problem.line}: {short_words(problem.reason)}")
+            line = f" line {problem.line}" if has_lines else ""
+            say(f"{name}{line}: {short_words(problem.reason)}")
         elif seen == _MOST_PROBLEMS + 1:
             say("further bad lines are only counted")
 
     return show
 
 
-async def _check(manifest: str, jobs: dict[str, Any], *, as_json: bool) -> Exit:
+async def _check(manifest: str, jobs: dict[str, Any], write_to: str | None, *, as_json: bool) -> Exit:
     """Read a manifest, and print what is in it; `jobs` are options of `check_manifest`."""
     from prodia_async.cli.summary import check_as_object, check_as_text
 
-    check = await batches.check_manifest(_source(manifest), on_problem=_complaints(manifest), **jobs)
+    check = await batches.check_manifest(_source(manifest), write_to=write_to, **jobs)
     tell(check_as_object(check) if as_json else check_as_text(check))
+    if write_to is not None:
+        say(f"written: {write_to}")
     return Exit.USAGE if check.problem_count else Exit.DONE
 
 

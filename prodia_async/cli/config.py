@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 import json
 import os
 import shutil
@@ -96,6 +97,26 @@ def read_extra(pairs: tuple[str, ...]) -> dict[str, Any]:
         return read_config(pairs)
     except click.BadParameter as error:
         raise click.BadParameter(error.message, param_hint="--extra") from None
+
+
+def read_vary(pairs: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return the values of KEY=VALUE,VALUE pairs, each read as one of -c; KEY:=JSON is a list of them."""
+    vary: dict[str, list[Any]] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        try:
+            if key.endswith(":"):
+                [(name, values)] = read_config((pair,)).items()
+            else:
+                texts = next(csv.reader([text], strict=True), [])
+                name, values = key, [read_config((f"{key}{equals}{each}",))[key] for each in texts]
+        except (click.BadParameter, csv.Error) as error:
+            said = getattr(error, "message", f"{pair!r}: {error}")
+            raise click.BadParameter(said, param_hint="--vary") from None
+        if not isinstance(values, list) or not (name and values):
+            raise click.BadParameter(f"{pair!r} is not KEY=A,B or KEY:=[...]", param_hint="--vary")
+        vary[name] = values
+    return vary
 
 
 def use_stdin_once(pairs: tuple[str, ...], *files: str | None) -> None:

@@ -55,7 +55,7 @@ class Command(click.Command):
         """Write the options under their headings, in the order in which they are declared."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
-            if record := option.get_help_record(ctx):
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
                 sections.setdefault(getattr(option, "section", "Options"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):

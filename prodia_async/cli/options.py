@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -35,6 +36,16 @@ class LocalPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path. Raises BadParameter for an address."""
         return super().convert(refuse_address(value), param, ctx)
+
+
+class ManifestPath(LocalPath):
+    """A manifest: a file, a folder, or a pattern that no file has for its name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises BadParameter for one that is not there."""
+        given = os.path.expanduser(value)  # noqa: PTH111 - no shell does it in quotes
+        is_pattern = re.search(r"[*?[]", given) is not None and not os.path.lexists(given)
+        return refuse_address(given) if is_pattern else super().convert(value, param, ctx)
 
 
 def seconds(text: str) -> float:

@@ -9,7 +9,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from prodia_async.cli import terminal
-from prodia_async.cli.terminal import count, dollars, duration, plain, say
+from prodia_async.cli.terminal import about, count, dollars, duration, plain, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,24 +39,21 @@ class Shown:
 
 
 class State(Shown):
-    """The newest progress of a batch, and about how many jobs it has in all, once that is known."""
+    """The newest progress of a batch. `is_rough`: of how many jobs it has in all only about is known."""
 
     progress: Progress | None = None
     _started: float | None = None
-    _is_rough = _is_stopping = False
+    _is_stopping = False
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, is_rough: bool = False) -> None:
         self._clock = clock
-
-    def expect(self, lines: int, parts: int = 1) -> None:
-        """Take note of how many lines the manifest has; of so many `parts`, one is run."""
-        self.total = round(lines / parts)
-        self._is_rough = parts > 1
+        self._is_rough = is_rough
 
     def update(self, progress: Progress) -> None:
         """Take note of a change."""
         before = None if self.progress is None else self.progress.paused
         self.progress = progress
+        self.total = None if self._is_stopping else progress.total
         self.finished: int = progress.done + progress.failed + progress.problems
         if self._started is None and progress.requests:
             self._started = self._clock()
@@ -89,6 +86,10 @@ class State(Shown):
         ended = now.done + now.failed - now.skipped
         if ended and seconds > 0:
             parts.append(f"{ended / seconds:.1f} jobs/s")
+            if now.dollars_a_minute is not None:
+                parts.append(f"{about(now.dollars_a_minute)}/min")
+            if now.expected is not None:
+                parts.append(f"~{about(now.expected)} for all")
             if self.total is not None:
                 parts.append(f"{duration(max(0, self.total - self.finished) * seconds / ended)} left")
         if now.dollars is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import to_builtins
 from msgspec.json import decode
 
-from prodia_async.cli.terminal import Exit, count, dollars, plain, short
+from prodia_async.cli.terminal import Exit, about, count, dollars, plain, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +75,11 @@ def check_as_text(check: ManifestCheck) -> str:
     """Return what is in a manifest, for people: the jobs by type, the most first."""
     types = sorted(check.by_type.items(), key=lambda item: (-item[1], item[0]))
     lines = [f"{count(check.jobs, 'job')}{_bad_lines(check.problem_count)}"]
-    return "\n".join([*lines, *(f"{number:>12,}  {plain(short(job_type))}" for job_type, number in types)])
+    lines += [f"{number:>12,}  {plain(short(job_type))}" for job_type, number in types]
+    if check.dollars is not None:
+        unpriced = f"; {count(check.unpriced, 'job has', 'jobs have')} no --price" if check.unpriced else ""
+        lines.append(f"{dollars(check.dollars)} in all{unpriced}")
+    return "\n".join(lines)
 
 
 def check_as_object(check: ManifestCheck) -> str:
@@ -95,6 +99,7 @@ class Summary(NamedTuple):
     bench: Mapping[str, Any] = {}
     account: EmulatorStats | None = None
     reasons: Sequence[tuple[str, int]] = ()
+    first: int | None = None
 
     @property
     def exit_code(self) -> Exit:
@@ -127,7 +132,8 @@ class Summary(NamedTuple):
         _, end, go_on = _ENDS.get(report.ending, (None, "", ""))
         bad = _bad_lines(report.problem_count)
         sheds = f"{report.shed:,} of {count(report.requests, 'request')} were shed (429) and tried again"
-        speed = f"{self.speed:,.1f} jobs/s in {report.seconds:,.1f} s"
+        a_minute = f" and {about(report.dollars_a_minute)} a minute" if report.dollars_a_minute else ""
+        speed = f"{self.speed:,.1f} jobs/s in {report.seconds:,.1f} s{a_minute}"
         if account is not None:
             sheds += f"; the emulator counts {account.shed:,} of {account.requests:,}"
             speed += "" if math.isinf(self.ideal) else f" against the emulator's ideal {self.ideal:,.1f}"
@@ -146,6 +152,7 @@ class Summary(NamedTuple):
             (report.done or report.failed) and f"results: {report.results}",
             self.page and f"report: {self.page}",
             end and f"to go on: the same command again{go_on}",
+            self.first and not end and "to run the other jobs, too: the same command without --first",
             bad and "to run corrected lines: correct the manifest, then the same command again",
             report.failed and "to run the failed jobs again: the same command with --retry-failed",
         )
@@ -177,10 +184,13 @@ def _again(report: BatchReport) -> Iterator[str]:
 
 def _money(report: BatchReport) -> str:
     attempts = f"{count(report.uncertain_attempts, 'attempt')} of unknown outcome or price"
+    ended = report.done + report.failed + report.problem_count
+    is_more = report.expected is not None and ended < (report.jobs or 0)
     reckoned = f"{dollars(report.uncertain)} reckoned for {attempts}"
     return _join(
         "; ",
         report.dollars is not None and f"{dollars(report.dollars)} in all",
+        is_more and f"about {about(report.expected or 0.0)} for all {count(report.jobs or 0, 'job')}",
         report.uncertain_attempts and (reckoned if report.uncertain else f"{attempts} may have been billed"),
         report.overrun and f"{dollars(report.overrun)} above --max-spend",
     )

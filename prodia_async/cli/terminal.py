@@ -206,6 +206,11 @@ def dollars(amount: float) -> str:
     return f"${whole}.{decimals.rstrip('0'):0<2}" if amount < _SMALL else f"${amount:,.2f}"
 
 
+def about(amount: float) -> str:
+    """Return an amount of dollars as what is reckoned deserves: its first two digits."""
+    return dollars(float(f"{amount:.2g}"))
+
+
 def duration(seconds: float) -> str:
     """Return such as `12 s`, `3 min 5 s` or `2 h 46 min`."""
     minutes, whole = divmod(round(seconds), 60)

@@ -49,15 +49,23 @@ ALL = "1,050 done · 10 failed · 8 in flight (limit 12) · 32 shed · 6.0 jobs/
 )
 def test_a_line_of_progress(counts, of, left, seconds, text):
     now = 100.0
-    state = State(lambda: now)
+    state = State(lambda: now, is_rough="~" in of)
     if counts is not None:
-        state.update(counts)
+        state.update(replace(counts, total=int(of.strip("/~").replace(",", "")) if of else None))
         now += seconds
     if of:
-        parts = 2 if "~" in of else 1
-        state.expect(int(of.strip("/~").replace(",", "")) * parts, parts)
         assert max(0, state.total - state.finished) == left
     assert state.text() == text
+
+
+def test_dollars_are_told_with_those_to_come():
+    now = 100.0
+    state = State(lambda: now)
+    state.update(replace(HALF, total=1665, expected=1.9444, dollars_a_minute=0.1234))
+    now += 10
+    assert state.text() == (
+        f"{ALL.replace('50', '50/1,665', 1)} · $0.12/min · ~$1.90 for all · 1 min 40 s left · $1.234"
+    )
 
 
 def test_the_state_is_the_newest():
@@ -70,20 +78,18 @@ def test_the_state_is_the_newest():
 def test_the_speed_is_that_of_the_jobs_of_this_run_since_its_first_request():
     now = 100.0
     state = State(lambda: now)
-    state.expect(2000)
-    state.update(Progress(done=1000, skipped=1000))
+    state.update(Progress(done=1000, skipped=1000, total=2000))
     now += 50
     assert "jobs/s" not in state.text()
-    state.update(Progress(done=1000, skipped=1000, requests=1))
+    state.update(Progress(done=1000, skipped=1000, requests=1, total=2000))
     now += 10
-    state.update(Progress(done=1020, skipped=1000, requests=20))
+    state.update(Progress(done=1020, skipped=1000, requests=20, total=2000))
     assert state.text().endswith(" · 2.0 jobs/s · 8 min 10 s left")
 
 
 def test_of_a_shard_only_about_its_size_is_known():
-    state = State()
-    state.update(HALF)
-    state.expect(10_000, 9)
+    state = State(is_rough=True)
+    state.update(replace(HALF, total=1111))
     assert state.text().startswith("1,050/~1,111 done · ")
 
 
@@ -129,8 +135,7 @@ def test_texts_of_others_are_shown_without_what_a_terminal_acts_upon(text, shown
 def test_the_bar_is_one_line_on_any_terminal(width, paused, counts):
     now = 100.0
     state = State(lambda: now)
-    state.update(replace(counts, paused=paused))
-    state.expect(2_000_000)
+    state.update(replace(counts, paused=paused, total=2_000_000, expected=8765.4, dollars_a_minute=1.25))
     now += 10
     line = progress.bar(state, width)
     assert progress._width(line) < width
@@ -144,9 +149,9 @@ def test_the_bar_is_one_line_on_any_terminal(width, paused, counts):
 
 def test_after_ctrl_c_no_end_is_promised():
     state = State()
-    state.expect(2000)
-    state.update(HALF)
+    state.update(replace(HALF, total=2000))
     state.stop()
+    state.update(replace(HALF, total=2000))
     assert progress.bar(state, 100) == "stopping: 8 jobs in flight"
 
 

@@ -85,6 +85,11 @@ def test_a_resumed_batch_tells_what_was_done_earlier_and_what_ran_again():
             "$0.50 in all; $0.06 reckoned for 3 attempts of unknown outcome or price",
         ),
         (
+            {"dollars": 0.5, "expected": 8.33, "jobs": 50},
+            "$0.50 in all; about $8.30 for all 50 jobs",
+        ),
+        ({"dollars": 0.5, "expected": 0.5, "jobs": 3}, "$0.50 in all"),
+        (
             {"uncertain": 0.02, "uncertain_attempts": 1, "overrun": 0.01},
             "$0.02 reckoned for 1 attempt of unknown outcome or price; $0.01 above --max-spend",
         ),
@@ -119,6 +124,22 @@ def test_what_to_do_next(changes, first, advice):
     lines = text(**changes)
     assert lines[0] == f"3 done, 0 failed, {first}"
     assert lines[-1] == advice
+
+
+def test_dollars_a_minute_stand_beside_the_speed():
+    assert "2.0 jobs/s in 1.5 s and $1.20 a minute" in text(dollars_a_minute=1.234)
+
+
+def test_a_sample_tells_how_to_go_on():
+    advice = "to run the other jobs, too: the same command without --first"
+    assert advice in Summary(PLAIN, first=3).text().splitlines()
+    assert advice not in Summary(replace(PLAIN, ending="stopped"), first=3).text()
+
+
+def test_what_all_of_it_costs():
+    check = ManifestCheck(5, {"a": 2, "b": 3}, 0, (), 0.5, 3)
+    assert check_as_text(check).splitlines()[-1] == "$0.50 in all; 3 jobs have no --price"
+    assert check_as_text(replace(check, unpriced=0)).splitlines()[-1] == "$0.50 in all"
 
 
 def test_one_object_has_every_field():

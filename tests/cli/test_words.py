@@ -17,6 +17,11 @@ def test_amounts():
     assert told == ["$0.00", "$0.00375", "$0.30", "$9.50", "$10.00", "$1,234.50"]
 
 
+def test_amounts_that_are_reckoned():
+    told = [words.about(amount) for amount in (0, 0.0037512, 0.123, 1.987, 98.76, 1234.5)]
+    assert told == ["$0.00", "$0.0038", "$0.12", "$2.00", "$99.00", "$1,200.00"]
+
+
 def test_times():
     told = [words.duration(time) for time in (0, 59.4, 59.6, 100, 3600, 9999, 3600 * 2000)]
     assert told == ["0 s", "59 s", "1 min 0 s", "1 min 40 s", "1 h 0 min", "2 h 46 min", "2,000 h 0 min"]
