@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections import Counter, defaultdict, deque
-from pickle import PickleError
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec.structs import replace
