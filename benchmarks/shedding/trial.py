@@ -84,7 +84,8 @@ class Trial:
                 if line is not None and line.ready and client.limiter.in_use < client.limiter.limit:
                     waits = True
                     known = line.capacity
-                    self.idle_slots += known.in_flight < known.limit and now >= known.hold_until
+                    left = sum(until > now for until in known.left)
+                    self.idle_slots += known.in_flight + left < known.limit and now >= known.hold_until
             if waits and max(server.busy, server.out) < server.capacity.at(now):
                 self._free_since.setdefault(server, now)
             elif server in self._free_since:

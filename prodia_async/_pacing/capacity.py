@@ -8,7 +8,7 @@ that they were simulated to reach:
   after its body was sent is running.
 - The search upward is exponential: 1, then 1, 2, 4 ... more while whole rounds are admitted.
 - With nothing in flight and a 429, one request at a time asks, ever more seldom.
-- A limit that moves from search to search tells of others: probe sooner, and who has lost leaves them room.
+- A limit that moves from search to search tells of others: probe sooner, and leave them slots at times.
 - Types that take slots from one another search one for all.
 """
 
@@ -31,8 +31,13 @@ _FIRST_SILENCE, _SILENCE = 0.2, (0.05, 2.0)  # seconds: before a 429 was seen; l
 _ZERO_SHARE, _ZERO_MOST = 16, 5.0  # the wait at zero grows to 1/16 of the time spent there, at most 5 s
 _RETRY_AFTER_MOST = 1.5  # times the usual Retry-After, in the wait at zero
 _GUESSED_LATENCY = 2.0  # seconds, before a job has completed
-_STILL = 12  # searches that must find the same limit before it counts as one that does not move
-_LEAVES = 0.015  # of a latency, for which slots are left to others
+_MOVES = 10  # latencies, or usual Retry-Afters if those are more, for which a limit that has changed moves
+_LEFT_SELDOM, _LEFT_FOR = (
+    128,
+    0.4,
+)  # a freed slot is left to others with chance limit / 128, for 0.4 latencies
+_GIVEN = 8  # of the slots of a type that has just lost one, every eighth is left if it is freed
+_GIVES = 2  # times the silence after a loss: whoever has won a slot searches on in that time
 _SURE = 3  # the most that one type counts on sharing with another
 _MUTED_MOST = 6  # doublings of the latency for which a type takes no offers, after those in vain
 _OWN_GAIN = 4  # times the silence after a round of its own in which a type has lost to nobody else
@@ -57,34 +62,6 @@ class Round(Struct, eq=False):
         """Take note that a body is on its way whole."""
         self.unsent -= 1
         self.last_sent = max(self.last_sent, now)
-
-
-class Trend:
-    """Whether a limit moves: evidence that others use the service, or that its capacity changes.
-
-    Alone beside a capacity that does not change, every search begins from the same limit, but for the slots
-    in transit. At the end of a search its sheds would still be arriving.
-    """
-
-    def __init__(self, guess: int) -> None:
-        self.searches = _STILL  # since the limit moved
-        self.has_lost = False  # whether it was less then
-        self.search_ended = False
-        self.found: int | None = None  # the limit when the last search began
-        self._guess = guess
-
-    def search_begins(self, limit: int, in_transit: float) -> None:
-        """Compare the limit with that at the last search."""
-        if not self.search_ended:
-            return
-        self.search_ended = False
-        before, self.found = self.found, limit
-        self.searches += 1
-        if before is None:  # perhaps others are here, if not even the first guess was admitted
-            self.searches = 0 if limit < self._guess else self.searches
-        elif abs(limit - before) > in_transit:
-            self.searches = 0
-            self.has_lost = limit < before
 
 
 class Capacity:
@@ -114,7 +91,8 @@ class Capacity:
         self.fixed, self.in_flight = fixed, 0
         self.latency: float | None = None
         self.hold_until: float = -math.inf  # until then nothing at all may be sent
-        self.wake: float = math.inf  # when to ask `want` again, whatever happens until then; as told last
+        self.left: list[float] = []  # until when each slot is left to others
+        self.wake: float = math.inf  # when to ask `want` again, whatever happens until then; as it was told last
         self.round: Round | None = None
         self.shares: dict[Capacity, int] = {}  # types that take slots from this one, and how surely
         self.tell: Callable[[str], object] = str  # hears why the limit or the state has changed
@@ -122,22 +100,19 @@ class Capacity:
         self._factor, self._random = _PROBE_FACTOR[probing], random
         self._step = min(initial, self.limit)
         self._catch_up = 2 * initial if self.limit < initial else 1
-        self._gained, self._gained_at = (
-            0,
-            -math.inf,
-        )  # rounds that were admitted in this search, and when the last one was
+        self._gained = 0  # rounds that were admitted in this search
+        self._gained_at = -math.inf  # when the last one was
         self._never_shed, self._next_probe = True, 0.0
         self._zero_since: float | None = None
         self._retry_after = self._longest = DEFAULT_RETRY_AFTER  # usual; and the longest of late
         self._forgiveness, self._silence = 1.0, _FIRST_SILENCE
         self._round_trip = self._spread = 0.0  # a 429's, and how far others are from it
-        self._trend = Trend(self.limit)
+        self._found: int | None = None  # the limit when the last search began
+        self._search_ended = False  # since then, by a 429
+        self._moves_until = self._gives_until = -math.inf
         self._offered = False  # whether this search began because another type had left a slot
-        self._vain, self._muted_until = (
-            0,
-            -math.inf,
-        )  # such searches that found none, and until when none begins
-        self._left = 0  # slots that are left to others until `hold_until`
+        self._vain = 0  # such searches that found none
+        self._muted_until = -math.inf  # until then none begins
         peers.append(self)
 
     @property
@@ -149,10 +124,9 @@ class Capacity:
             return "FIXED" if self.fixed else "SLOW_START"
         return "PROBE" if self.round is not None else "TRACK"
 
-    @property
-    def is_moving(self) -> bool:
-        """Whether the limit was another not long ago, for a reason that is not in this process."""
-        return self._trend.searches < _STILL and not self.shares
+    def is_moving(self, now: float) -> bool:
+        """Tell whether the limit was another not long ago, for a reason that is not in this process."""
+        return now < self._moves_until and not self.shares
 
     @property
     def grows(self) -> bool:
@@ -171,7 +145,13 @@ class Capacity:
             return None
         if self.round is not None:
             self._judge(now)
-        is_free = self.in_flight < self.limit
+        if self.left:  # for a search they are taken back
+            is_searching = self.round is not None or now >= self._next_probe
+            self.left = [] if is_searching else [until for until in self.left if until > now]
+        is_free = self.in_flight + len(self.left) < self.limit
+        if self.left and backlog and not is_free:
+            self.wake = min(self._next_probe, *self.left)
+            return None
         if not backlog or is_free or self.limit >= self.most:
             return "refill" if backlog and is_free else None
         if self.round is not None:
@@ -211,8 +191,7 @@ class Capacity:
         if want == "grow":
             begins = self.round is None
             if begins:
-                in_transit = self.limit * (self._round_trip + self._spread) / (self.latency or 0.001)
-                self._trend.search_begins(self.limit, in_transit)
+                self._compare(now)
                 self.round = Round(self._step, now)
             self.limit += 1
             if begins:
@@ -227,6 +206,23 @@ class Capacity:
             self.round.last_sent = now
         return self.round
 
+    def _compare(self, now: float) -> None:
+        """See whether the limit has moved since the last search began.
+
+        Alone beside a capacity that does not change it would be the same, but for the slots in transit. At
+        the end of a search its sheds would still be arriving.
+        """
+        if not self._search_ended:
+            return
+        before, self._found, self._search_ended = self._found, self.limit, False
+        in_transit = self.limit * (self._round_trip + self._spread) / (self.latency or 0.001)
+        if before is not None and abs(self.limit - before) > in_transit:
+            self._moved(now)
+
+    def _moved(self, now: float) -> None:
+        latency = _GUESSED_LATENCY if self.latency is None else self.latency
+        self._moves_until = now + _MOVES * max(latency, self._retry_after)
+
     def answered(self, seconds: float) -> None:
         """Take a sample of the latency, upload included."""
         self.latency = seconds if self.latency is None else self.latency + 0.1 * (seconds - self.latency)
@@ -235,7 +231,7 @@ class Capacity:
         """Count a request that is over; a completed job earns forgiveness for a shed refill.
 
         One that was not `admitted` was cancelled or lost: the server may still run it, as the next refill
-        finds out. While the limit moves, who has lost leaves freed slots to others for a moment.
+        finds out. While the limit moves, some freed slots are left to others.
         """
         if completed:
             self._forgiveness = min(1.0, self._forgiveness + _FORGIVENESS)
@@ -247,11 +243,20 @@ class Capacity:
             if admitted:
                 self._admitted(self.round, now)
             self.round = None
-        if self._trend.has_lost and admitted and self.latency and self.is_moving:
-            if now >= self.hold_until:
-                self.hold_until = now + _LEAVES * self.latency
-                self._left = 0
-            self._left += 1
+        if admitted and now < self._moves_until and self.latency and not self.shares:
+            self._leave(now, self.latency)
+
+    def _leave(self, now: float, latency: float) -> None:
+        """Leave the slot that was just freed to others for a while, or not.
+
+        One at a time is left, the more often the more there are, but several when one was just lost: whoever
+        has won it searches on. That the times differ keeps slots from falling free all at once, for ever.
+        """
+        if now < self._gives_until:
+            if len(self.left) < self.limit // _GIVEN:
+                self.left.append(self._gives_until)
+        elif not self.left and self.limit > 1 and self._random.random() * _LEFT_SELDOM < self.limit:
+            self.left.append(now + _LEFT_FOR * latency)
 
     def shed(self, growth: Round | None, after: float | None, retry_after: float, now: float) -> None:
         """429, `after` so many seconds: cut the limit to what was admitted, unless the refill is forgiven."""
@@ -269,20 +274,23 @@ class Capacity:
         if not probed and self._forgiveness >= 1.0 and 0 < self.in_flight < self.limit:
             self._forgiveness -= 1.0
             return
-        left = self._left if now < self.hold_until else 0
-        self.limit = max(1, min(self.limit, self.in_flight + left))
+        self.limit = max(1, min(self.limit, self.in_flight + sum(until > now for until in self.left)))
         if probed:
-            self._gained, self._trend.search_ended = 0, True
+            self._gained, self._search_ended = 0, True
             if self._offered:
                 self._offered, self._vain = False, self._vain + 1
                 self._muted_until = now + 2 ** min(self._vain - 1, _MUTED_MOST) * (self.latency or 0.0)
             for each in (self, *self.shares):  # one search for all
                 each.put_off(now)
+            if was_first and self.limit > 1:
+                self._moved(now)  # others may have begun at the same time
         elif not (was_first or self._zero_since is not None or self.has_gained(now, _OWN_GAIN)):
             self._learn_shares(now)
+            self._gives_until = now + _GIVES * self._silence
         if self.in_flight == 0:
             self._zero_since = now if self._zero_since is None else self._zero_since
-            self._trend.found = 0  # the way out of zero counts as a rise
+            self._found = 0  # the way out of zero counts as a rise
+            self.left.clear()
             self.share_no_more()
             told = min(retry_after, _RETRY_AFTER_MOST * self._retry_after)
             grown = min(_ZERO_MOST, (now - self._zero_since) / _ZERO_SHARE)
@@ -297,7 +305,7 @@ class Capacity:
     def put_off(self, now: float) -> None:
         """Wait with the next probe: for less while the limit moves, and then no longer for being small."""
         factor = self._factor / math.sqrt(max(1, self.in_flight))
-        if self.is_moving:
+        if self.is_moving(now):
             factor = min(factor, max(self._factor / 4, factor / 2))
         least, most = _PROBE_EVERY
         latency = _GUESSED_LATENCY if self.latency is None else self.latency

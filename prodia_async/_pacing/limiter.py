@@ -137,12 +137,12 @@ class Limiter:
 
     def stats(self) -> dict[str, TypeStats]:
         """Return the counts of each job type."""
-        waiting, found = Counter(self.waiters.values()), {}
+        waiting, found, now = Counter(self.waiters.values()), {}, self.clock.monotonic()
         for key, line in self.lines.items():
             room = line.capacity
             counts = room.in_flight, waiting[line], line.shed, line.completed
             shares = tuple(name for name, other in self.lines.items() if other.capacity in room.shares)
-            found[key] = TypeStats(room.state, room.limit, *counts, room.latency, room.is_moving, shares)
+            found[key] = TypeStats(room.state, room.limit, *counts, room.latency, room.is_moving(now), shares)
         return found
 
     def touch(self, line: Line) -> None:

@@ -21,6 +21,9 @@ class Middle(random.Random):
     def uniform(self, a, b):
         return (a + b) / 2
 
+    def random(self):
+        return 0.5
+
 
 @dataclasses.dataclass(eq=False)
 class Sending:
@@ -52,6 +55,10 @@ class Type:
     @property
     def state(self):
         return self.capacity.state
+
+    @property
+    def is_moving(self):
+        return self.capacity.is_moving(self.now)
 
     def want(self, backlog=PLENTY):
         return self.capacity.want(self.now, backlog)
@@ -123,6 +130,7 @@ def tracking(count, latency=2.0, most=1000, **settings):
     kind.send(kind.want())
     kind.shed()
     assert (kind.limit, len(kind.sendings), kind.state) == (count, count, "TRACK")
+    kind.capacity._moves_until = -math.inf  # that was long ago
     return kind
 
 

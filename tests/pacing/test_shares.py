@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from pacing.bench import Bench, settle
-from pacing.test_capacity import Type, tracking
+from pacing.test_capacity import Middle, Type, tracking
 
 from prodia_async._settings import Adaptive
 
@@ -45,45 +46,50 @@ class TestMoving:
         kind = tracking(16)
         for _ in range(30):
             search(kind, 16)
-            assert not kind.capacity.is_moving
+            assert not kind.is_moving
+
+    def test_a_limit_that_was_just_found_counts_as_one_that_moves(self):
+        """Others may have begun at the same time."""
+        kind = Type(initial=4)
+        kind.refill(4)
+        kind.send(kind.want())
+        kind.shed()
+        assert kind.is_moving
+        kind.now += 20.0  # ten latencies, as they are guessed before there is one
+        assert not kind.is_moving
+
+    def test_a_single_slot_that_was_found_does_not(self):
+        kind = Type(initial=1)
+        kind.refill(1)
+        kind.send(kind.want())
+        kind.shed()
+        assert not kind.is_moving
 
     @pytest.mark.parametrize("lost", [1, 4, 8])
     def test_a_limit_that_is_another_at_the_next_search_moves(self, lost):
         kind = moved(lost=lost)
-        assert kind.capacity.is_moving
-        assert kind.capacity._trend.has_lost
+        assert kind.is_moving
 
-    def test_one_that_has_grown_moves_and_has_not_lost(self):
+    def test_one_that_has_grown_moves(self):
         kind = tracking(16)
         search(kind, 20)
         search(kind, 20)
-        assert kind.capacity.is_moving
-        assert not kind.capacity._trend.has_lost
+        assert kind.is_moving
 
     def test_slots_in_transit_are_no_movement(self):
         kind = tracking(128, latency=0.3)  # of 128 slots, 128 x 0.03 s / 0.3 s = 13 are in transit
         search(kind, 128)
         lose(kind, 8)
         search(kind, 120)
-        assert not kind.capacity.is_moving
+        assert not kind.is_moving
 
-    def test_it_ends_after_twelve_searches_that_found_the_same(self):
-        kind = moved()
-        for _ in range(11):
-            search(kind, 12)
-            assert kind.capacity.is_moving
-        search(kind, 12)
-        assert not kind.capacity.is_moving
-
-    def test_a_first_guess_that_was_not_admitted_tells_of_others(self):
-        kind = Type(initial=4)
-        kind.refill(4)
-        kind.send(kind.want())
-        kind.shed()
-        lose(kind, 2)
-        search(kind, 2)
-        assert kind.capacity.is_moving
-        assert not kind.capacity._trend.has_lost
+    @pytest.mark.parametrize(("latency", "seconds"), [(2.0, 20.0), (0.2, 10.0)])
+    def test_it_ends_after_ten_latencies_or_ten_retry_afters(self, latency, seconds):
+        kind = moved(latency=latency)
+        kind.now += seconds - 0.2  # the search itself took a little of it
+        assert kind.is_moving
+        kind.now += 0.2
+        assert not kind.is_moving
 
     def test_the_way_out_of_zero_is_a_rise(self):
         kind = tracking(2)
@@ -94,67 +100,105 @@ class TestMoving:
         kind.quiet()
         search(kind, 2)
         assert kind.state == "TRACK"
-        assert kind.capacity.is_moving
-        assert not kind.capacity._trend.has_lost
+        assert kind.is_moving
 
     @pytest.mark.parametrize(("slots", "factor"), [(1, 2.0), (4, 1.0), (16, 1.0), (64, 0.5)])
     def test_it_probes_sooner_then_and_no_later_for_being_small(self, slots, factor):
         kind = tracking(slots)
-        kind.capacity._trend.searches = 0
+        kind.capacity._moves_until = math.inf
         kind.capacity._next_probe = 0.0
         kind.capacity.put_off(kind.now)
         assert kind.capacity._next_probe - kind.now == pytest.approx(2.0 * factor)
 
 
+class Chosen(Middle):
+    """Chance that always falls on leaving a slot."""
+
+    def random(self):
+        return 0.0
+
+
 class TestLeaving:
-    def test_who_has_lost_leaves_freed_slots_for_a_moment(self):
-        kind = moved()
-        kind.succeed(latency=2.0)
+    def test_while_it_moves_a_freed_slot_is_left_at_times(self):
+        kind = moved(chance=Chosen())
         kind.succeed(latency=2.0)
         assert kind.want() is None
-        assert kind.capacity.wake == pytest.approx(kind.now + 0.015 * 2.0)
+        assert kind.capacity.wake == pytest.approx(kind.now + 0.4 * 2.0)
+        kind.now = kind.capacity.wake
+        kind.refill(1)
+
+    def test_one_at_a_time(self):
+        kind = moved(chance=Chosen())
+        kind.succeed(latency=2.0)
+        kind.succeed(latency=2.0)
+        kind.refill(1)
+        assert kind.want() is None
+
+    @pytest.mark.parametrize("slots", [8, 64])
+    def test_the_more_often_the_more_slots_there_are(self, slots):
+        kind = moved(2 * slots, slots, chance=random.Random(1))
+        left = 0
+        for _ in range(2000):
+            kind.capacity._moves_until = math.inf
+            kind.succeed(latency=2.0)
+            left += len(kind.capacity.left)
+            kind.capacity.left.clear()
+            kind.refill(1)
+        assert left == pytest.approx(2000 * slots / 128, rel=0.2)
+
+    def test_who_has_just_lost_a_slot_leaves_an_eighth_for_twice_the_silence(self):
+        kind = moved(32, 8)
+        kind.end(admitted=False)
+        kind.refill(1)
+        kind.capacity._forgiveness = 0.0
+        kind.shed()
+        for _ in range(4):
+            kind.succeed(latency=2.0)
+        kind.refill(2)  # of 23, two are left
+        assert kind.want() is None
+        assert kind.capacity.wake == pytest.approx(kind.now + 2 * kind.capacity._silence)
         kind.now = kind.capacity.wake
         kind.refill(2)
         kind.succeed(latency=2.0)
-        assert kind.want() is None
+        kind.refill(1)
 
-    def test_no_probe_is_made_then_either(self):
-        kind = moved()
-        kind.now += 1000.0
+    def test_a_search_takes_back_what_is_left(self):
+        kind = moved(chance=Chosen())
+        kind.now = kind.capacity._next_probe - 0.1
         kind.succeed(latency=2.0)
         assert kind.want() is None
-        assert kind.capacity.wake == kind.capacity.hold_until
+        assert kind.capacity.wake == kind.capacity._next_probe
+        kind.now = kind.capacity.wake
+        assert kind.want() == "refill"
+        kind.send()
+        assert kind.want() == "grow"
 
-    @pytest.mark.parametrize("alone", [True, False])
-    def test_who_has_not_lost_refills_at_once(self, alone):
-        kind = tracking(16)
-        if not alone:
-            search(kind, 20)
-            search(kind, 20)
+    @pytest.mark.parametrize("slots", [16, 1])
+    def test_who_does_not_move_or_has_one_slot_refills_at_once(self, slots):
+        kind = moved(2, 1, chance=Chosen()) if slots == 1 else tracking(16, chance=Chosen())
+        assert kind.is_moving is (slots == 1)
         kind.succeed(latency=2.0)
-        assert kind.capacity.hold_until == -math.inf
         assert kind.want() == "refill"
 
     def test_a_cancelled_request_leaves_no_slot(self):
-        kind = moved()
+        kind = moved(chance=Chosen())
         kind.end(admitted=False)
         assert kind.want() == "refill"
 
-    def test_slots_that_were_left_are_not_lost_by_a_cut(self):
-        kind = moved()
+    def test_a_slot_that_was_left_is_not_lost_by_a_cut(self):
+        kind = moved(chance=Chosen())
         late = kind.send("refill")
-        kind.succeed(latency=2.0)
         kind.succeed(latency=2.0)
         kind.capacity._forgiveness = 0.0
         kind.shed(late, after=0.01)
-        assert (kind.capacity.in_flight, kind.limit) == (10, 12)
+        assert (kind.capacity.in_flight, kind.limit) == (11, 12)
 
-    def test_after_that_moment_they_are(self):
-        kind = moved()
+    def test_after_its_time_it_is(self):
+        kind = moved(chance=Chosen())
         late = kind.send("refill")
         kind.succeed(latency=2.0)
         kind.capacity._forgiveness = 0.0
-        kind.shed(late, after=0.1)
+        kind.shed(late, after=0.9)
         assert (kind.capacity.in_flight, kind.limit) == (11, 11)
 
 
@@ -253,10 +297,10 @@ class TestSharing:
 
     def test_a_type_that_shares_does_not_count_as_moving(self):
         a, b = pair()
-        b.capacity._trend.searches = 0
-        assert b.capacity.is_moving
+        b.capacity._moves_until = math.inf
+        assert b.is_moving
         take(a, b)
-        assert not b.capacity.is_moving
+        assert not b.is_moving
 
     def test_who_comes_to_zero_or_is_forgotten_shares_no_more(self):
         for end in ("zero", "forgotten"):

@@ -38,6 +38,16 @@ def is_look(callback):
     return isinstance(alarm, Alarm) and isinstance(alarm.callback, partial)
 
 
+class Leaving(random.Random):
+    """Chance by which slots are left to others more often than usual: the worlds are small."""
+
+    def random(self):
+        return super().random() / 16
+
+    def uniform(self, a, b):
+        return a + (b - a) * super().random()
+
+
 class Clock:
     """A clock that jumps, and counts the limiter's own timers."""
 
@@ -261,7 +271,7 @@ class World:
     def __init__(self, seed, settings, jobs=40, *, takes=True):
         self.chance = chance = random.Random(seed)
         self.clock = Clock()
-        self.limiter = Limiter(settings, self.clock, random.Random(seed + 1))
+        self.limiter = Limiter(settings, self.clock, Leaving(seed + 1))
         self.takes = takes
         self.sent = []
         self.orders = itertools.count()
@@ -293,7 +303,7 @@ class World:
         rooms = [room for room in rooms if room.state not in ("ZERO", "FIXED")]
         for room in rooms:
             if self.chance.random() < 0.5:
-                room._trend.searches, room._trend.has_lost = 0, True
+                room._moves_until = self.clock.now + 100.0
                 room.share_no_more()
             else:
                 for each in rooms:
@@ -331,7 +341,8 @@ class World:
                 least = min(each.turn.priority for each in ready)
                 assert (first, before) <= (least, other.in_use), "another type was first"
         if not capacity.fixed:
-            assert capacity.in_flight <= capacity.limit <= self.limiter.limit
+            assert capacity.in_flight + self.left_by(capacity) <= capacity.limit <= self.limiter.limit
+            assert not (grows and capacity.left), "a probe took what was left to others"
             assert now >= max(capacity.hold_until, self.zero_until[job.key])
             if capacity.state == "ZERO":
                 assert capacity.in_flight == 1
@@ -357,7 +368,7 @@ class World:
         if capacity.fixed:
             assert job.rests or told == 0.0
             return
-        left = capacity._left if self.clock.now < capacity.hold_until and capacity.state != "ZERO" else 0
+        left = self.left_by(capacity)
         if capacity.limit != max(1, min(limit, capacity.in_flight + left)):
             assert capacity.limit <= limit
             self.forgiven[job.key] += 1
@@ -380,7 +391,8 @@ class World:
             assert all(each.shares[room] == count for each, count in room.shares.items())
             assert room.state != "ZERO" or not room.shares
             self.shared += len(room.shares)
-            self.left += self.clock.now < room.hold_until and room.state != "ZERO"
+            self.left += len(room.left)
+            assert room.state != "ZERO" or not room.left
         resting = sum(line.resting for line in self.limiter.lines.values())
         assert self.limiter.in_use == sum(open_now.values()) + resting <= self.limiter.limit
         assert (self.limiter.lingering, len(self.limiter.waiters)) == (lingering, waiting)
@@ -392,15 +404,19 @@ class World:
         capacity = line.capacity
         if capacity.fixed:
             return True
-        return self.clock.now >= capacity.hold_until and capacity.in_flight < capacity.limit
+        is_searching = capacity.round is not None or self.clock.now >= capacity._next_probe
+        left = 0 if is_searching else self.left_by(capacity)
+        return self.clock.now >= capacity.hold_until and capacity.in_flight + left < capacity.limit
+
+    def left_by(self, capacity):
+        """Return how many slots a type leaves to others at present."""
+        return sum(until > self.clock.now for until in capacity.left)
 
     def may_grow(self, line):
         """Whether a probe is due; asked in a way that changes nothing."""
         capacity = line.capacity
         if capacity.state == "ZERO" or capacity.limit >= self.limiter.limit:
             return False
-        if self.clock.now < capacity.hold_until:
-            return False  # slots are left to others
         growth = capacity.round
         if growth is not None:
             return growth.sent < growth.size
