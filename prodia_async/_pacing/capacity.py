@@ -99,7 +99,6 @@ class Capacity:
         self._peers = peers
         self._factor, self._random = _PROBE_FACTOR[probing], random
         self._step = min(initial, self.limit)
-        self._catch_up = 2 * initial if self.limit < initial else 1
         self._gained = 0  # rounds that were admitted in this search
         self._gained_at = -math.inf  # when the last one was
         self._never_shed, self._next_probe = True, 0.0
@@ -179,7 +178,6 @@ class Capacity:
             self._step = 1
         else:
             self._step = 2 * growth.sent if self._gained > 0 or growth.sent > 1 else 1
-            self._step, self._catch_up = max(self._step, self._catch_up), 1
             self._gained += 1
             self._gained_at = now
             self._offered, self._vain = False, 0
