@@ -46,6 +46,10 @@ class StillClock:
         pass
 
 
+def join(limiter: Limiter) -> Turn:
+    return Turn(limiter=limiter, line=limiter.join("a", bounded=False))
+
+
 class Line:
     """Jobs that wait in a limiter without an event loop."""
 
@@ -54,7 +58,7 @@ class Line:
         self.running: deque[Turn] = deque()
 
     def add(self) -> None:
-        Job(self, self.limiter.join("a", bounded=False))
+        Job(self, join(self.limiter))
 
     def end_one(self) -> None:
         turn = self.running.popleft()
@@ -102,7 +106,7 @@ async def bare() -> None:
 
 
 async def limited(limiter: Limiter) -> None:
-    turn = limiter.join("a", bounded=False)
+    turn = join(limiter)
     if not turn.take():
         await turn.wait()
     turn.body_sent()
@@ -146,7 +150,7 @@ def bytes_of(settings: Adaptive | Fixed, waiting: int) -> float:
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
         for index in range(waiting):
-            turn = turns[index] = limiter.join("a", bounded=False)
+            turn = turns[index] = join(limiter)
             turn.ask(loop.create_future())
         used = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
