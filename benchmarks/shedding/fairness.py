@@ -32,10 +32,11 @@ class Joining:
     n: int
     mean: float = 2.0
     one_by_one: bool = False
+    server: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, seed: int) -> Measures:
         trial = Trial(seed)
-        server = trial.server(constant(self.slots), mean=self.mean)
+        server = trial.server(constant(self.slots), mean=self.mean, **self.server)
         gap = BY_ONE * self.mean
         joins = [index * gap for index in range(self.n)]
         if not self.one_by_one:
@@ -117,6 +118,7 @@ class Types:
 
 
 HALF_SECOND = {"mean": 0.5}
+EQUAL_JOBS = {"sigma": 0.0, "one_way": 0.001, "retry_after": lambda _: 1.0}  # as over sockets on one machine
 
 FAIRNESS: dict[str, Play] = {
     "late joiner K32 n4": Joining(32, 4),
@@ -124,6 +126,8 @@ FAIRNESS: dict[str, Play] = {
     "late joiner K16 n2": Joining(16, 2),
     "one by one K16 n4, 8 s": Joining(16, 4, 8.0, one_by_one=True),
     "late joiner K8 n2, 60 s": Joining(8, 2, 60.0),
+    "equal jobs K16 n2, 0.2 s": Joining(16, 2, 0.2, server=EQUAL_JOBS),
+    "equal jobs K16 n4, 2 s": Joining(16, 4, server=EQUAL_JOBS),
     "web workers K16 n4, load .95": Workers(16, 4, 0.95, 1500),
     "5 types on K32": Types(32, (640,) * 5),
     "20 types on K32": Types(32, (160,) * 20),

@@ -200,6 +200,12 @@ FAIRNESS_LIMITS = [
     Limit("late joiner K16 n2", ("late joiner K16 n2",), "goodput>=0.97 sheds<=0.22 jain>=0.90 half<=45"),
     Limit("one by one, 8 s", ("one by one K16 n4, 8 s",), "goodput>=0.98 sheds<=0.33 jain>=0.85 half<=45"),
     Limit("late joiner, 60 s", ("late joiner K8 n2, 60 s",), "goodput>=0.99 sheds<=0.48 jain>=0.80 half<=45"),
+    Limit("equal job times", ("equal jobs K16 n2, 0.2 s",), "goodput>=0.97 sheds<=0.15 jain>=0.85 half<=75"),
+    Limit(
+        "the same, four clients",
+        ("equal jobs K16 n4, 2 s",),
+        "goodput>=0.98 sheds<=0.25 jain>=0.75 half<=150",
+    ),
     Limit("web workers", ("web workers K16 n4, load .95",), "p95<=16"),
     Limit("types that share, long", ("5 types on K32",), "goodput>=0.98 sheds<=0.15 jain>=0.97"),
     Limit("the same, 20 types", ("20 types on K32",), "goodput>=0.98 sheds<=0.50 jain>=0.94"),
@@ -219,7 +225,13 @@ FAIRNESS_LIMITS = [
     Limit("the same, long", ("separate K32, 2 x 3200",), "span<=1.07 goodput>=0.98 sheds<=0.09"),
 ]
 
+_SHEDS = "the price of fair shares: several clients search sooner while their limits move"
+
 EXPLAINED: dict[tuple[str, str], str] = {
+    ("down 32>8 n4", "sheds"): _SHEDS,
+    ("down 256>64 n4", "sheds"): _SHEDS,
+    ("outage K32 n4", "sheds"): _SHEDS,
+    ("fast K32 n4", "sheds"): _SHEDS,
     ("late: 20 s, K64, cap 64", "first"): (
         "the late type gets the very first slot that is freed; with 64 jobs of 20 s that takes longer than "
         "the limit in 7 % of the cases. The mean of the seeds keeps it"

@@ -92,7 +92,7 @@ class Capacity:
         self.latency: float | None = None
         self.hold_until: float = -math.inf  # until then nothing at all may be sent
         self.left: list[float] = []  # until when each slot is left to others
-        self.wake: float = math.inf  # when to ask `want` again, whatever happens until then; as it was told last
+        self.wake: float = math.inf  # when to ask `want` again, whatever happens until then; as told last
         self.round: Round | None = None
         self.shares: dict[Capacity, int] = {}  # types that take slots from this one, and how surely
         self.tell: Callable[[str], object] = str  # hears why the limit or the state has changed

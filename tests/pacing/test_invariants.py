@@ -72,6 +72,21 @@ def test_types_with_services_of_their_own_share_nothing(rooms):
     assert not shared
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_clients_that_know_nothing_of_each_other_come_to_share_where_all_jobs_take_the_same_time(seed):
+    first = Steady(16, jobs=4000, seed=seed, equal=0.2)
+    second = Steady(16, jobs=0, seed=-seed - 1, equal=0.2, rival=first)
+    first.clock.call_later(0.5, lambda: second.add(4000))
+    counts = []
+    for until in (20.0, 60.0):
+        while first.clock.now < until:
+            first.clock.step()
+        counts.append((first.left, second.left))
+    done = [before - after for before, after in zip(*counts, strict=True)]
+    assert sum(done) > 0.94 * 40.0 / 0.2 * 16
+    assert min(done) > max(done) / 2
+
+
 class Handover:
     """What is told of a slot where a program has a future."""
 
@@ -88,18 +103,28 @@ class Handover:
 
 
 class Steady:
-    """One client beside a service whose room stays as it is: jobs of about 2 s, 429s after 30 ms."""
+    """One client beside a service whose room stays as it is: jobs of about 2 s, or of `equal` seconds."""
 
-    def __init__(self, room, jobs, seed, beside=None):
+    def __init__(self, room, jobs, seed, beside=None, *, equal=None, rival=None):
         self.clock, self.chance = Clock(), random.Random(seed)
         self.limiter = Limiter(Adaptive(), self.clock, random.Random(seed))
         if beside is not None:  # another type of the same client, which has a service of its own
             self.clock, self.limiter = beside.clock, beside.limiter
+        if rival is not None:  # another client of the same service
+            self.clock = rival.clock
+            self.limiter = Limiter(Adaptive(), self.clock, random.Random(seed))
+        self.service = self if rival is None else rival
+        self.key = "a" if beside is None else "b"
+        self.equal, self.way = equal, 0.015 if equal is None else 0.001
         self.room, self.busy, self.left = room, 0, jobs
         self.sheds, self.limits = [], []
         self.moved = False
+        self.add(jobs)
+
+    def add(self, jobs):
+        self.left = jobs
         for _ in range(jobs):
-            self.wait(join(self.limiter, "a" if beside is None else "b"))
+            self.wait(join(self.limiter, self.key))
 
     def wait(self, turn):
         if turn.take():
@@ -109,22 +134,26 @@ class Steady:
 
     def send(self, turn):
         turn.body_sent()
-        self.clock.call_later(0.015, lambda: self.arrive(turn))
+        self.clock.call_later(self.way, lambda: self.arrive(turn))
 
     def arrive(self, turn):
-        if self.busy >= self.room:
-            self.clock.call_later(0.015, lambda: self.shed(turn))
+        if self.service.busy >= self.room:
+            self.clock.call_later(self.way, lambda: self.shed(turn))
             return
-        self.busy += 1
-        self.clock.call_later(2.0 * self.chance.lognormvariate(-0.125, 0.5), lambda: self.done(turn))
+        self.service.busy += 1
+        seconds = self.equal or 2.0 * self.chance.lognormvariate(-0.125, 0.5)
+        self.clock.call_later(seconds, self.free)
+        self.clock.call_later(seconds + self.way, lambda: self.done(turn))
 
     def shed(self, turn):
         self.sheds.append(self.clock.now)
         turn.shed(1.0)
         self.wait(turn)
 
+    def free(self):
+        self.service.busy -= 1
+
     def done(self, turn):
-        self.busy -= 1
         self.left -= 1
         turn.headers()
         turn.success()
