@@ -28,10 +28,18 @@ from prodia_async._wire.job import accept_header, job_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-_OWN_HEADERS = frozenset(
-    {"authorization", "accept", "accept-encoding", "content-encoding", "content-length", "content-type"}
-    | {"expect", "transfer-encoding", "user-agent"}
-)
+_OWN_HEADERS = {
+    **dict.fromkeys(("accept-encoding", "connection", "content-encoding", "content-length"), "leave it out"),
+    **dict.fromkeys(("content-type", "host", "keep-alive", "te", "trailer"), "leave it out"),
+    **dict.fromkeys(("transfer-encoding", "upgrade"), "leave it out"),
+    "accept": "use accept=",
+    "authorization": "use token=",
+    "expect": "use expect_continue=",
+    "proxy-authorization": "say it in the proxy's URL",
+    "user-agent": "use Prodia(user_agent=...)",
+}
+"""Headers that are made for each request, and what to do instead."""
+
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _SECRET = frozenset({"base_url", "headers", "session_options"})
 """Arguments that may hold a password: of these no value is shown."""
@@ -152,7 +160,7 @@ def _headers(value: Any) -> dict[str, str]:
     headers = {_text(name): _text(content) for name, content in value.items()}
     for name, content in headers.items():
         if name.lower() in _OWN_HEADERS:
-            raise InputError(f"the header {name} is the client's own: use its argument instead")
+            raise InputError(f"the header {name} is the client's own: {_OWN_HEADERS[name.lower()]}")
         if not (_HEADER_NAME.fullmatch(name) and content.isprintable()):
             raise InputError(f"headers cannot hold {quoted(name)}: it has characters that cannot be sent")
     return headers

@@ -38,7 +38,7 @@ class Prodia(Client):
     - `timeout`: seconds for each job whose call names none, `math.inf` for none; default none. A handle has
       its own.
     - `price`: ask for each job's price; default False.
-    - `headers`, `user_agent`: sent with each request.
+    - `headers`, `user_agent`: sent with each request; a call's own `headers` go beside these.
     - `on_event`: called with each `Event` of each job, in order, in a thread of its own within the job's
       contextvars; what it raises is logged, and no job waits for it.
     - `allow_insecure`: allow `http://` to another computer; default: whether PRODIA_ALLOW_INSECURE is 1.
@@ -66,6 +66,7 @@ class Prodia(Client):
         priority: int | None = None,
         mode: Mode | None = None,
         extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         price: bool | None = None,
         timeout: float | None = None,
         spool: bool = False,
@@ -77,10 +78,12 @@ class Prodia(Client):
         path to a file or into a folder; `File(...)`, `Folder(...)`; or a factory of sinks, `Callable[[Job],
         Sink]`. `accept`: the media type wanted for the first output. `mode`: "async" runs it through the
         asynchronous API, for jobs of minutes. `extra`: further fields of the job's JSON, beside type and
-        config. `timeout`: seconds for all of it, waiting included; default: the client's. `spool`: keep
-        one-shot inputs so that they can be sent again. `expect_continue`: ask the server whether it wants the
-        inputs before they are sent, so that a shed job costs none of them; by default for one-shot inputs,
-        with a number for bodies of so many bytes, with True or False for all or none.
+        config. `headers`: sent with its requests, beside the client's; none that the client makes itself,
+        such as Accept, Content-Type and Host. `timeout`: seconds for all of it, waiting included; default:
+        the client's. `spool`: keep one-shot inputs so that they can be sent again. `expect_continue`: ask the
+        server whether it wants the inputs before they are sent, so that a shed job costs none of them; by
+        default for one-shot inputs, with a number for bodies of so many bytes, with True or False for all or
+        none.
 
         Raises InputError before anything is sent for a job that cannot work, and another ProdiaError when
         the job did not bring its outputs; `error.may_have_run` tells whether it may have been billed.
@@ -97,6 +100,7 @@ class Prodia(Client):
         custom_id: str | None = None,
         priority: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         price: bool | None = None,
         timeout: float | None = None,
         spool: bool = False,
@@ -121,6 +125,7 @@ class Prodia(Client):
         custom_id: str | None = None,
         priority: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         price: bool | None = None,
         timeout: float | None = None,
         spool: bool = False,
@@ -149,6 +154,7 @@ class Prodia(Client):
         *,
         to: To = None,
         ahead: int | None = None,
+        headers: Mapping[str, str] | None = None,
         price: bool | None = None,
         timeout: float | None = None,
         spool: bool = False,
@@ -164,7 +170,8 @@ class Prodia(Client):
         sinks; a file is an InputError. `timeout`: seconds for each job. Leaving the block cancels what is
         in flight; the service may still finish, and bill, such jobs.
         """
-        given = checked({"timeout": timeout, "price": price, "spool": spool, "to": to, "ahead": ahead})
+        own = {"headers": headers, "price": price, "timeout": timeout, "spool": spool}
+        given = checked({**own, "to": to, "ahead": ahead})
         folder, ahead = given.pop("to"), given.pop("ahead")
         outputs.check_many(folder)
 

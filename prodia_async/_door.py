@@ -24,7 +24,7 @@ from prodia_async._errors import InputError, JobHandle, quoted
 from prodia_async._files.inputs import Given, listed
 from prodia_async._files.outputs import Outputs, To
 from prodia_async._models import Attempt, Job, JobResult, Mode, Verdict
-from prodia_async._settings import Options, Token
+from prodia_async._settings import Options, Token, changed
 from prodia_async._stats import EventKind
 from prodia_async._wire import address
 from prodia_async._wire.job import job_json
@@ -36,7 +36,7 @@ Notify: TypeAlias = Callable[[EventKind, Attempt | None], None]
 Ask: TypeAlias = Callable[[Collector, Callable[[], Outputs]], Awaitable[tuple[Verdict, Outputs | None]]]
 
 _OF_A_JOB = ("config", "inputs", "accept", "custom_id", "priority", "mode", "extra")
-_OPTIONS = ("price", "timeout")
+_OPTIONS = ("headers", "price", "timeout")
 _MODES = get_args(Mode)
 _PLAIN = {(str, int, str, str), (str, int, str, type(None))}
 """The kinds of `type`, `priority`, `mode` and `custom_id` that most jobs have; others are looked at twice."""
@@ -97,7 +97,7 @@ def call(options: Options, job: str | Job, to: To = None, *, self: object = None
         own = {name: value for name in _OPTIONS if (value := plain.pop(name, None)) is not None}
         return Call(
             job=whole,
-            options=replace(options, **own) if own else options,
+            options=changed(options, own) if own else options,
             json=job_json(whole),
             inputs=() if type(whole.inputs) is tuple and not whole.inputs else listed(whole.inputs),
             line=whole.type if whole.mode == "sync" else f"{whole.type} (async)",

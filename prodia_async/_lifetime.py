@@ -8,8 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
-from msgspec.structs import replace
-
 from prodia_async import _door
 from prodia_async._arguments import checked
 from prodia_async._engine import Engine, Engines, Outcome
@@ -33,6 +31,7 @@ from prodia_async._settings import (
     Timeouts,
     Token,
     allowed_concurrency,
+    changed,
 )
 from prodia_async._stats import Event, LimitChange, Stats
 from prodia_async._wire.address import proxy_for
@@ -135,12 +134,11 @@ class Client:
         given = checked(given)
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        if headers is not None:
-            given["headers"] = {**self._options.headers, **given["headers"]}
-        copy._arguments = {**self._arguments, **given}
+        own = {name: value for name, value in given.items() if name != "on_event"}
         if on_event is not None:
-            given["tell"] = self._new_hook(given.pop("on_event"))
-        copy._options = replace(self._options, **given)
+            own["tell"] = self._new_hook(given["on_event"])
+        copy._options = changed(self._options, own)
+        copy._arguments = {**self._arguments, **given, "headers": copy._options.headers}
         copy._owns_engines = False
         return copy
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Literal, TypeAlias, get_args
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from prodia_async._errors import InputError, quoted
 from prodia_async._stats import Event
@@ -199,6 +199,15 @@ class Options(Struct, frozen=True, kw_only=True):
     price: bool = False
     timeout: float | None = None
     tell: Callable[[Event], None] | None = None
+
+
+def changed(options: Options, given: dict[str, Any]) -> Options:
+    """Return options with what was given instead; headers go beside those that have other names."""
+    if "headers" in given:
+        names = {name.lower() for name in given["headers"]}
+        kept = {name: value for name, value in options.headers.items() if name.lower() not in names}
+        given = {**given, "headers": kept | given["headers"]}
+    return replace(options, **given)
 
 
 class Secret:

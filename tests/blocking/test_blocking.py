@@ -281,3 +281,10 @@ def start(scene: str, emulator: Emulator) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize("way", ["run", "stream", "submit", "as_completed"])
+def test_a_call_s_own_headers_are_looked_at_in_each_way(prodia, way):
+    given = [Job("inference.ping.v1")] if way == "as_completed" else "inference.ping.v1"
+    with pytest.raises(InputError, match="the header Host is the client's own"):
+        getattr(prodia, way)(given, headers={"Host": "x"}).open()
