@@ -7,7 +7,7 @@ job, and may have run and billed it, whatever comes of them.
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 import anyio
@@ -108,21 +108,21 @@ class Collector(Struct, frozen=True):
     async def verdict(self) -> Verdict:
         """Return the result of a job that is over: "done" or "failed"."""
 
-        async def read(reply: Reply) -> tuple[Verdict]:
+        async def read(reply: Reply) -> Verdict:
             redact, request_id = self.exchange.options.redact, self.exchange.request_id(reply)
             body = await self.exchange.body(reply, self.watch)
             found = result.job_result(body, self.job, request_id=request_id, redact=redact)
             found = found if found.id else replace(found, id=self.job_id)
             state = None if found.state is None else found.state.current.lower()
             if state in _SUCCEEDED:
-                return (Verdict("done", True, status=OK, request_id=request_id, result=found),)
+                return Verdict("done", True, status=OK, request_id=request_id, result=found)
             if state != "failed":
                 over = f"the job is over, and its state is {state!r}"
                 raise MalformedReplyError("it is no job result" if state is None else over)
             reason = result.one_line("the job failed" + (f": {found.error}" if found.error else ""))
-            return (Verdict("failed", True, reason, status=OK, request_id=request_id, result=found),)
+            return Verdict("failed", True, reason, status=OK, request_id=request_id, result=found)
 
-        return (await self._ask("job.json?price=true" if self.priced else "job.json", read))[0]
+        return await self._ask("job.json?price=true" if self.priced else "job.json", read)
 
     async def names(self) -> tuple[str, ...]:
         """Return the names of the outputs of a job that is over, in order."""
@@ -234,8 +234,8 @@ class Collector(Struct, frozen=True):
                 asking = exchange.transport.send(Request(url, exchange.options.headers), watch)
                 found = await exchange.converse(asking, watch, answer)
             watch.own_time()  # nothing is asked of the server meanwhile
-            if not isinstance(found, Verdict):
-                return found
+            if not isinstance(found, Verdict) or found.kind in ("done", "failed"):
+                return cast("T", found)
             wait = None if has_begun() else waits.after_failure(found)
             if wait is None:
                 raise UnansweredError(found, begun=has_begun())

@@ -23,11 +23,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prodia_async._models import NO_HEADERS, ReplyHeaders
 from prodia_async._plain import Plain
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Sequence
+
+    from multidict import CIMultiDictProxy
 
     from prodia_async._models import Attempt, JobResult, Verdict
 
@@ -55,6 +58,8 @@ class ProdiaError(Plain, Exception):
     `attempts` lists what was tried; `may_have_run` is True if any of it may have run, and been billed.
     """
 
+    _headers: ReplyHeaders = NO_HEADERS
+
     def __init__(
         self, message: str, *, attempts: Sequence[Attempt] = (), may_have_run: bool | None = None
     ) -> None:
@@ -64,6 +69,11 @@ class ProdiaError(Plain, Exception):
         self.may_have_run: bool = (
             any(attempt.may_have_run for attempt in self.attempts) if may_have_run is None else may_have_run
         )
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The headers of the reply that ended the job; none where none came."""
+        return self._headers.read()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message,), self.__dict__
@@ -252,6 +262,7 @@ def error_for(verdict: Verdict, subject: str, attempts: Sequence[Attempt]) -> Pr
     reason = verdict.reason.strip().rstrip(".") or verdict.kind.replace("_", " ")
     error = kind(f"{subject}: {reason}{place}. {advice}".rstrip(), attempts=attempts)
     error.may_have_run |= verdict.may_have_run
+    error._headers = verdict.headers  # noqa: SLF001 - the module's own
     for name in ("status", "request_id", "result", "retry_after", "written"):
         if hasattr(error, name):
             setattr(error, name, getattr(verdict, name))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pathlib
 import shutil
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
-from typing import Annotated, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from prodia_async._plain import Plain
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
 
 
 class Content(Protocol):
@@ -218,6 +221,34 @@ class Attempt(Struct, Plain, frozen=True, gc=False):
     reason: str = ""
 
 
+class ReplyHeaders(Struct, frozen=True):
+    """The headers of a reply, made readable when they are looked at; the token is in none of them."""
+
+    given: Mapping[str, str]
+    redact: Callable[[str], str] = str
+
+    def read(self) -> CIMultiDictProxy[str]:
+        """Return them: whatever the case of a name, and all of those that came more than once."""
+        from multidict import CIMultiDict, CIMultiDictProxy  # noqa: PLC0415 - only who looks needs it
+
+        given, redact = self.given.items(), self.redact
+        return CIMultiDictProxy(CIMultiDict((redact(name), redact(said)) for name, said in given))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReplyHeaders) and self.read() == other.read()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"ReplyHeaders({len(self.given)})"  # whatever they hold
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.read().copy(),)  # without what hides the token
+
+
+NO_HEADERS = ReplyHeaders({})
+
+
 class Reported(Struct, Plain, frozen=True, forbid_unknown_fields=True):
     """What a `JobResult` holds of its JSON. Nothing of that is skipped, so `raw` can be read later."""
 
@@ -241,8 +272,10 @@ class _ResultFields(Reported, frozen=True):
     request_id: str | None = None
     warnings: tuple[str, ...] = ()
     raw: Mapping[str, Any] = {}
+    headers: Any = NO_HEADERS
 
 
+_HEADERS: Any = vars(_ResultFields)["headers"]
 _RAW: Any = vars(_ResultFields)["raw"]  # its place in an instance, which the property reads and fills
 
 
@@ -252,6 +285,12 @@ class JobResult(_ResultFields, frozen=True):
     `raw` is the whole decoded JSON, so nothing that the service adds is lost. `id` and `state` are
     None when the outputs came whole but without a readable job part; `warnings` then tells why.
     """
+
+    @property  # type: ignore[misc]  # over an attribute, as `raw` is
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The headers of the reply that brought it; of an asynchronous job's, the one with its result."""
+        headers: ReplyHeaders = _HEADERS.__get__(self)
+        return headers.read()
 
     @property  # type: ignore[misc]  # over an attribute, whose place it reads
     def raw(self) -> Mapping[str, Any]:
@@ -303,6 +342,7 @@ class Verdict(Struct, frozen=True):
     status: int | None = None
     request_id: str | None = None
     retry_after: float | None = None
+    headers: ReplyHeaders = NO_HEADERS
     result: JobResult | None = None
     cause: Exception | None = None
     written: tuple[pathlib.Path, ...] = ()

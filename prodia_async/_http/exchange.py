@@ -16,7 +16,7 @@ from prodia_async._files.outputs import NotKeptError
 from prodia_async._http.transport import Fault, Reply, Request, Transport
 from prodia_async._http.watch import Phase, Watch
 from prodia_async._loops import shielded
-from prodia_async._models import Verdict
+from prodia_async._models import ReplyHeaders, Verdict
 from prodia_async._pacing.clock import Clock
 from prodia_async._settings import Limits, Options
 from prodia_async._wire import media, result
@@ -57,6 +57,10 @@ class Exchange(Struct, frozen=True):
         try:
             reply = await sending
             found = await read(reply)
+            if isinstance(found, Verdict):
+                headers = ReplyHeaders(reply.headers, self.options.redact)
+                known = None if found.result is None else replace(found.result, headers=headers)
+                found = replace(found, headers=headers, result=known)
             await reply.aclose()
             reply = None
         except GeneratorExit:  # the loop was killed: nothing can be awaited any more
@@ -96,6 +100,7 @@ class Exchange(Struct, frozen=True):
     ) -> Verdict:
         may_have_run = kind != "not_sent" and watch.was_sent
         if reply is not None:
+            more["headers"] = ReplyHeaders(reply.headers, self.options.redact)
             more |= {"status": reply.status, "request_id": self.request_id(reply)}
         return Verdict(kind, may_have_run, self.options.redact(reason), **more)
 
@@ -190,7 +195,7 @@ class Exchange(Struct, frozen=True):
             found = result.failed_result(content_type, body, job, request_id=request_id, redact=redact)
         elif status == _NOT_FOUND:
             kind, reason = "lost", f"the job is expired or unknown: {reason}"
-        return Verdict(kind, job is None or may_have_run, reason, status, request_id, wait, found)
+        return Verdict(kind, job is None or may_have_run, reason, status, request_id, wait, result=found)
 
 
 async def _rest(reply: Reply, watch: Watch, limits: Limits | None = None) -> bytes:
