@@ -29,7 +29,10 @@ class Prodia(Client):
 
     All arguments are keyword-only and optional:
 
-    - `token`: the API token; default: the environment's PRODIA_TOKEN.
+    - `token`: the API token; default: the environment's PRODIA_TOKEN. Or a function that gives it, plain (it
+      is called in a thread) or async: before the first request of each event loop, and again on a 401, once
+      for all jobs that hear of it; they are sent again with the new one. It may take 60 s; where it gives
+      none, jobs raise AuthenticationError.
     - `base_url`: default: PRODIA_BASE_URL, or https://inference.prodia.com; with or without `/v2`.
     - `limiter`: `Adaptive(...)`, the default, learns the service's capacity; `Fixed(n)` is told it.
     - `max_concurrency`: the most jobs in flight, short for `limiter=Adaptive(max_concurrency=...)`;

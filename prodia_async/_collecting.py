@@ -228,7 +228,9 @@ class Collector(Struct, frozen=True):
             return read(reply) if reply.status == OK else exchange.refusal(None, watch, reply)
 
         url = exchange.options.url + "/async/" + _segment(self.job_id, "job's id") + "/" + path
+        renews = True
         while True:
+            token = exchange.bearer.token or await exchange.bearer.ask()
             async with places or self.places.polls:
                 watch.ask()
                 asking = exchange.transport.send(Request(url, exchange.options.headers), watch)
@@ -237,6 +239,8 @@ class Collector(Struct, frozen=True):
             if not isinstance(found, Verdict) or found.kind in ("done", "failed"):
                 return cast("T", found)
             wait = None if has_begun() else waits.after_failure(found)
+            if renews and await exchange.bearer.renewed(found, token):
+                renews, wait = False, 0.0
             if wait is None:
                 raise UnansweredError(found, begun=has_begun())
             await exchange.clock.sleep(wait)

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, get_args
 from msgspec import Struct
 from msgspec.structs import replace
 
+from prodia_async import _settings
 from prodia_async._arguments import checked
 from prodia_async._collecting import Collector
 from prodia_async._engine import Submission
@@ -24,7 +25,7 @@ from prodia_async._errors import InputError, JobHandle, quoted
 from prodia_async._files.inputs import Given, listed
 from prodia_async._files.outputs import Outputs, To
 from prodia_async._models import Attempt, Job, JobResult, Mode, Verdict
-from prodia_async._settings import Options, Token, changed
+from prodia_async._settings import Options, Token, TokenFunction, changed
 from prodia_async._stats import EventKind
 from prodia_async._wire import address
 from prodia_async._wire.job import job_json
@@ -144,17 +145,12 @@ def subject(job: Job) -> str:
     return kind if job.custom_id is None else f"{kind} (custom_id {quoted(job.custom_id)})"
 
 
-def token_of(given: str | None) -> Token | InputError:
-    """Return the token, or what is wrong with it: an error raised in here would show it in its traceback."""
+def token_of(given: str | TokenFunction | None) -> Token | TokenFunction | InputError:
+    """Return the token, what gives it, or what is wrong with it."""
     value: Any = given if given is not None else os.environ.get("PRODIA_TOKEN")
     if value is None:
         return InputError("no token: set PRODIA_TOKEN or pass Prodia(token=...)")
-    if not issubclass(type(value), str):
-        return InputError(f"the token must be text, not {type(value).__name__}")
-    try:
-        return Token(str.__str__(value))
-    except InputError as error:
-        return error.with_traceback(None)
+    return value if callable(value) else _settings.token_of(value)
 
 
 def address_of(given: str | None, allow_insecure: bool | None) -> address.Address:

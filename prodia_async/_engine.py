@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from prodia_async._files.sinks import Budget
+    from prodia_async._http.bearer import Bearer
     from prodia_async._http.transport import Transport
     from prodia_async._pacing.clock import Clock
     from prodia_async._pacing.limiter import Limiter
@@ -163,8 +164,11 @@ class Submission:
 class Engine:
     """What a client has in one event loop: connections, the limiter, its jobs and their counts."""
 
-    def __init__(self, transport: Transport, limiter: Limiter, budget: Budget, chance: Random) -> None:
+    def __init__(
+        self, transport: Transport, limiter: Limiter, budget: Budget, chance: Random, bearer: Bearer
+    ) -> None:
         self.transport = transport
+        self.bearer = bearer
         self.limiter = limiter
         self.clock: Clock = limiter.clock
         self.deadlines: Deadlines = Deadlines(self.clock)
@@ -254,6 +258,7 @@ class Engine:
             await self._cut_all()
         finally:
             self.deadlines.close()
+            self.bearer.close()
             await self.transport.aclose()
 
     def close_dead(self) -> None:

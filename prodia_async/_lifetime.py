@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import random
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
@@ -15,6 +16,7 @@ from prodia_async._errors import InputError, ProdiaError, quoted
 from prodia_async._events import Hook, set_up_log
 from prodia_async._files.sinks import Budget
 from prodia_async._files.threads import start
+from prodia_async._http.bearer import Bearer
 from prodia_async._http.network import Trust, trust
 from prodia_async._http.session import AiohttpTransport
 from prodia_async._loops import OnExit
@@ -30,6 +32,7 @@ from prodia_async._settings import (
     Secret,
     Timeouts,
     Token,
+    TokenFunction,
     allowed_concurrency,
     changed,
 )
@@ -55,7 +58,7 @@ class Client:
     def __init__(
         self,
         *,
-        token: str | None = None,
+        token: str | TokenFunction | None = None,
         base_url: str | None = None,
         max_concurrency: int | None = None,
         limiter: Adaptive | Fixed | None = None,
@@ -82,7 +85,7 @@ class Client:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Set up: a client is its settings."""
-        token = state["token"] or _door.token_of(None)
+        token = state["token"] if state["token"] is not None else _door.token_of(None)
         if isinstance(token, InputError):
             raise token
         given = checked(state)
@@ -99,10 +102,11 @@ class Client:
         self._hooks: WeakSet[Hook] = WeakSet()  # shared with copies
         self._proxy = proxy_for(self._address)
         hidden = self._proxy.login.hidden if self._proxy and self._proxy.login else ()
+        self._secret = Secret("", *hidden)
         self._trust: Trust | None = None
         self._options = Options(
             url=f"{self._address.url}/v2/job",
-            redact=Secret("", *token.hidden, *hidden).redact,
+            redact=self._secret.redact,
             tell=self._new_hook(given["on_event"]),
             **{name: given[name] for name in Options.__struct_fields__ if given.get(name) is not None},
         )
@@ -209,8 +213,7 @@ class Client:
         return f"Prodia({settings}, token=***)"
 
     def __getstate__(self) -> dict[str, Any]:
-        token: Token | None = self._arguments["token"]
-        if token is not None and not self._arguments["pickle_token"]:
+        if isinstance(self._arguments["token"], Token) and not self._arguments["pickle_token"]:
             raise InputError(
                 "this client holds an explicit token and is not pickled with it: set PRODIA_TOKEN where it "
                 "is unpickled, or say Prodia(pickle_token=True)"
@@ -227,7 +230,8 @@ class Client:
         limit = self._engines.limit
         if limit is None:
             limit = allowed_concurrency(limiter.max_concurrency, told=limiter != Adaptive())
-        make_transport: Callable[[], Transport] = self._arguments["transport"] or self._make_transport
+        bearer = Bearer(self._token, self._secret.hide)
+        make_transport = self._arguments["transport"] or partial(self._make_transport, bearer)
         chance = random.Random()  # noqa: S311 - jitter and boundaries, not secrets
         slots = Limiter(limiter, self._clock, chance, limit=limit, learned=self._learned)
         try:
@@ -236,9 +240,9 @@ class Client:
             raise
         except Exception as error:
             raise InputError(f"the transport could not be made: {quoted(error)}") from error
-        return Engine(transport, slots, Budget(self._options.limits.collect), chance)
+        return Engine(transport, slots, Budget(self._options.limits.collect), chance, bearer)
 
-    def _make_transport(self) -> Transport:
+    def _make_transport(self, bearer: Bearer) -> Transport:
         self._address.check_offline()
         context, proxy = self._arguments["ssl_context"], self._proxy
         needs_tls = context or "https" in (self._address.scheme, proxy and proxy.url[:5])
@@ -246,7 +250,7 @@ class Client:
             self._trust = trust(context)
         agent = self._arguments["user_agent"] or _AGENT
         return AiohttpTransport(
-            self._token,
+            bearer,
             {"User-Agent": agent, "Accept-Encoding": "identity"},
             self._options.timeouts.keepalive,
             proxy=proxy,

@@ -14,6 +14,7 @@ from prodia_async._engine import Engine, Engines, UnderWay
 from prodia_async._errors import ClientClosedError, ProdiaError, error_for, quoted
 from prodia_async._files.inputs import examined
 from prodia_async._files.outputs import NotKeptError, Outputs
+from prodia_async._http.bearer import UNAUTHORIZED, Bearer
 from prodia_async._http.exchange import Exchange
 from prodia_async._http.transport import Body, Request
 from prodia_async._http.watch import Watch
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from prodia_async._door import BeforeSend, Call
     from prodia_async._files.outputs import Target
     from prodia_async._files.readers import Source
+    from prodia_async._settings import Token
 
 _ENDS: dict[str, Callable[[Turn], None]] = {
     **dict.fromkeys(("done", "failed", "not_kept"), Turn.success),
@@ -121,20 +123,20 @@ class Run(UnderWay):
 
     async def _attempts(self, engine: Engine, watch: Watch, body: Body) -> Verdict:
         """Send until a verdict is final; docs/errors.md tells what follows each."""
-        call, record, pool = self._call, self.record, engine.limiter
-        exchange = Exchange(engine.transport, engine.clock, self._call.options)
+        call, record, pool, bearer = self._call, self.record, engine.limiter, engine.bearer
         retries: Retries | None = None  # most jobs never need them
         turn = Turn(limiter=pool, line=pool.join(call.line, bounded=call.bounded), priority=self.job.priority)
         record.waits_since = engine.clock.monotonic()
         try:
             while True:
+                token = bearer.token or await bearer.ask()
                 if not turn.take():
                     await turn.wait()
                 if call.before_send is not None:
                     await self._cleared(turn, call.before_send)
                 try:
                     record.sends()
-                    verdict = await self._conversation(exchange, watch, turn, body)
+                    verdict = await self._conversation(engine, watch, turn, body)
                     if verdict.kind == "submitted":
                         verdict = await self._submitted(engine, watch, turn, verdict)
                 except BaseException as error:
@@ -146,7 +148,7 @@ class Run(UnderWay):
                     return verdict
                 await self._discard()
                 retries = retries or Retries(self._call.options.retry, engine.random)
-                pause = retries.wait_after(verdict, record.waits_since)
+                pause = await _pause_after(verdict, retries, record, bearer, token)
                 if pause is None or (call.has_begun is not None and call.has_begun()):
                     return verdict
                 if verdict.kind == "shed":
@@ -168,10 +170,11 @@ class Run(UnderWay):
             raise
 
     def _conversation(
-        self, exchange: Exchange, watch: Watch, turn: Turn, body: Body
+        self, engine: Engine, watch: Watch, turn: Turn, body: Body
     ) -> Coroutine[Any, Any, Verdict]:
         """Begin an attempt: its request and, unless the job is only submitted, the sink of its outputs."""
         call, options = self._call, self._call.options
+        exchange = Exchange(engine.transport, engine.clock, options, engine.bearer)
         is_asynchronous = self.job.mode == "async"
         url = options.url + ("/async" if is_asynchronous else "") + ("?price=true" if options.price else "")
         accept = accept_header(self.job.accept or self._target.accept)
@@ -246,7 +249,7 @@ class Run(UnderWay):
         self.in_flight = True
         call, options, submission = self._call, self._call.options, self._call.submission
         is_new = call.job_id is None or (submission is not None and submission.age < options.polling.interval)
-        exchange = Exchange(engine.transport, engine.clock, options)
+        exchange = Exchange(engine.transport, engine.clock, options, engine.bearer)
         places, chance, ask = engine.places, engine.random, call.ask or Collector.collect
         collector = Collector(exchange, watch, places, chance, job_id, self.job, options.price, is_new)
         try:
@@ -282,6 +285,18 @@ class Run(UnderWay):
         self._outputs = None
         self.record.end("completed", result=result)
         return result
+
+
+async def _pause_after(
+    verdict: Verdict, retries: Retries, record: Record, bearer: Bearer, token: Token | None
+) -> float | None:
+    """Return how many seconds to wait before the next attempt, or None: the verdict is final.
+
+    The first 401 of several in a row is not, where there is another token than the one that it refused.
+    """
+    pause = retries.wait_after(verdict, record.waits_since)
+    refused = [attempt.status == UNAUTHORIZED for attempt in record.attempts[-2:]]
+    return 0.0 if sum(refused) == 1 and await bearer.renewed(verdict, token) else pause
 
 
 def _expects(body: Body, wanted: bool | int | None) -> bool:

@@ -7,7 +7,7 @@ import math
 import numbers
 import operator
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -213,20 +213,29 @@ def changed(options: Options, given: dict[str, Any]) -> Options:
 class Secret:
     """A header's value, shown to nobody but the connection; `hidden`: what no text may hold."""
 
-    __slots__ = ("header", "hidden")
+    __slots__ = ("_others", "header", "hidden")
 
     def __init__(self, header: str, *hidden: str) -> None:
         self.header = header
         self.hidden = hidden
+        self._others: tuple[str, ...] = ()
+
+    def hide(self, other: Secret) -> None:
+        """Take what is secret in another out of texts, too: of the last ones at least."""
+        if other.hidden[0] not in self._others:
+            self._others = (*self._others, *other.hidden)[-_MOST_OTHERS:]
 
     def redact(self, text: str) -> str:
         """Return `text` without what is secret."""
-        for hidden in self.hidden:
+        for hidden in (*self._others, *self.hidden):
             text = text.replace(hidden, "***")
         return text
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(***)"
+
+
+_MOST_OTHERS = 32  # tokens that a client remembers, of those that a function has given
 
 
 class Token(Secret):
@@ -241,6 +250,19 @@ class Token(Secret):
         if not value.isascii() or not value.isprintable() or " " in value:
             raise InputError("the token holds characters that cannot stand in a header; copy it again")
         super().__init__(f"Bearer {value}", value)
+
+
+TokenFunction: TypeAlias = Callable[[], str | Awaitable[str]]
+
+
+def token_of(value: Any) -> Token | InputError:
+    """Return the token, or what is wrong with it: an error raised in here would show it in its traceback."""
+    if not issubclass(type(value), str):
+        return InputError(f"the token must be text, not {type(value).__name__}")
+    try:
+        return Token(str.__str__(value))
+    except InputError as error:
+        return error.with_traceback(None)
 
 
 _SPARE = 64  # descriptors left to the rest of the process

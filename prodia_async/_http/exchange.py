@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from prodia_async._errors import InputError
 from prodia_async._files.outputs import NotKeptError
+from prodia_async._http.bearer import Bearer
 from prodia_async._http.transport import Fault, Reply, Request, Transport
 from prodia_async._http.watch import Phase, Watch
 from prodia_async._loops import shielded
@@ -48,6 +49,7 @@ class Exchange(Struct, frozen=True):
     transport: Transport
     clock: Clock
     options: Options
+    bearer: Bearer
 
     async def converse(
         self, sending: Awaitable[Reply], watch: Watch, read: Callable[[Reply], Awaitable[T]]

@@ -15,6 +15,7 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from prodia_async._errors import InputError
+from prodia_async._http.bearer import Bearer, Hidden
 from prodia_async._http.network import ERRORS, NAMES, Trust, fault_of, open_socket
 from prodia_async._http.transport import Body, Fault, Reply, Request
 from prodia_async._http.watch import CONTINUE
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
     from prodia_async._http.watch import Watch
-    from prodia_async._settings import Token
     from prodia_async._wire.address import Proxy
 
 _url = lru_cache(maxsize=64)(URL)
@@ -151,13 +151,6 @@ def _is_readable(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-class _Hidden(dict[str, str]):
-    """Headers that show themselves to nobody but the connection."""
-
-    def __repr__(self) -> str:
-        return "{***}"
-
-
 class AiohttpTransport:
     """A session and its connections. Make it in the loop that uses it.
 
@@ -166,7 +159,7 @@ class AiohttpTransport:
 
     def __init__(
         self,
-        token: Token,
+        bearer: Bearer,
         headers: Mapping[str, str],
         keepalive: float,
         *,
@@ -174,8 +167,8 @@ class AiohttpTransport:
         trust: Trust | None = None,
         session_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._secrets = _Hidden(Authorization=token.header)
-        self._for_proxy = _Hidden()  # what it hears before a tunnel stands
+        self._secrets = bearer.headers
+        self._for_proxy = Hidden()  # what it hears before a tunnel stands
         if proxy is not None and proxy.login is not None:
             heard = self._for_proxy if proxy.tunnels else self._secrets
             heard["Proxy-Authorization"] = proxy.login.header

@@ -288,3 +288,9 @@ def test_a_call_s_own_headers_are_looked_at_in_each_way(prodia, way):
     given = [Job("inference.ping.v1")] if way == "as_completed" else "inference.ping.v1"
     with pytest.raises(InputError, match="the header Host is the client's own"):
         getattr(prodia, way)(given, headers={"Host": "x"}).open()
+
+
+def test_a_token_may_be_given_by_a_function(emulator):
+    tokens = ["wrong", emulator.token]
+    with Prodia(base_url=emulator.base_url, token=lambda: tokens.pop(0)) as prodia:
+        assert [attempt.status for attempt in prodia.run(PING).attempts] == [401, 200]

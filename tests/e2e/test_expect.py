@@ -172,8 +172,9 @@ async def test_a_cancelled_scope_between_both_requests_waits_until_the_first_is_
             return Unwilling()
 
     bench = Bench()
-    options = ScriptedRun(bench, None)._call.options
-    exchange = Exchange(Wire(), SystemClock(), options)
+    run = ScriptedRun(bench, None)
+    options = run._call.options
+    exchange = Exchange(Wire(), SystemClock(), options, run.engine.bearer)
     with Watch(Deadlines(exchange.clock), options.timeouts) as watch:
         watch.post(bench.join("a"), 1.0, expects=True)
         with anyio.CancelScope() as scope:

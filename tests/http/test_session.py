@@ -16,6 +16,7 @@ from support.leaks import TOKEN
 from support.replies import DONE
 from support.servers import answer, serving
 
+from prodia_async._http.bearer import Bearer
 from prodia_async._http.network import open_socket
 from prodia_async._http.session import AiohttpTransport, BodyPayload
 from prodia_async._http.transport import Body, Fault, Request
@@ -41,7 +42,8 @@ def json_body(job):
 
 @pytest.fixture
 async def transport():
-    opened = AiohttpTransport(Token(TOKEN), {"User-Agent": "test"}, keepalive=10.0)
+    hidden = []
+    opened = AiohttpTransport(Bearer(Token(TOKEN), hidden.append), {"User-Agent": "test"}, keepalive=10.0)
     yield opened
     await opened.aclose()
 

@@ -8,8 +8,11 @@ from prodia_async import Job
 from prodia_async._door import Call
 from prodia_async._engine import Engine
 from prodia_async._files.sinks import Budget
+from prodia_async._http.bearer import Bearer
 from prodia_async._run import Run
-from prodia_async._settings import Options, Retry
+from prodia_async._settings import Options, Retry, Token
+
+BEARER = Bearer(Token("t"), lambda token: None)
 
 
 class ScriptedRun(Run):
@@ -19,10 +22,10 @@ class ScriptedRun(Run):
         job = Job(line, priority=priority)
         options = Options(url="", redact=str, retry=retry)
         super().__init__(None, Call(job=job, options=options, line=line, **how))
-        self.engine = Engine(None, bench.limiter, Budget(0), chance or random.Random(3))
+        self.engine = Engine(None, bench.limiter, Budget(0), chance or random.Random(3), BEARER)
         self.send = send
 
-    def _conversation(self, exchange, watch, turn, body):
+    def _conversation(self, engine, watch, turn, body):
         watch.turn = turn
         return self.send(turn)
 

@@ -16,6 +16,7 @@ from support.servers import answer, serving
 from prodia_async import Job, Limits, Retry, Timeouts
 from prodia_async._collecting import Collector, Places, UnansweredError
 from prodia_async._files.outputs import MemorySink, Outputs
+from prodia_async._http.bearer import Bearer
 from prodia_async._http.exchange import Exchange
 from prodia_async._http.session import AiohttpTransport
 from prodia_async._http.watch import Watch
@@ -216,14 +217,18 @@ class ManyCollectors(InTime):
         super().__init__(exchange, partial(Collector, places=self.places, chance=chance))
 
 
+def bearer_of(token=TOKEN):
+    return Bearer(Token(token), lambda _: None)
+
+
 def collector_at(base_url, transport, clock, token=TOKEN, chance=None, **options):
-    exchange = Exchange(transport, clock, options_of(base_url, token, **options))
+    exchange = Exchange(transport, clock, options_of(base_url, token, **options), bearer_of(token))
     return ManyCollectors(exchange, chance or Unshortened())
 
 
 @contextlib.asynccontextmanager
 async def connected(token=TOKEN):
-    transport = Counting(Token(token), {"Accept-Encoding": "identity"}, keepalive=10.0)
+    transport = Counting(bearer_of(token), {"Accept-Encoding": "identity"}, keepalive=10.0)
     try:
         yield transport
     finally:
@@ -269,7 +274,7 @@ async def asking(*script, clock=None, timeouts=TIMEOUTS, token=TOKEN):
     """Run a server that follows the script, and what asks it each question once."""
     async with serving(*script) as server, connected(token) as transport:
         options = options_of(server.base_url, token, headers={"x-own": "1"}, timeouts=timeouts, limits=LIMITS)
-        exchange = Exchange(transport, clock or FakeClock(), options)
+        exchange = Exchange(transport, clock or FakeClock(), options, bearer_of())
         yield InTime(exchange, partial(Once, places=Places(), chance=Unshortened())), server
 
 
