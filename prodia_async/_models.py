@@ -151,9 +151,7 @@ class Output(_OutputFields, frozen=True):
 
     def read(self) -> bytes:
         """Return the output's bytes, from memory or from its file. Blocks, and raises, as `save` does."""
-        if self.data is not None:
-            return self.data
-        return self._stored().read_bytes()
+        return self._stored().read_bytes() if self.data is None else self.data
 
     def save(self, path: str | PathLike[str]) -> pathlib.Path:
         """Write the output to `path`, replacing what is there, and return it. Blocks: it writes a file.
@@ -222,16 +220,16 @@ class Attempt(Struct, Plain, frozen=True, gc=False):
 
 
 class ReplyHeaders(Struct, frozen=True):
-    """The headers of a reply, made readable when they are looked at; the token is in none of them."""
+    """The headers of a reply, made readable when they are looked at; the token is in none of them then."""
 
-    given: Mapping[str, str]
+    given: Callable[[], Mapping[str, str]]  # as they came: a value would show itself to whoever looks around
     redact: Callable[[str], str] = str
 
     def read(self) -> CIMultiDictProxy[str]:
         """Return them: whatever the case of a name, and all of those that came more than once."""
         from multidict import CIMultiDict, CIMultiDictProxy  # noqa: PLC0415 - only who looks needs it
 
-        given, redact = self.given.items(), self.redact
+        given, redact = self.given().items(), self.redact
         return CIMultiDictProxy(CIMultiDict((redact(name), redact(said)) for name, said in given))
 
     def __eq__(self, other: object) -> bool:
@@ -239,14 +237,16 @@ class ReplyHeaders(Struct, frozen=True):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __repr__(self) -> str:
-        return f"ReplyHeaders({len(self.given)})"  # whatever they hold
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.read().copy(),)  # without what hides the token
+        return reply_headers, (self.read().copy(),)  # without what hides the token
 
 
-NO_HEADERS = ReplyHeaders({})
+def reply_headers(given: Mapping[str, str], redact: Callable[[str], str] = str) -> ReplyHeaders:
+    """Return headers that show nothing before they are looked at."""
+    return ReplyHeaders(lambda: given, redact)
+
+
+NO_HEADERS = ReplyHeaders(dict)
 
 
 class Reported(Struct, Plain, frozen=True, forbid_unknown_fields=True):
