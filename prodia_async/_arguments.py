@@ -188,6 +188,7 @@ _TAKES: dict[str, _Takes] = {
     "ahead": (partial(whole, least=1), "a number of jobs, at least 1"),
     "job_id": (partial(_text, holds=_is_word), "text: the `id` of a handle"),
     "name": (partial(_text, holds=_is_word), "an output's name, as outputs() gives it"),
+    "on_state": _FUNCTION,
     "drain": (partial(number, least=0), "seconds, at least 0"),
     # a client
     "base_url": (_text, "a URL, such as 'https://inference.prodia.com'"),

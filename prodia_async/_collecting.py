@@ -6,6 +6,8 @@ job, and may have run and billed it, whatever comes of them.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 from urllib.parse import quote
@@ -27,7 +29,7 @@ from prodia_async._wire.decoder import Event, MalformedReplyError
 from prodia_async._wire.heads import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from prodia_async._files.outputs import Outputs
     from prodia_async._http.transport import Reply
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     Receive: TypeAlias = Callable[[], Outputs]
 
 T = TypeVar("T")
+
+log = logging.getLogger("prodia_async")
 
 _SUCCEEDED = ("processed", "completed")
 """The states of a job that has its outputs: the asynchronous API's word, and the synchronous one's."""
@@ -83,6 +87,8 @@ class Collector(Struct, frozen=True):
     priced: bool = False
     is_new: bool = True
     """Whether it was submitted just now: it cannot be over before `Polling.interval`."""
+    on_state: Callable[[str], object] | None = None
+    """Hears of each state that is another than the one before, while the job is waited for."""
 
     async def state(self, waits: Waits | None = None) -> str:
         """Return the job's state now: one word in lower case, without white space and quotes around it."""
@@ -98,12 +104,22 @@ class Collector(Struct, frozen=True):
 
     async def finished(self) -> str:
         """Wait until the job is over, and return its state then; an unknown state is not the end."""
-        waits = self._waits(is_poll=True)
+        waits, told = self._waits(is_poll=True), ""
         if self.is_new:
             await self.exchange.clock.sleep(waits.after_answer())
         while (state := await self.state(waits)) not in _FINISHED:
+            self._tell(state, told)
+            told = state
             await self.exchange.clock.sleep(waits.after_answer())
+        self._tell(state, told)
         return state
+
+    def _tell(self, state: str, told: str) -> None:
+        if self.on_state is not None and state != told:
+            try:
+                self.on_state(state)
+            except Exception:  # whatever it does, the job goes on
+                log.exception("on_state raised")
 
     async def verdict(self) -> Verdict:
         """Return the result of a job that is over: "done" or "failed"."""

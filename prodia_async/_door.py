@@ -60,7 +60,8 @@ class Call(Struct, frozen=True, kw_only=True):
     The asynchronous API: with `job_id` the service has the job already, and it is only collected;
     `submission` says how it stands. With `ask` that is asked instead, which is neither counted nor told of.
     `is_detached`: it is only submitted, and its turn is left to whoever has `Run.turn`. `submitted` is
-    awaited as soon as the service has the job. `make_handle` makes what a timeout's error carries.
+    awaited as soon as the service has the job. `on_state` hears of its states while it is waited for.
+    `make_handle` makes what a timeout's error carries.
     """
 
     job: Job
@@ -82,6 +83,7 @@ class Call(Struct, frozen=True, kw_only=True):
     submission: Submission | None = None
     ask: Ask | None = None
     is_detached: bool = False
+    on_state: Callable[[str], object] | None = None
     submitted: Callable[[JobResult], Awaitable[None]] | None = None
     make_handle: Callable[[str], JobHandle] | None = None
 

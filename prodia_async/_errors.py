@@ -170,7 +170,12 @@ class JobHandle(Protocol):
         """Return the job's state once it has ended."""
 
     async def result(
-        self, to: Any = None, *, price: bool | None = None, timeout: float | None = ...
+        self,
+        to: Any = None,
+        *,
+        price: bool | None = None,
+        timeout: float | None = ...,
+        on_state: Callable[[str], object] | None = None,
     ) -> JobResult:
         """Wait for the job, store its outputs, and return its result."""
 

@@ -83,13 +83,21 @@ class Handle:
         return await self._ask(Collector.names, timeout)
 
     async def result(
-        self, to: To = None, *, price: bool | None = None, timeout: float | None = DEFAULT_TIMEOUT
+        self,
+        to: To = None,
+        *,
+        price: bool | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        on_state: Callable[[str], object] | None = None,
     ) -> JobResult:
         """Wait for the job, store its outputs as `to` says (see `Prodia.run`), and return its result.
 
-        Raises JobFailedError for a job that failed, and what `Prodia.run` raises beside.
+        `on_state` is called with each state that a question finds, such as "processing" and "processed", when
+        it is another than the one before; in the event loop, which it must not hold up. What it raises is
+        logged. Raises JobFailedError for a job that failed, and what `Prodia.run` raises beside.
         """
-        return await self._run(**checked({"to": to, "price": price, "timeout": timeout}))
+        given = {"to": to, "price": price, "timeout": timeout, "on_state": on_state}
+        return await self._run(**checked(given))
 
     async def download(self, name: str, to: To = None, *, timeout: float | None = DEFAULT_TIMEOUT) -> Output:
         """Fetch one output, by a name that `outputs` gave, and store it as `to` says (see `Prodia.run`)."""

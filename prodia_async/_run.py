@@ -186,7 +186,7 @@ class Run(UnderWay):
             read = partial(exchange.read_submission, self.job, watch)
         else:
             try:
-                self._outputs = self._new_outputs()
+                self._outputs = Outputs(self._target.sink(self.job), options.limits)
             except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
                 reason = f"its sink could not be made: {quoted(error, str)}"
                 return _ready(Verdict("bad_input", False, reason, cause=error))
@@ -227,9 +227,6 @@ class Run(UnderWay):
             await shielded(self._outputs.discard())
         self._outputs = None
 
-    def _new_outputs(self) -> Outputs:
-        return Outputs(self._target.sink(self.job), self._call.options.limits)
-
     # The asynchronous API
 
     async def _submitted(self, engine: Engine, watch: Watch, turn: Turn, verdict: Verdict) -> Verdict:
@@ -251,9 +248,13 @@ class Run(UnderWay):
         is_new = call.job_id is None or (submission is not None and submission.age < options.polling.interval)
         exchange = Exchange(engine.transport, engine.clock, options, engine.bearer)
         places, chance, ask = engine.places, engine.random, call.ask or Collector.collect
-        collector = Collector(exchange, watch, places, chance, job_id, self.job, options.price, is_new)
+        collector = Collector(
+            exchange, watch, places, chance, job_id, self.job, options.price, is_new, call.on_state
+        )
         try:
-            verdict, self._outputs = await ask(collector, self._new_outputs)
+            verdict, self._outputs = await ask(
+                collector, lambda: Outputs(self._target.sink(self.job), options.limits)
+            )
         except UnansweredError as error:
             return error.verdict
         return verdict

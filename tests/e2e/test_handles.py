@@ -360,3 +360,30 @@ async def test_an_asynchronous_job_that_is_cut_leaves_its_handle(prodia):
     with pytest.raises(ClientClosedError) as closed:
         await run
     assert (await closed.value.handle.result()).id == closed.value.handle.id
+
+
+async def test_states_are_told_while_a_result_is_waited_for(prodia, caplog):
+    handle = await prodia.submit(TYPE, config(latency=0.3))
+    told = []
+    await handle.result(on_state=told.append)
+    assert told == ["processing", "processed"]
+    await handle.result(on_state=told.append)
+    assert told[2:] == ["processed"]
+    assert "on_state" not in caplog.text
+
+
+async def test_what_hears_of_states_may_raise_and_may_not_wait(prodia, caplog):
+    handle = await prodia.submit(TYPE, config())
+
+    def fail(state):
+        raise KeyError(state)
+
+    async def late(state):
+        pass
+
+    for bad in (late, 3):
+        with pytest.raises(InputError, match="on_state cannot be"):
+            await handle.result(on_state=bad)
+    result = await handle.result(on_state=fail)
+    assert result.outputs[0].size == 1000
+    assert "on_state raised" in caplog.text
