@@ -37,7 +37,7 @@ from prodia_async._settings import (
     changed,
 )
 from prodia_async._stats import Event, LimitChange, Stats
-from prodia_async._wire.address import proxy_for
+from prodia_async._wire.address import DEFAULT_BASE_URL, proxy_for
 
 if TYPE_CHECKING:
     import ssl
@@ -50,6 +50,18 @@ _AGENT = f"prodia-async/{sys.modules['prodia_async'].__version__} Python/{platfo
 
 _TELL = 5.0
 """Seconds that `on_event` may take to hear of the last events when the client is closed."""
+
+
+_USUAL: tuple[Any, ...] = (False, {}, DEFAULT_BASE_URL, Adaptive(), Limits(), Polling(), Retry(), Timeouts())
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return an argument as a repr shows it; nothing for a usual one. Texts in mappings may be passwords."""
+    if value is None or any(type(value) is type(usual) and value == usual for usual in _USUAL):
+        return ""
+    if isinstance(value, dict):
+        return f"{name}={{{', '.join(f'{key!r}: ***' for key in value)}}}"
+    return f"{name}={quoted(value)}"
 
 
 class Client:
@@ -209,8 +221,8 @@ class Client:
         await self.aclose()
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={self._arguments[name]!r}" for name in ("base_url", "limiter"))
-        return f"Prodia({settings}, token=***)"
+        given = [_shown(name, value) for name, value in self._arguments.items() if name != "token"]
+        return f"Prodia({', '.join([*filter(None, given), 'token=***'])})"
 
     def __getstate__(self) -> dict[str, Any]:
         if isinstance(self._arguments["token"], Token) and not self._arguments["pickle_token"]:

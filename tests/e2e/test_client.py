@@ -12,7 +12,18 @@ from support.leaks import TOKEN, assert_idle, client
 from support.replies import DONE, PNG, in_json, shed
 from support.servers import answer, serving, stall
 
-from prodia_async import Fixed, InputError, Job, Prodia, ProdiaError, QueueFullError, Retry, Stats, Timeouts
+from prodia_async import (
+    Adaptive,
+    Fixed,
+    InputError,
+    Job,
+    Prodia,
+    ProdiaError,
+    QueueFullError,
+    Retry,
+    Stats,
+    Timeouts,
+)
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -277,3 +288,32 @@ async def test_a_discard_that_raises_does_not_hide_what_happened(caplog):
         await prodia.run(JOB, to=lambda job: RecordingSink(calls))
     assert calls == ["discard", "write", "close", "commit"]
     assert "discard() raised" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, ""),
+        ({"price": False, "retry": Retry(), "limiter": Adaptive(), "headers": {}}, ""),
+        ({"base_url": "https://inference.prodia.com/v2/"}, ""),
+        ({"base_url": "https://other.example"}, "base_url='https://other.example', "),
+        ({"max_concurrency": 3}, "limiter=Adaptive(max_concurrency=3, initial=4, "),
+        ({"limiter": Fixed(3)}, "limiter=Fixed(max_concurrency=3, "),
+        ({"timeout": 60, "price": True}, "timeout=60.0, price=True, "),
+        ({"timeouts": Timeouts(idle=5)}, "timeouts=Timeouts(connect=10.0, first_byte=600.0, idle=5, "),
+        ({"headers": {"X-Key": "hunter2"}}, "headers={'X-Key': ***}, "),
+        ({"session_options": {"auth": "hunter2"}}, "session_options={'auth': ***}, "),
+    ],
+    ids=str,
+)
+def test_a_client_shows_what_is_not_as_usual(options, shown):
+    for prodia in (Prodia(token=TOKEN, **options), Prodia(token=lambda: TOKEN, **options)):
+        assert repr(prodia).startswith(f"Prodia({shown}")
+        assert repr(prodia).endswith("token=***)")
+        assert "hunter2" not in repr(prodia)
+        assert TOKEN not in repr(prodia)
+
+
+def test_a_copy_shows_what_is_its_own():
+    copy = Prodia(token=TOKEN).with_options(timeout=3, headers={"X-Team": "art"})
+    assert repr(copy) == "Prodia(timeout=3.0, headers={'X-Team': ***}, token=***)"
