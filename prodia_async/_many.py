@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
+from prodia_async._door import subject
 from prodia_async._engine import Outcome
 from prodia_async._errors import ClientClosedError, InputError, ProdiaError, quoted
 from prodia_async._loops import shielded
@@ -36,9 +37,9 @@ class AsCompleted:
     """`async with ... as outcomes: async for outcome in outcomes`: outcomes in the order of completion.
 
     It keeps up to `ahead` jobs of each type started and not yet handed out. Jobs of a type that has that
-    many are put aside, at most 4 × `ahead` of them; then the iterable is not read on, nor once the client is
-    closed. Leaving the block cancels what is in flight. An error of the iterable itself is raised once all
-    started jobs are handed out.
+    many are put aside, at most 4 × `ahead` of them; then the iterable is not read on. Once the client is
+    closed it is not read on either, and what was put aside fails with ClientClosedError. Leaving the block
+    cancels what is in flight. An error of the iterable itself is raised once all started jobs are handed out.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class AsCompleted:
         """Tasks whose job is done: the next ones run in them, since a new task costs much more."""
 
     async def __aenter__(self) -> Self:
+        if self._is_open or not self._reading:
+            raise InputError("outcomes can be entered once: call as_completed again")
         self._tell_limiter = (await self._engines.get()).limiter.expect_more
         self._tell_limiter(True)
         self._is_open = True
@@ -142,6 +145,12 @@ class AsCompleted:
                 while self._aside_count >= 4 * self._ahead():
                     self._room.clear()
                     await self._room.wait()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._failure = ProdiaError("the iterable of jobs met a cancellation of something else")
+            self._failure.__cause__ = error
         except Exception as failure:  # noqa: BLE001 - whatever the iterable raises is handed to the reader
             self._failure = failure
         finally:
@@ -171,6 +180,17 @@ class AsCompleted:
             self._aside.pop(kind, None)
         self._room.set()
 
+    def _begin_no_more(self) -> None:
+        """Take no job from the iterable that could not be run, and fail those that were put aside."""
+        self._tasks[0].cancel()
+        for run in [run for waiting in self._aside.values() for run in waiting]:
+            self._started[run.job.type] += 1
+            error = ClientClosedError(f"{subject(run.job)}: the client was closed before this job was sent")
+            self._done.append(Outcome(run.job, error=error))
+        self._aside.clear()
+        self._aside_count = 0
+        self._expect_less()
+
     async def _run_jobs(self, run: OneRun) -> None:
         """Run a job, then wait for another, until the block's end cancels this task."""
         while True:
@@ -180,7 +200,7 @@ class AsCompleted:
             except ProdiaError as error:
                 failure = error
                 if isinstance(error, ClientClosedError):
-                    self._tasks[0].cancel()  # no job is taken from the iterable that could not be run
+                    self._begin_no_more()
             except (Exception, asyncio.CancelledError) as error:  # one job's failure never sinks the rest
                 task = asyncio.current_task()
                 if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from prodia_async._collecting import Collector, UnansweredError
 from prodia_async._engine import Engine, Engines, UnderWay
-from prodia_async._errors import ClientClosedError, ProdiaError, error_for, quoted
+from prodia_async._errors import ClientClosedError, InputError, ProdiaError, error_for, quoted
 from prodia_async._files.inputs import examined
 from prodia_async._files.outputs import NotKeptError, Outputs
 from prodia_async._http.bearer import UNAUTHORIZED, Bearer
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prodia_async._door import BeforeSend, Call
     from prodia_async._files.outputs import Target
     from prodia_async._files.readers import Source
+    from prodia_async._http.transport import Reply
     from prodia_async._settings import Token
 
 _ENDS: dict[str, Callable[[Turn], None]] = {
@@ -60,10 +61,10 @@ class Run(UnderWay):
 
     async def result(self) -> JobResult:
         """Return the result with its outputs stored. Raises ProdiaError."""
+        record, error = self.record, None
         engine = self._engines.peek()
         if engine is None or self._engines.stopped:
-            engine = await self._engines.get()
-        record, error = self.record, None
+            engine = await self._reopened()
         try:
             record.begin(engine.tally, engine.clock)
             engine.enter(self)
@@ -97,6 +98,13 @@ class Run(UnderWay):
         finally:
             engine.leave(self, error)
             error = None  # its traceback refers to this frame
+
+    async def _reopened(self) -> Engine:
+        try:
+            return await self._engines.get()
+        except ProdiaError as error:
+            self.record.place(error)
+            raise
 
     def _watched(self, engine: Engine) -> Watch:
         timeout, limit = self._call.options.timeout, math.inf
@@ -134,6 +142,7 @@ class Run(UnderWay):
                     await turn.wait()
                 if call.before_send is not None:
                     await self._cleared(turn, call.before_send)
+                self._make_sink(turn)
                 try:
                     record.sends()
                     verdict = await self._conversation(engine, watch, turn, body)
@@ -169,28 +178,37 @@ class Run(UnderWay):
             turn.ignore()
             raise
 
+    def _make_sink(self, turn: Turn) -> None:
+        """Make what takes an attempt's outputs, unless the job is only submitted. Raises InputError."""
+        if self.job.mode == "async":
+            return
+        try:
+            self._outputs = Outputs(self._target.sink(self.job), self._call.options.limits)
+        except BaseException as error:
+            turn.ignore()
+            if not isinstance(error, Exception):
+                raise
+            said = f"its sink could not be made: {quoted(error, str).rstrip('.')}"
+            raise InputError(f"{said}. Correct the input and run the job again.") from error
+
     def _conversation(
         self, engine: Engine, watch: Watch, turn: Turn, body: Body
     ) -> Coroutine[Any, Any, Verdict]:
-        """Begin an attempt: its request and, unless the job is only submitted, the sink of its outputs."""
+        """Return what sends an attempt's request and reads the reply to it."""
         call, options = self._call, self._call.options
         exchange = Exchange(engine.transport, engine.clock, options, engine.bearer)
-        is_asynchronous = self.job.mode == "async"
-        url = options.url + ("/async" if is_asynchronous else "") + ("?price=true" if options.price else "")
+        query, url = "?price=true" if options.price else "", options.url
+        read: Callable[[Reply], Awaitable[Verdict]]
+        if self._outputs is not None:
+            read = partial(exchange.read_outputs, self.job, self._outputs, watch)
+        else:
+            url += "/async"
+            self.record.job_id = None  # that of an attempt before is lost
+            read = partial(exchange.read_submission, self.job, watch)
         accept = accept_header(self.job.accept or self._target.accept)
         ask = call.expect_continue
         expects = _expects(body, ask) if call.inputs or ask is not None else False
-        request = Request(url, {**options.headers, "Accept": accept}, body, expects)
-        if is_asynchronous:
-            self.record.job_id = None  # that of an attempt before is lost
-            read = partial(exchange.read_submission, self.job, watch)
-        else:
-            try:
-                self._outputs = Outputs(self._target.sink(self.job), options.limits)
-            except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
-                reason = f"its sink could not be made: {quoted(error, str)}"
-                return _ready(Verdict("bad_input", False, reason, cause=error))
-            read = partial(exchange.read_outputs, self.job, self._outputs, watch)
+        request = Request(url + query, {**options.headers, "Accept": accept}, body, expects)
         self.in_flight = True
         if call.patient and options.timeout is not None and watch.limit == math.inf:
             watch.limit = exchange.clock.monotonic() + options.timeout
@@ -314,10 +332,6 @@ def _broken_off(error: BaseException, record: Record, watch: Watch, redact: Call
     if not isinstance(error, Exception) or record.job_id is not None:
         return Verdict("cancelled", watch.was_sent, "cancelled")
     return Verdict("unknown" if watch.was_sent else "not_sent", watch.was_sent, redact(quoted(error)))
-
-
-async def _ready(verdict: Verdict) -> Verdict:
-    return verdict
 
 
 async def _close_all(sources: Sequence[Source]) -> None:

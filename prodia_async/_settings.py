@@ -91,9 +91,10 @@ class Retry(Struct, frozen=True, kw_only=True):
 class Timeouts(Struct, frozen=True, kw_only=True):
     """How long one attempt waits for the server, in seconds.
 
-    `connect`: for the connection, TLS included. `first_byte`: for the answer, once the body is sent.
-    `idle`: for the next piece of a reply, or for the server to take the next piece of the body; time that
-    your own sink or source takes does not count. `keepalive`: how long an unused connection is kept.
+    `connect`: for the connection, TLS included. `first_byte`: for the answer, once the body is sent, or the
+    run's own `timeout` where that is more, since the answer comes when the job is done. `idle`: for the next
+    piece of a reply, or for the server to take the next piece of the body; time that your own sink or source
+    takes does not count. `keepalive`: how long an unused connection is kept.
     """
 
     connect: float = 10.0

@@ -88,6 +88,7 @@ class _Handover:
 
     def ended(self, task: asyncio.Task[JobResult]) -> None:
         """Let the reader look at what came of it; where nobody reads any more, nobody wants to know."""
+        self.run = None
         if not task.cancelled():
             task.exception()
         self.news.set()

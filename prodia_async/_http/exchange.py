@@ -137,7 +137,9 @@ class Exchange(Struct, frozen=True):
             await outputs.take(events)
             if decoder.is_complete:
                 if not getattr(reply, "at_end", False):
-                    watch.reading(_END_TIME)
+                    watch.reading(
+                        min(_END_TIME, watch.left / 2)
+                    )  # a whole reply is never lost to the run's limit
                     await _rest(reply, watch)
                 break
         request_id, redact = self.request_id(reply), self.options.redact

@@ -67,6 +67,11 @@ class Watch(Deadline):
             self.move(when)
 
     @property
+    def left(self) -> float:
+        """Seconds that the whole run has left."""
+        return self.limit - self._deadlines.clock.monotonic()
+
+    @property
     def was_sent(self) -> bool:
         """Whether the service may have the job."""
         return self.turn is None or self.turn.body_sent_at is not None or self.phase is Phase.READ

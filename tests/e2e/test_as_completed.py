@@ -13,7 +13,9 @@ from support.servers import answer, serving, stall
 
 from prodia_async import (
     BadRequestError,
+    ClientClosedError,
     File,
+    Fixed,
     InputError,
     Job,
     MemorySink,
@@ -453,3 +455,55 @@ async def test_a_job_is_sent_as_it_was_when_it_was_handed_over(tmp_path, monkeyp
         str(number): str(number).encode() for number in range(6)
     }
     assert sent == [0, 1, 2]
+
+
+async def test_a_client_that_is_closed_begins_no_job_that_was_put_aside():
+    async with Emulator(capacity=2, latency=0.02) as emulator:
+        prodia = Prodia(base_url=emulator.base_url, token=emulator.token, limiter=Fixed(1))
+        taken, done, closed = [], [], []
+
+        def noted():
+            for job in jobs(12, "inference.ping.v1"):
+                taken.append(job.custom_id)
+                yield job
+
+        async with prodia.as_completed(noted(), ahead=2) as outcomes:
+            async for outcome in outcomes:
+                if not done:
+                    await prodia.aclose()
+                is_closed = isinstance(outcome.error, ClientClosedError)
+                (closed if is_closed else done).append(outcome.job.custom_id)
+                assert not is_closed or outcome.job.custom_id in outcome.error.message
+        assert sorted(done + closed) == sorted(taken)
+        assert len(closed) > 6  # some were put aside
+        assert emulator.stats().requests <= len(done) + 1  # one was in flight, and cut
+        assert prodia._engines.peek() is None
+
+
+async def test_an_iterable_that_meets_a_cancellation_of_something_else_says_so():
+    async def cut():
+        for job in jobs(3):
+            yield job
+        cancelled = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        await cancelled
+
+    async with (
+        serving(answer(DONE)) as server,
+        client(server.base_url) as prodia,
+        prodia.as_completed(cut()) as outcomes,
+    ):
+        assert [(await anext(outcomes)).error for _ in range(3)] == [None] * 3
+        with pytest.raises(ProdiaError, match="the iterable of jobs met a cancellation"):
+            await anext(outcomes)
+
+
+async def test_its_block_can_be_entered_once():
+    async with serving(answer(DONE)) as server, client(server.base_url) as prodia:
+        outcomes = prodia.as_completed(jobs(2))
+        async with outcomes:
+            with pytest.raises(InputError, match="entered once"):
+                await outcomes.__aenter__()
+            assert len([outcome async for outcome in outcomes]) == 2
+        with pytest.raises(InputError, match="entered once"):
+            await outcomes.__aenter__()

@@ -186,7 +186,8 @@ async def test_a_sink_that_cannot_be_made_sends_nothing():
     async with serving(answer(DONE)) as server, client(server.base_url) as prodia:
         error = await failure(InputError, prodia, to=make)
         assert server.requests == []
-    assert error.may_have_run is False
+        assert (prodia.stats().requests, prodia.stats().in_flight) == (0, 0)
+    assert (error.may_have_run, error.attempts) == (False, ())
     assert "no such bucket" in str(error)
 
 

@@ -271,3 +271,22 @@ async def test_a_whole_reply_is_a_result_though_the_upload_goes_on(rest):
         result = await asyncio.wait_for(run, 5)
         assert result.outputs[0].data == PNG
         assert len(server.requests) == 1
+
+
+async def test_a_whole_reply_is_not_lost_to_the_limit_of_the_run():
+    """What follows the final boundary gets half of the time that is left, not all of it."""
+    clock = FakeClock()
+
+    async def step(connection, request):
+        await connection.read_body(request)
+        await connection.write_reply(Reply(200, DONE.body, DONE.headers, length=len(DONE.body) + 100))
+        await connection.drain_to_end(request)
+
+    async with serving(step) as server, client(server.base_url, clock=clock) as prodia:
+        run = asyncio.ensure_future(prodia.run(JOB, timeout=8))
+        await until(lambda: server.requests)
+        watched = prodia._engines.peek().deadlines.watched
+        await until(lambda: [each.when for each in watched.values()] == [4.0])
+        clock.advance(4)
+        result = await asyncio.wait_for(run, 5)
+        assert result.outputs[0].data == PNG

@@ -25,6 +25,9 @@ class ScriptedRun(Run):
         self.engine = Engine(None, bench.limiter, Budget(0), chance or random.Random(3), BEARER)
         self.send = send
 
+    def _make_sink(self, turn):
+        """Nothing is kept here."""
+
     def _conversation(self, engine, watch, turn, body):
         watch.turn = turn
         return self.send(turn)
