@@ -14,9 +14,11 @@ from batch.page.records import HOSTILE, attempt, done, failed, output, picture
 from batch.page.test_course import HOUR, sample
 from PIL import Image
 
-from prodia_async.batch import check_manifest
+from prodia_async import Prodia
+from prodia_async.batch import check_manifest, run_batch
 from prodia_async.batch.journal import Journal
 from prodia_async.batch.page import write_report
+from prodia_async.emulator import Emulator
 from prodia_async.emulator.films import encode_film
 
 pytestmark = [
@@ -562,8 +564,16 @@ async def test_hostile_texts_run_no_script(page, tmp_path):
     records = [done(HOSTILE, output("x.png"), prompt=HOSTILE), failed("b" + HOSTILE, HOSTILE)]
     records += [done("long", output("x.png"), prompt="word " * 200_000)]
     records[0]["job"]["type"] = records[1]["error"]["type"] = HOSTILE
+    named = HOSTILE.replace("\0", "")
+    records[0]["request"] = {"inputs": [named, "../x.png"], "accept": HOSTILE, "extra": {HOSTILE: HOSTILE}}
+    about = {"service": HOSTILE.replace("\0", ""), "shard": f"shard {named}"}
+    await (await Journal.open(tmp_path / "demo", wall=time.time, about=about)).aclose()
     path = await made(tmp_path / "demo", records)
     await page.open(path)
+    assert "onerror" in await page.say("document.getElementById('notice').textContent")
+    await page.say("document.querySelectorAll('.card input').forEach((box) => box.click())")
+    await page.say("document.getElementById('run-again').click()")
+    await page.say("document.getElementById('again-close').click()")
 
     assert sorted(await page.say(IDS)) == sorted([HOSTILE, "b" + HOSTILE, "long"])
     for place in range(3):
@@ -572,6 +582,52 @@ async def test_hostile_texts_run_no_script(page, tmp_path):
     assert await page.until(LOADED)
     assert (await page.say("document.title")).startswith("demo ·")
     assert await page.say("document.querySelectorAll('img[onerror], .card script').length") == 0
+
+
+async def test_picks_of_a_real_batch_run_again_as_they_are(page, tmp_path):
+    picture(tmp_path / "photos" / "cat ä.png", (300, 200))
+    job = {"type": "inference.flux.schnell.img2img.v1", "inputs": ["photos/cat ä.png"], "accept": "image/png"}
+    job["config"] = {"prompt": "in oil", "image": "cat ä.png", "seed": 2**32 - 1, "steps": 2}
+    lines = [{"custom_id": f"cat-{number}"} | job for number in range(2)]
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    async with (
+        Emulator(latency=0.01) as emulator,
+        Prodia(base_url=emulator.base_url, token=emulator.token) as prodia,
+    ):
+        await run_batch(tmp_path / "jobs.jsonl", tmp_path / "out", prodia=prodia)
+        await page.open(await write_report(tmp_path / "out"), "#job=cat-1")
+        assert await page.until(f"{STAGE} && !{STAGE}.classList.contains('beside')")
+        assert "an emulator" in await page.say("document.getElementById('notice').textContent")
+        await page.say("document.getElementById('viewer-pick').click()")
+        await page.say("document.getElementById('close').click()")
+        await page.say("document.getElementById('run-again').click()")
+        [line] = await read_manifest(page, tmp_path / "saved")
+        (tmp_path / "saved" / "picks.jsonl").write_text(json.dumps(line) + "\n")
+        again = tmp_path / "again"
+        report = await run_batch(tmp_path / "saved/picks.jsonl", again, prodia=prodia, allow_outside=True)
+
+    assert (report.done, report.failed) == (1, 0)
+    [first], [second] = (list((tmp_path / name).glob("outputs/*/cat-1.png")) for name in ("out", "again"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("wish", ["no-preference", "reduce"])
+async def test_a_film_moves_under_the_mouse_unless_the_reader_wants_no_motion(page, tmp_path, wish):
+    folder = tmp_path / "demo"
+    (folder / "outputs").mkdir(parents=True)
+    (folder / "outputs/film.mp4").write_bytes(await asyncio.to_thread(film_of, 6))
+    path = await made(folder, [done("a", output("outputs/film.mp4", "video/mp4"))])
+    await page.call(
+        "Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": wish}]
+    )
+    await page.open(path)
+    assert await page.until("document.querySelector('.film video').readyState >= 2")
+    await page.say("document.querySelector('.open').focus()")
+    if wish == "reduce":
+        await asyncio.sleep(0.3)
+        assert await page.say("document.querySelector('.film video').paused") is True
+    else:
+        assert await page.until("!document.querySelector('.film video').paused")
 
 
 async def test_a_file_that_could_run_scripts_is_shown_without_a_link(page, tmp_path):
@@ -606,7 +662,7 @@ async def test_the_page_s_policy_holds_even_for_a_script_that_got_in(page, tmp_p
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 900, 1280])
 async def test_it_fits_and_can_be_read(page, tmp_path, dark, width):
     long = failed("x" * 290, "y" * 900)
     course = [sample(at, 3 * at, limit=8, dollars=at / 10) for at in range(50)]

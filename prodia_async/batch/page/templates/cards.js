@@ -60,7 +60,8 @@ function plainTile(file) {
 
 // The browser draws a film's first picture; one that it cannot play is shown as any other file.
 function filmTile(file) {
-  const film = element("video", { src: `${file.href}#t=0.01`, preload: "metadata", muted: true, playsinline: true, tabindex: -1 });
+  const film = element("video", { src: `${file.href}#t=0.01`, preload: "metadata", loop: true, playsinline: true, tabindex: -1 });
+  film.muted = true;
   const tile = element("span", { class: "tile film" }, film, element("span", { class: "play", "aria-hidden": "true" }, "▶"));
   film.addEventListener("error", () => tile.replaceWith(plainTile(file)), { once: true });
   return tile;
