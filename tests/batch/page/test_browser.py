@@ -671,6 +671,11 @@ async def test_it_fits_and_can_be_read(page, tmp_path, dark, width):
     await page.open(path)
 
     assert await page.say("document.documentElement.scrollWidth") <= width
+    size = "(svg) => [svg.clientWidth, svg.viewBox.baseVal.width]"
+    for shown, drawn in await page.say(
+        f"[...document.querySelectorAll('.chart svg')].map({size})"
+    ):  # or its text would be larger or smaller than the page's
+        assert shown == drawn > 200
     luminance = """(name) => {
       const color = getComputedStyle(document.documentElement).getPropertyValue(name);
       const canvas = document.createElement('canvas').getContext('2d');

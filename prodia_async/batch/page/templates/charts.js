@@ -96,10 +96,9 @@ function listenToChart(picture, cursor, read, spans) {
 function charts() {
   const { course } = data;
   if (!course || course.throughput.length < FEWEST) return [];
-  const mean = course.throughput.reduce((sum, value) => sum + value, 0) / course.throughput.length;
   const share = course.total_requests ? course.total_shed / course.total_requests : 0;
   const made = [
-    { title: "Throughput", headline: `${amount(mean)} jobs/s`, lines: [["jobs/s", course.throughput]], say: (value) => `${amount(value)} jobs/s` },
+    { title: "Throughput", headline: `${amount(mean(course.throughput))} jobs/s`, lines: [["jobs/s", course.throughput]], say: (value) => `${amount(value)} jobs/s` },
     {
       title: "Concurrency limit", headline: `${amount(course.limit.at(-1))} at the end`,
       lines: [["limit", course.limit], ["in flight", course.in_flight]], say: amount,
