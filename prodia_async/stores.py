@@ -153,9 +153,13 @@ class Store:
         """Return the object at a key, after the prefix, as an input: `inputs=[store.input("in.jpg")]`."""
         return Stored(self.store, _key(self.prefix + key, "a key"), self.url_of(self.prefix + key))
 
-    async def stands(self, key: str) -> bool:
-        """Ask, in one HEAD, whether an object is at a key, after the prefix. Raises what the store raises."""
-        return await seen(self.store, self.prefix + key) is not None
+    async def stands(self, key: str, size: int | None = None) -> bool:
+        """Ask, in one HEAD, whether an object, of that size, is at a key, after the prefix.
+
+        Raises what the store raises.
+        """
+        found = await seen(self.store, self.prefix + key)
+        return found is not None and size in (None, found["size"])
 
 
 class Stored:

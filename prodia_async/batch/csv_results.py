@@ -37,6 +37,7 @@ def write_csv(records: Iterable[Record], stream: IO[str]) -> None:
     `status`, `type`, `path`, `content_type`, `bytes` and `service` alone, so that sums over the other columns
     are right.
     `elapsed` is in seconds, `attempts` is their number, `error` the message, `service` the one that ran it.
+    The path of an output in a store is its URL.
 
     Text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a line break) gets a
     `'` in front, for prompts and errors are other people's text. Numbers stay numbers. Lines end as in
@@ -55,7 +56,10 @@ def _rows(record: Record) -> list[list[Any]]:
     about = [config.get("prompt"), config.get("seed")]
     cost = [metrics.get("elapsed"), price.get("dollars"), len(record["attempts"])]
     reason = None if error is None else error["message"]
-    outputs = [[output["path"], output["content_type"], output["bytes"]] for output in record["outputs"]]
+    outputs = [
+        [output["path"] or output.get("url"), output["content_type"], output["bytes"]]
+        for output in record["outputs"]
+    ]
     service = record.get("service")
     first, *others = outputs or [[None, None, None]]
     rows = [[*head, *about, *first, *cost, reason, service]]

@@ -119,11 +119,18 @@ class Reader:
                     found[custom_id] = Row(state, attempts, fingerprint, mark, files, job_id, reserved)
         return found
 
-    def parts(self) -> list[tuple[tuple[str, ...], tuple[tuple[str, int], ...]]]:
-        """Return the temporary files and the outputs that they become, of each job that is done."""
+    def parts(self) -> list[tuple[str, tuple[tuple[str, str, int], ...]]]:
+        """Return each job that is done, with its temporary files, what they become, and sizes.
+
+        Jobs whose outputs are known to be in a store are left out.
+        """
         with self._lock:
-            rows = self._connection.execute(schema.PARTS)
-            return [(_parts.decode(parts), _outputs.decode(outputs)) for parts, outputs in rows]
+            rows = self._connection.execute(schema.PARTS).fetchall()
+        found = []
+        for custom_id, parts, outputs in rows:
+            pairs = zip(_parts.decode(parts), _outputs.decode(outputs), strict=True)
+            found.append((custom_id, tuple((part, name, size) for part, (name, size) in pairs)))
+        return found
 
     def tells_of(self, output: str) -> bool:
         """Whether an output, its path relative to the folder, is some job's. It reads all rows."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -66,6 +65,7 @@ class Feed:
     At most `ahead` of each type are handed out and not yet `left`; what comes beyond them waits, and lets
     the lines of other types pass. Where four times as many wait and none of their type has left for a
     second, they wait in a file of `folder`: a type of which none ever ends does not keep others from running.
+    `stand` tells whether a job's outputs stand; it may block.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Feed:
         limiter: Limiter,
         *,
         retrying: Retrying,
+        stand: Callable[[Row], bool],
         on_problem: Callable[[Problem], object],
     ) -> None:
         self.counts: Counts = Counts()
@@ -85,6 +86,7 @@ class Feed:
         self._clock = limiter.clock
         self._limiter = limiter
         self._retrying = retrying
+        self._stand = stand
         self._on_problem = on_problem
         self._ready: deque[Entry] = deque()
         self.out: dict[str, Entry] = {}
@@ -242,7 +244,7 @@ class Feed:
             return entry.problem or ("leave" if row is None and self._retrying == "only" else "run")
         if (reason := _difference(entry, row)) is not None:
             return Problem(entry.line, reason)
-        if row.state == "failed" or (row.state == "done" and _stand(self._folder, row)):
+        if row.state == "failed" or (row.state == "done" and self._stand(row)):
             return row.state
         if row.state == "done" and self._retrying == "only":
             return "leave"
@@ -278,12 +280,4 @@ def _same_inputs(entry: Entry, row: Row) -> bool:
     try:
         return row.inputs_mark[8:] == content_mark(entry.job.inputs)
     except OSError:
-        return False
-
-
-def _stand(folder: Path, row: Row) -> bool:
-    """Whether all outputs of a job are there with their sizes."""
-    try:
-        return all(os.stat(os.path.join(folder, path)).st_size == size for path, size in row.outputs)  # noqa: PTH116, PTH118 - a million of them
-    except (OSError, ValueError):
         return False

@@ -165,6 +165,11 @@ class Gate:
             self._writes.discard(waiter)
             self._look()
 
+    def give_up(self, message: str) -> None:
+        """End the batch for a cause that the gate does not know: all who wait get GaveUpError."""
+        self.gave_up = self.gave_up or message
+        self._look()
+
     def stored(self) -> None:
         """Take note that outputs were written: a pause for a full disk ends."""
         self._end("disk")

@@ -196,6 +196,10 @@ class Journal:
         }
         self._put(schema.ENDED, values)
 
+    def kept(self, custom_id: str) -> None:
+        """Take note that the outputs of a job that is done are in a store: it needs its files no more."""
+        self._put(schema.KEPT, (custom_id,))
+
     def sample(self, sample: Sample) -> None:
         """Keep a sample for the report's charts; at most 4,096 are kept, evenly spread over the time."""
         self._put(schema.SAMPLE, msgspec.structs.astuple(sample))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from prodia_async._errors import InputError, OutputError, quoted, reason_of
 from prodia_async._files.landing import name_of
 from prodia_async._files.sinks import FolderSink
-from prodia_async._files.threads import start
-from prodia_async.batch.records import relative
+from prodia_async._files.threads import hop, start
+from prodia_async.batch.records import is_url, relative
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prodia_async._files.sinks import Budget, DiskWriter, WaitForRoom
     from prodia_async._models import Job, JobResult
     from prodia_async.batch.database import Reader
+    from prodia_async.batch.schema import Row
 
 OnWhole: TypeAlias = "Callable[[JobResult, LandingSink], Awaitable[None]]"
 """Writes down a job whose files are whole; awaited until its row is committed and `name_files` was called."""
@@ -50,8 +51,22 @@ class Outputs:
     def sink(self, job: Job, own: Sequence[str], on_whole: OnWhole) -> LandingSink:
         """Return the sink for one attempt of a job; `own`: the paths of outputs that it had before."""
         custom_id = job.custom_id or ""
+        return LandingSink(self, self.folder(custom_id), custom_id, own=own, on_whole=on_whole)
+
+    def folder(self, custom_id: str) -> str:
+        """Return the folder of a job's files."""
         digest = hashlib.sha256(custom_id.encode("utf-8", "surrogatepass")).hexdigest()
-        return LandingSink(self, self._folders[digest[:2]], custom_id, own=own, on_whole=on_whole)
+        return self._folders[digest[:2]]
+
+    def stand(self, row: Row) -> bool:
+        """Whether all outputs of a job are there with their sizes. Blocks."""
+        return all(self._stands(path, size) for path, size in row.outputs)
+
+    def _stands(self, path: str, size: int) -> bool:
+        try:
+            return is_url(path) or os.stat(os.path.join(self.out, path)).st_size == size  # noqa: PTH116 - a million of them
+        except (OSError, ValueError):
+            return False
 
     def take(self, path: str, own: Sequence[str]) -> bool:
         """Take a name, in a thread; False if it is another job's. A file that no row tells of is replaced."""
@@ -72,20 +87,31 @@ class Outputs:
 
     def relative(self, path: str) -> str:
         """Return the path of an output as journal and results have it: relative to the batch's folder."""
-        return relative(path, self.out)
+        return path if is_url(path) else relative(path, self.out)
 
-    def settle(self) -> None:
+    async def settle(self) -> None:
         """Give the files that a killed run has left the names that the journal tells, and remove all others.
 
-        Blocks. Raises InputError for a file that cannot get its name.
+        Raises InputError for a file that cannot get its name.
         """
+        await hop(self._settle)
+
+    def give_name(self, path: Path, name: str) -> None:
+        """Give a file that a killed run has left its name."""
+        if is_url(name):
+            raise InputError(
+                f"{quoted(str(path))} is still to be uploaded to {quoted(name)}: pass to= as that run had it"
+            )
+        path.replace(self.out / name)
+
+    def _settle(self) -> None:
         left = {str(path.relative_to(self.out).as_posix()): path for path in self._parts()}
-        for parts, outputs in self._reader.parts() if left else ():
-            for part, (name, size) in zip(parts, outputs, strict=True):
+        for _, files in self._reader.parts() if left else ():
+            for part, name, size in files:
                 path = left.get(part)
                 try:
                     if path is not None and path.stat().st_size == size:
-                        path.replace(self.out / name)
+                        self.give_name(path, name)
                         del left[part]
                 except OSError as error:
                     raise InputError(

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class OutputRecord(TypedDict):
-    """An output: its path, relative to the batch's folder, its media type and its size."""
+    """An output: its path, relative to the batch's folder, or its URL in a store; its type and size."""
 
     path: str | None
+    url: NotRequired[str]
     content_type: str | None
     bytes: int | None
 
@@ -81,7 +82,7 @@ def failed_record(entry: Entry, error: ProdiaError, folder: Path) -> bytes:
 
 def done(custom_id: str | None, result: JobResult) -> dict[str, Any]:
     """Return the record of a job that is done, with its outputs' paths as they are."""
-    names = [None if output.path is None else str(output.path) for output in result.outputs]
+    names = [output.url if output.path is None else str(output.path) for output in result.outputs]
     return _done(custom_id, result, names)
 
 
@@ -91,12 +92,22 @@ def _done(custom_id: str | None, result: JobResult, names: Sequence[str | None])
         "status": "done",
         "job": result.raw,
         "outputs": [
-            {"path": name, "content_type": output.content_type, "bytes": output.size}
+            {**_place(name), "content_type": output.content_type, "bytes": output.size}
             for name, output in zip(names, result.outputs, strict=True)
         ],
         "error": None,
         "attempts": result.attempts,
     }
+
+
+def _place(name: str | None) -> dict[str, str | None]:
+    """Return what a record has of an output's place: a path, or a URL in a store."""
+    return {"path": None, "url": name} if name is not None and is_url(name) else {"path": name}
+
+
+def is_url(path: str) -> bool:
+    """Tell whether an output is in a store: no path of a file has what its URL has."""
+    return "://" in path
 
 
 def failed(custom_id: str | None, error: ProdiaError, folder: Path | None = None) -> dict[str, Any]:

@@ -26,12 +26,12 @@ from prodia_async.batch.gate import Gate
 from prodia_async.batch.inputs import refuse_address
 from prodia_async.batch.journal import Journal
 from prodia_async.batch.manifest import Defaults, Entry, Manifest, Problem, Shard
-from prodia_async.batch.outputs import Outputs
 from prodia_async.batch.report import ManifestCheck
 from prodia_async.batch.results import write_unlocked
 from prodia_async.batch.rooms import Rooms
 from prodia_async.batch.running import Running
 from prodia_async.batch.scout import Scout
+from prodia_async.batch.stored import check_place, outputs_of
 from prodia_async.batch.telling import Problems, say
 from prodia_async.batch.variations import Variations
 from prodia_async.batch.written import Written
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from prodia_async._client import Prodia
-    from prodia_async._models import Mode
+    from prodia_async._files.outputs import Sink
+    from prodia_async._models import Job, Mode
     from prodia_async.batch.feed import Retrying
     from prodia_async.batch.manifest import Source
     from prodia_async.batch.report import BatchReport, Progress
@@ -67,6 +68,7 @@ async def run_batch(
     out: str | os.PathLike[str],
     *,
     prodia: Prodia,
+    to: str | Callable[[Job], Sink] | None = None,
     type: str | None = None,  # noqa: A002 - the manifest's own word
     config: Mapping[str, Any] | None = None,
     accept: str | None = None,
@@ -100,10 +102,11 @@ async def run_batch(
     `allow_outside` allows inputs outside of the manifest's folder; those of a `Job` may lie anywhere.
 
     `out` gets journal.sqlite, outputs/<first byte of the SHA-256 of the custom_id>/<custom_id>.<ext>, and in
-    the end results.jsonl with a line for each job. A job that is done is not run again while its outputs
-    stand; one that failed is with `retry_failed`, and with `only_failed` nothing but these and those that
-    were cut. A job that the service has already (`mode` "async") is asked for by its id, and sent again only
-    if the service no longer knows it.
+    the end results.jsonl with a line for each job. With `to`, the URL of a prefix of an object store or a
+    `Store`, outputs go on to <to><custom_id>.<ext>, in place of what is there. A job that is done is not run
+    again while its outputs stand; one that failed is with `retry_failed`, and with `only_failed` nothing but
+    these and those that were cut. A job that the service has already (`mode` "async") is asked for by its
+    id, and sent again only if the service no longer knows it.
 
     `price`: ask for prices; default: as the client does. `max_spend`: dollars for all runs of this batch: the
     attempt that might exceed it is not sent, and the batch ends. `prices`: dollars by job type, where they
@@ -123,6 +126,7 @@ async def run_batch(
     folder = Path(os.fsdecode(os.getcwdb()), named)  # noqa: PTH109 - as of an input: it stays the same
     problems = Problems(on_problem)
     refuse_address("out", out)
+    check_place(given["to"])
     engines, client = rooms_of(prodia)
     engine = await engines.get()
     retry = replace(
@@ -141,10 +145,23 @@ async def run_batch(
         journal = await Journal.open(folder, wall=engine.clock.wall, about=about, on_full=gate.disk_full)
         async with OnExit(partial(_finish, journal, folder, gate)):
             _tell_of_what_was_cut(journal.totals)
-            outputs = Outputs(folder, engine.budget, gate.wait_for_room, journal.reader)
-            await hop(outputs.settle)
+            outputs = outputs_of(
+                given["to"],
+                out=folder,
+                budget=engine.budget,
+                gate=gate,
+                journal=journal,
+                chance=engine.random,
+                give_up_after=given["give_up_after"],
+            )
+            await outputs.settle()
             retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
-            feed = Feed(lines, journal, folder, engine.limiter, retrying=retrying, on_problem=problems.add)
+            feed = Feed(
+                *(lines, journal, folder, engine.limiter),
+                retrying=retrying,
+                stand=outputs.stand,
+                on_problem=problems.add,
+            )
             till = Till(given["max_spend"], given["prices"] or {}, journal.totals)
             arming = Arming(engine.limiter)
             ask = partial(_ask, prodia.with_options(retry=Retry(max_errors=0)))

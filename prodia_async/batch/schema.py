@@ -161,7 +161,10 @@ FIND = """
     from jobs where custom_id in ({})
 """
 PARTS = """
-    select parts, outputs from jobs where state = 'done' and parts is not null
+    select custom_id, parts, outputs from jobs where state = 'done' and parts is not null
+"""
+KEPT = """
+    update jobs set parts = null where custom_id = ? and state = 'done'
 """
 TELLS = """
     select 1 from jobs where instr(lower(outputs), lower(?)) limit 1

@@ -57,6 +57,7 @@ Example: prodia-async batch jobs.jsonl --out results --max-spend 5.00
     type=LocalPath(file_okay=False),
     help="The folder for the results; needed but for --check.",
 )
+@_jobs("--to", metavar="URL", help="Where outputs go on to: s3://bucket/prefix/; gs, az, file as well.")
 @_jobs(
     "--check", is_flag=True, help="Only tell what is in MANIFEST and, with --price, its cost. Sends nothing."
 )
@@ -147,9 +148,9 @@ def command(
     "mode": "async" runs it through the asynchronous API. CSV has the columns custom_id, type, prompt, input,
     mode and config.*.
 
-    Outputs go to OUT/outputs, what became of each job to OUT/results.jsonl, and a contact sheet to
-    OUT/report.html. The same command again goes on where the last one ended, however that was: what is done
-    is not run again. Ctrl-C lets the jobs in flight finish; twice stops at once.
+    Outputs go to OUT/outputs, or with --to into a bucket; what became of each job to OUT/results.jsonl, and a
+    contact sheet to OUT/report.html. The same command again goes on where the last one ended, however that
+    was: what is done is not run again. Ctrl-C lets the jobs in flight finish; twice stops at once.
     """
     if others:
         raise click.UsageError(
@@ -208,7 +209,9 @@ class BatchRun:
         page = await self._write_page(report)
         account = None if server is None else server.stats()
         reasons = await hop(summary.reasons_of, report.results) if report.failed else []
-        ended = summary.Summary(report, page, self._bench or {}, account, reasons, self._given["first"])
+        ended = summary.Summary(
+            *(report, page, self._bench or {}, account, reasons), self._given["first"], self._given["to"]
+        )
         tell(ended.json() if self._as_json else ended.text())
         if report.reason is not None:
             say(f"prodia-async: {report.reason}")

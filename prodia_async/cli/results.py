@@ -108,7 +108,7 @@ def _row(record: Record, width: int) -> str:
     """Return a line of the table: a job, and where its outputs are or why it failed."""
     from prodia_async.cli.summary import reason_of
 
-    paths = ", ".join(output["path"] or "" for output in record["outputs"])
+    paths = ", ".join(output["path"] or output.get("url", "") for output in record["outputs"])
     of_id = min(30, width // 4)
     name = short(plain(record["custom_id"]), of_id)
     return f"{name:<{of_id}}  {record['status']:<6}  {plain(reason_of(record) or paths)}"[: width - 1]

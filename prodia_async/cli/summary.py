@@ -92,7 +92,10 @@ def _bad_lines(number: int) -> str:
 
 
 class Summary(NamedTuple):
-    """How a batch has ended, and where its page is; what the emulator was set to, and its account."""
+    """How a batch has ended, and where its page is; what the emulator was set to, and its account.
+
+    `to` is the URL that outputs went to, if that is not the folder of the batch.
+    """
 
     report: BatchReport
     page: Path | None = None
@@ -100,6 +103,7 @@ class Summary(NamedTuple):
     account: EmulatorStats | None = None
     reasons: Sequence[tuple[str, int]] = ()
     first: int | None = None
+    to: str | None = None
 
     @property
     def exit_code(self) -> Exit:
@@ -148,7 +152,7 @@ class Summary(NamedTuple):
             report.requests and speed,
             "computer" in report.service and f"these ran on {report.service}",
             _money(report),
-            report.done and f"outputs: {report.out / 'outputs'}",
+            report.done and f"outputs: {self.to or report.out / 'outputs'}",
             (report.done or report.failed) and f"results: {report.results}",
             self.page and f"report: {self.page}",
             end and f"to go on: the same command again{go_on}",
@@ -162,7 +166,7 @@ class Summary(NamedTuple):
         summary: dict[str, Any] = to_builtins(self.report, enc_hook=str)
         summary["seconds"] = round(self.report.seconds, 3)
         summary["jobs_per_second"] = round(self.speed, 3)
-        summary["outputs"] = str(self.report.out / "outputs")
+        summary["outputs"] = self.to or str(self.report.out / "outputs")
         summary["report"] = None if self.page is None else str(self.page)
         summary["reasons"] = [{"reason": reason, "jobs": number} for reason, number in self.reasons]
         summary["exit_code"] = self.exit_code.value

@@ -112,7 +112,7 @@ async def test_a_row_tells_of_files_until_others_take_their_places(tmp_path):
     async with open_journal(tmp_path) as journal:
         await journal.sent(an_entry("a"), 0)
         await journal.done("a", a_record("a"), [("outputs/a.png", 3)], None, parts=["outputs/x.part"])
-        assert await hop(journal.reader.parts) == [(("outputs/x.part",), (("outputs/a.png", 3),))]
+        assert await hop(journal.reader.parts) == [("a", (("outputs/x.part", "outputs/a.png", 3),))]
         await journal.sent(an_entry("a"), 0)
         assert await journal.find(["a"]) == {"a": row("sent", 2, (("outputs/a.png", 3),))}
         assert await hop(journal.reader.parts) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from support.buckets import Bucket
+from support.processes import all_that_ran
 
 from prodia_async.emulator import Emulator
 
@@ -48,9 +49,8 @@ class Place:
             return ended(program)
 
     def unkept(self) -> int:
-        """Return how many jobs run, or are done while their outputs are not in the bucket."""
-        stats = self.emulator.stats()
-        return int(stats.busy + stats.completed - len(self.bucket.names()))
+        """Return how many jobs have run whose outputs are not in the bucket, while all actors are stopped."""
+        return all_that_ran(self.emulator) - len(self.bucket.names())
 
 
 def ended(program: subprocess.Popen[str]) -> str:

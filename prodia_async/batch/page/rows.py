@@ -32,6 +32,7 @@ _PICTURES = frozenset({"image/bmp", "image/gif", "image/jpeg", "image/png", "ima
 _TEXTS = frozenset({"application/json", "application/x-ndjson", "application/xml", "application/yaml"})
 _LARGE_NUMBER = re.compile(r"(?<![\d.])\d{16}")
 _NAME_OR_NUMBER = re.compile(r"\b[0-9a-f]{8,}(?:-[0-9a-f]+)*\b|\d+")
+_STORE = re.compile(r"(?:s3|gs|az|file|memory|https)://[^/]")
 _VERDICTS = {
     "shed": "shed (429)",
     "not_sent": "not sent",
@@ -45,6 +46,7 @@ _VERDICTS = {
 class File(Struct):
     """An output or an input: its URL, relative to the batch's folder, its media type, its size in bytes.
 
+    One in a store has a whole URL.
     `preview` is True where a thumbnail stands, the first lines of a text, or False.
     """
 
@@ -216,15 +218,24 @@ def _course(attempts: list[dict[str, Any]]) -> str:
 
 def _file(output: Mapping[str, Any], *, may_leave: bool = False) -> File | None:
     """Return a file of the batch; None for a path that cannot be, or leads out of its folder and may not."""
-    path, stated, size = _text(output.get("path")), _text(output.get("content_type")), output.get("bytes")
+    stated, size = _text(output.get("content_type")), output.get("bytes")
+    url = _url(_text(output.get("url")), _text(output.get("path")), may_leave=may_leave)
+    if url is None:
+        return None
+    kind = media.split(stated)[0] if stated else media.type_for_name(url) or media.OCTETS
+    return File(url=url, media=_cut(kind, _MOST_NAME), size=size)
+
+
+def _url(url: str | None, path: str | None, *, may_leave: bool) -> str | None:
+    """Return what the page links to: the URL of what is in a store, or that of a path."""
+    if url is not None and _STORE.match(url):
+        return quote(url, safe=":/")
     if not path or "\\" in path or "\0" in path:
         return None
     pure = PurePosixPath(path)
     if pure.is_absolute() or not pure.parts or (".." in pure.parts and not may_leave):
         return None
     try:
-        url = quote(os.fsencode(str(pure)))
+        return quote(os.fsencode(str(pure)))
     except UnicodeEncodeError:
         return None
-    kind = media.split(stated)[0] if stated else media.type_for_name(pure.name) or media.OCTETS
-    return File(url=url, media=_cut(kind, _MOST_NAME), size=size)

@@ -7,8 +7,9 @@ const jobs = data.rows.map((values, place) => readJob(values, place));
 function readJob(values, place) {
   const job = Object.fromEntries(data.columns.map((name, column) => [name, values[column]]));
   const base = data.folders[job.folder].url;
+  const isWhole = (url) => /^\w+:\/\//.test(url);  // of a store: paths have no such part
   const file = (value) => value && {
-    base, url: value[0], href: base + value[0], media: data.texts[value[1]], size: value[2], preview: value[3],
+    base, url: value[0], href: isWhole(value[0]) ? value[0] : base + value[0], media: data.texts[value[1]], size: value[2], preview: value[3],
   };
   for (const name of ["type", "config", "request", "course"]) job[name] = data.texts[job[name]];
   job.place = place;
