@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prodia_async._errors import InputError, OutputError, quoted
 from prodia_async._files.threads import hop
@@ -194,12 +194,10 @@ class StoredOutputs(Outputs):
         sink = self._place.renamed(key)(Job("batch"))
         try:
             writer = await sink.open(OutputInfo(0, None, content_type))
-            file: IO[bytes] = await hop(path.open, "rb")
-            try:
-                while block := await hop(file.read, MiB):
-                    await writer.write(block)
-            finally:
-                file.close()
+            start = 0
+            while block := await hop(_block, path, start):
+                await writer.write(block)
+                start += len(block)
             await writer.close()
             await sink.commit(JobResult("batch", {}))
         finally:
@@ -258,6 +256,13 @@ class StoringSink(LandingSink):
         self.parts.append(writer.temporary)
         self.targets.append(self._outputs.url(stem, writer.suffix, self._number))
         writer.location, writer.temporary = writer.temporary, ""
+
+
+def _block(path: Path, start: int) -> bytes:
+    """Read a part of a file. It is open for no longer: a cancellation leaves a thread to itself."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(MiB)
 
 
 def _remove(paths: Sequence[Path]) -> None:
