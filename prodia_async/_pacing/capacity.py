@@ -32,10 +32,8 @@ _ZERO_SHARE, _ZERO_MOST = 16, 5.0  # the wait at zero grows to 1/16 of the time 
 _RETRY_AFTER_MOST = 1.5  # times the usual Retry-After, in the wait at zero
 _GUESSED_LATENCY = 2.0  # seconds, before a job has completed
 _MOVES = 10  # latencies, or usual Retry-Afters if those are more, for which a limit that has changed moves
-_LEFT_SELDOM, _LEFT_FOR = (
-    128,
-    0.4,
-)  # a freed slot is left to others with chance limit / 128, for 0.4 latencies
+_LEFT_SELDOM = 64  # a freed slot is left to others with chance limit / 64,
+_LEFT_FOR = 0.5  # for half a latency
 _GIVEN = 8  # of the slots of a type that has just lost one, every eighth is left if it is freed
 _GIVES = 2  # times the silence after a loss: whoever has won a slot searches on in that time
 _SURE = 3  # the most that one type counts on sharing with another
@@ -108,6 +106,7 @@ class Capacity:
         self._round_trip = self._spread = 0.0  # a 429's, and how far others are from it
         self._found: int | None = None  # the limit when the last search began
         self._search_ended = False  # since then, by a 429
+        self._rose = False  # whether the limit had risen when it moved last
         self._moves_until = self._gives_until = -math.inf
         self._offered = False  # whether this search began because another type had left a slot
         self._vain = 0  # such searches that found none
@@ -215,6 +214,7 @@ class Capacity:
         before, self._found, self._search_ended = self._found, self.limit, False
         in_transit = self.limit * (self._round_trip + self._spread) / (self.latency or 0.001)
         if before is not None and abs(self.limit - before) > in_transit:
+            self._rose = self.limit > before
             self._moved(now)
 
     def _moved(self, now: float) -> None:
@@ -247,13 +247,16 @@ class Capacity:
     def _leave(self, now: float, latency: float) -> None:
         """Leave the slot that was just freed to others for a while, or not.
 
-        One at a time is left, the more often the more there are, but several when one was just lost: whoever
-        has won it searches on. That the times differ keeps slots from falling free all at once, for ever.
+        One at a time is left, the more often the more there are, unless the limit has risen; and several when
+        one was just lost: whoever has won it searches on. That the times differ keeps slots from falling free
+        all at once, for ever.
         """
         if now < self._gives_until:
             if len(self.left) < self.limit // _GIVEN:
                 self.left.append(self._gives_until)
-        elif not self.left and self.limit > 1 and self._random.random() * _LEFT_SELDOM < self.limit:
+        elif self._rose or self.left or self.limit == 1:
+            return
+        elif self._random.random() * _LEFT_SELDOM < self.limit:
             self.left.append(now + _LEFT_FOR * latency)
 
     def shed(self, growth: Round | None, after: float | None, retry_after: float, now: float) -> None:
