@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Struct
 
+from prodia_async._pacing.retry import DEFAULT_RETRY_AFTER, Silence
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-DEFAULT_RETRY_AFTER = 1.0  # seconds, if a 429's is missing or senseless; as the vendor's client waits
 _PROBE_FACTOR: dict[str, float] = {"eager": 2.0, "normal": 4.0, "frugal": 8.0}
 _PROBE_EVERY = (0.25, 60.0)  # seconds, least and most between two probes
 _FORGIVENESS = 0.5  # of a shed refill, earned by each success
-_FIRST_SILENCE, _SILENCE = 0.2, (0.05, 2.0)  # seconds: before a 429 was seen; least and most
 _ZERO_SHARE, _ZERO_MOST = 16, 5.0  # the wait at zero grows to 1/16 of the time spent there, at most 5 s
 _RETRY_AFTER_MOST = 1.5  # times the usual Retry-After, in the wait at zero
 _GUESSED_LATENCY = 2.0  # seconds, before a job has completed
@@ -60,6 +60,30 @@ class Round(Struct, eq=False):
         """Take note that a body is on its way whole."""
         self.unsent -= 1
         self.last_sent = max(self.last_sent, now)
+
+
+class Trend:
+    """Whether a limit moves: evidence that others use the service, or that its capacity changes.
+
+    Alone beside a capacity that does not change, every search begins from the same limit, but for the slots
+    in transit. At the end of a search its sheds would still be arriving.
+    """
+
+    def __init__(self) -> None:
+        self.found: int | None = None  # the limit when the last search began
+        self.search_ended = False  # since then, by a 429
+        self.rose = False  # whether the limit had risen when it moved last
+
+    def search_begins(self, limit: int, silence: Silence, latency: float) -> bool:
+        """Tell whether the limit has moved since the last search began, by more than the slots in transit."""
+        if not self.search_ended:
+            return False
+        before, self.found, self.search_ended = self.found, limit, False
+        in_transit = limit * (silence.round_trip + silence.spread) / latency
+        if before is None or abs(limit - before) <= in_transit:
+            return False
+        self.rose = limit > before
+        return True
 
 
 class Capacity:
@@ -102,11 +126,7 @@ class Capacity:
         self._never_shed, self._next_probe = True, 0.0
         self._zero_since: float | None = None
         self._retry_after = self._longest = DEFAULT_RETRY_AFTER  # usual; and the longest of late
-        self._forgiveness, self._silence = 1.0, _FIRST_SILENCE
-        self._round_trip = self._spread = 0.0  # a 429's, and how far others are from it
-        self._found: int | None = None  # the limit when the last search began
-        self._search_ended = False  # since then, by a 429
-        self._rose = False  # whether the limit had risen when it moved last
+        self._forgiveness, self._silence, self._trend = 1.0, Silence(), Trend()
         self._moves_until = self._gives_until = -math.inf
         self._offered = False  # whether this search began because another type had left a slot
         self._vain = 0  # such searches that found none
@@ -133,7 +153,7 @@ class Capacity:
 
     def has_gained(self, now: float, times: float = 1.0) -> bool:
         """Whether a search of its own was admitted, at most so many times the silence ago."""
-        return now - self._gained_at <= times * self._silence
+        return now - self._gained_at <= times * self._silence.seconds
 
     def want(self, now: float, backlog: float) -> Want:
         """Say what a free slot would be used for, with `backlog` turns ready to be sent."""
@@ -164,7 +184,7 @@ class Capacity:
 
     def _judge(self, now: float) -> None:
         if self.round is not None and not self.round.unsent:
-            self.wake = self.round.last_sent + self._silence
+            self.wake = self.round.last_sent + self._silence.seconds
             if now >= self.wake:
                 self.wake = math.inf
                 self._admitted(self.round, now)
@@ -186,36 +206,21 @@ class Capacity:
         """Count one more request in flight; growing raises the limit with it. Return its round."""
         self.in_flight += 1
         if want == "grow":
-            begins = self.round is None
-            if begins:
-                self._compare(now)
+            if self.round is None:
+                if self._trend.search_begins(self.limit, self._silence, self.latency or 0.001):
+                    self._moved(now)
                 self.round = Round(self._step, now)
             self.limit += 1
-            if begins:
+            if not self.round.sent:
                 self.tell("search")
         elif self._zero_since is not None:
             self.round = Round(1, now)
         else:
             return None
-        if self.round is not None:
-            self.round.sent += 1
-            self.round.unsent += 1
-            self.round.last_sent = now
+        self.round.sent += 1
+        self.round.unsent += 1
+        self.round.last_sent = now
         return self.round
-
-    def _compare(self, now: float) -> None:
-        """See whether the limit has moved since the last search began.
-
-        Alone beside a capacity that does not change it would be the same, but for the slots in transit. At
-        the end of a search its sheds would still be arriving.
-        """
-        if not self._search_ended:
-            return
-        before, self._found, self._search_ended = self._found, self.limit, False
-        in_transit = self.limit * (self._round_trip + self._spread) / (self.latency or 0.001)
-        if before is not None and abs(self.limit - before) > in_transit:
-            self._rose = self.limit > before
-            self._moved(now)
 
     def _moved(self, now: float) -> None:
         latency = _GUESSED_LATENCY if self.latency is None else self.latency
@@ -251,13 +256,10 @@ class Capacity:
         one was just lost: whoever has won it searches on. That the times differ keeps slots from falling free
         all at once, for ever.
         """
-        if now < self._gives_until:
-            if len(self.left) < self.limit // _GIVEN:
-                self.left.append(self._gives_until)
-        elif self._rose or self.left or self.limit == 1:
-            return
-        elif self._random.random() * _LEFT_SELDOM < self.limit:
-            self.left.append(now + _LEFT_FOR * latency)
+        is_giving = now < self._gives_until
+        is_chosen = not self._trend.rose and self._random.random() * _LEFT_SELDOM < self.limit
+        if len(self.left) < (self.limit // _GIVEN if is_giving else is_chosen):
+            self.left.append(self._gives_until if is_giving else now + _LEFT_FOR * latency)
 
     def shed(self, growth: Round | None, after: float | None, retry_after: float, now: float) -> None:
         """429, `after` so many seconds: cut the limit to what was admitted, unless the refill is forgiven."""
@@ -265,7 +267,7 @@ class Capacity:
         if self.fixed:  # it teaches nothing
             return
         if after is not None:  # before the body was sent, it tells nothing of a round trip
-            self._learn_silence(after)
+            self._silence.learn(after)
         self._retry_after += 0.1 * (retry_after - self._retry_after)
         self._longest = max(retry_after, self._longest + 0.1 * (retry_after - self._longest))
         was_first, self._never_shed = self._never_shed, False
@@ -277,7 +279,7 @@ class Capacity:
             return
         self.limit = max(1, min(self.limit, self.in_flight + sum(until > now for until in self.left)))
         if probed:
-            self._gained, self._search_ended = 0, True
+            self._gained, self._trend.search_ended = 0, True
             if self._offered:
                 self._offered, self._vain = False, self._vain + 1
                 self._muted_until = now + 2 ** min(self._vain - 1, _MUTED_MOST) * (self.latency or 0.0)
@@ -287,10 +289,10 @@ class Capacity:
                 self._moved(now)  # others may have begun at the same time
         elif not (was_first or self._zero_since is not None or self.has_gained(now, _OWN_GAIN)):
             self._learn_shares(now)
-            self._gives_until = now + _GIVES * self._silence
+            self._gives_until = now + _GIVES * self._silence.seconds
         if self.in_flight == 0:
             self._zero_since = now if self._zero_since is None else self._zero_since
-            self._found = 0  # the way out of zero counts as a rise
+            self._trend.found = 0  # the way out of zero counts as a rise
             self.left.clear()
             self.share_no_more()
             told = min(retry_after, _RETRY_AFTER_MOST * self._retry_after)
@@ -334,13 +336,3 @@ class Capacity:
         self.in_flight -= 1
         if growth is not None:
             growth.unsent -= 1
-
-    def _learn_silence(self, sample: float) -> None:
-        """Learn what silence after the body means admission: a 429's round trip, with a margin."""
-        if self._round_trip:
-            self._spread += (abs(sample - self._round_trip) - self._spread) / 4
-            self._round_trip += (sample - self._round_trip) / 8
-        else:
-            self._round_trip, self._spread = sample, sample / 2
-        least, most = _SILENCE
-        self._silence = max(least, min(most, self._round_trip + 4 * self._spread + 0.01))

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prodia_async._pacing.capacity import DEFAULT_RETRY_AFTER
-
 if TYPE_CHECKING:
     import random
 
     from prodia_async._models import Verdict
     from prodia_async._settings import Polling, Retry
 
+DEFAULT_RETRY_AFTER = 1.0  # seconds, if a 429's is missing or senseless; as the vendor's client waits
+_FIRST_SILENCE, _SILENCE = 0.2, (0.05, 2.0)  # seconds: before a 429 was seen; least and most
 _SHORTENED = 0.2  # how much of a wait chance may take away, so that not all ask together for ever
 
 
 def backoff(failures: int, retry: Retry, chance: random.Random) -> float:
     """Return the wait in seconds after `failures` failures before (full jitter, doubling up to a cap)."""
     return chance.uniform(0.0, min(retry.max_backoff, retry.backoff * 2.0 ** min(failures, 64)))
+
+
+class Silence:
+    """How many `seconds` of silence after a body mean admission: a 429's round trip, with a margin."""
+
+    def __init__(self) -> None:
+        self.seconds = _FIRST_SILENCE
+        self.round_trip = self.spread = 0.0  # a 429's, and how far others are from it
+
+    def learn(self, sample: float) -> None:
+        """Take the round trip of one more 429."""
+        if self.round_trip:
+            self.spread += (abs(sample - self.round_trip) - self.spread) / 4
+            self.round_trip += (sample - self.round_trip) / 8
+        else:
+            self.round_trip, self.spread = sample, sample / 2
+        least, most = _SILENCE
+        self.seconds = max(least, min(most, self.round_trip + 4 * self.spread + 0.01))
 
 
 class Retries:

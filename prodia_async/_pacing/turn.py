@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from prodia_async._errors import ClientClosedError
-from prodia_async._pacing.capacity import DEFAULT_RETRY_AFTER
 from prodia_async._pacing.limiter import CLOSED, Limiter
 from prodia_async._pacing.line import Line, Phase, Place
+from prodia_async._pacing.retry import DEFAULT_RETRY_AFTER
 
 if TYPE_CHECKING:
     from prodia_async._pacing.capacity import Round

@@ -156,7 +156,7 @@ class TestLeaving:
             kind.succeed(latency=2.0)
         kind.refill(2)  # of 23, two are left
         assert kind.want() is None
-        assert kind.capacity.wake == pytest.approx(kind.now + 2 * kind.capacity._silence)
+        assert kind.capacity.wake == pytest.approx(kind.now + 2 * kind.capacity._silence.seconds)
         kind.now = kind.capacity.wake
         kind.refill(2)
         kind.succeed(latency=2.0)
@@ -184,10 +184,9 @@ class TestLeaving:
         kind.send()
         assert kind.want() == "grow"
 
-    @pytest.mark.parametrize("slots", [16, 1])
-    def test_who_does_not_move_or_has_one_slot_refills_at_once(self, slots):
-        kind = moved(2, 1, chance=Chosen()) if slots == 1 else tracking(16, chance=Chosen())
-        assert kind.is_moving is (slots == 1)
+    def test_who_does_not_move_refills_at_once(self):
+        kind = tracking(16, chance=Chosen())
+        assert not kind.is_moving
         kind.succeed(latency=2.0)
         assert kind.want() == "refill"
 

@@ -9,8 +9,8 @@ import pytest
 from pacing.bench import Bench, own_frames, settle
 
 from prodia_async._errors import ClientClosedError
-from prodia_async._pacing.capacity import DEFAULT_RETRY_AFTER
 from prodia_async._pacing.line import Phase
+from prodia_async._pacing.retry import DEFAULT_RETRY_AFTER
 from prodia_async._pacing.turn import LINGER
 from prodia_async._settings import Adaptive, Fixed
 
