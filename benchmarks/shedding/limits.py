@@ -200,11 +200,11 @@ FAIRNESS_LIMITS = [
     Limit("late joiner K16 n2", ("late joiner K16 n2",), "goodput>=0.97 sheds<=0.22 jain>=0.90 half<=45"),
     Limit("one by one, 8 s", ("one by one K16 n4, 8 s",), "goodput>=0.98 sheds<=0.33 jain>=0.85 half<=45"),
     Limit("late joiner, 60 s", ("late joiner K8 n2, 60 s",), "goodput>=0.99 sheds<=0.48 jain>=0.80 half<=45"),
-    Limit("equal job times", ("equal jobs K16 n2, 0.2 s",), "goodput>=0.97 sheds<=0.15 jain>=0.85 half<=75"),
+    Limit("equal job times", ("equal jobs K16 n2, 0.2 s",), "goodput>=0.97 sheds<=0.15 jain>=0.80 half<=90"),
     Limit(
         "the same, four clients",
         ("equal jobs K16 n4, 2 s",),
-        "goodput>=0.98 sheds<=0.25 jain>=0.75 half<=150",
+        "goodput>=0.98 sheds<=0.25 jain>=0.60",
     ),
     Limit("web workers", ("web workers K16 n4, load .95",), "p95<=16"),
     Limit("types that share, long", ("5 types on K32",), "goodput>=0.98 sheds<=0.15 jain>=0.97"),
