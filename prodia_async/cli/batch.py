@@ -268,11 +268,11 @@ class Seen(progress.Shown):
         return f"report.html: {self.finished:,}{of} outputs seen"
 
 
-async def write_page(folder: Path) -> Path:
-    """Write FOLDER/report.html and return its path. Raises what `write_report` raises."""
+async def write_page(*folders: Path, to: str | None = None) -> Path:
+    """Write FOLDER/report.html, or `to` of them all; return its path. Raises what `write_report` raises."""
     seen = Seen()
     with progress.display(seen):
-        path: Path = await batches.write_report(folder, on_progress=seen.update)
+        path: Path = await batches.write_report(*folders, to=to, on_progress=seen.update)
         return path
 
 

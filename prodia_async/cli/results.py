@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command(
     cls=door.Command, epilog="Example: prodia-async results results --failed --format csv > failed.csv"
 )
-@click.argument("folders", nargs=-1, required=True, type=LocalPath(exists=True, file_okay=False))
+@click.argument("folders", nargs=-1, metavar="FOLDERS...", type=LocalPath(exists=True, file_okay=False))
 @click.option(
     "--format",
     "form",
@@ -33,10 +33,21 @@ if TYPE_CHECKING:
     "Default: a table on a terminal, jsonl elsewhere.",
 )
 @click.option("--failed", is_flag=True, help="Only the jobs that failed.")
-@click.option("--report", is_flag=True, help="Write FOLDER/report.html anew instead of printing.")
+@click.option(
+    "--report",
+    is_flag=False,
+    flag_value="",
+    type=LocalPath(),
+    metavar="[FILE]",
+    help="Write each FOLDER/report.html anew instead of printing; --report all.html: one sheet of them all.",
+)
 @debug_option
 def command(
-    *, folders: tuple[str, ...], form: Literal["jsonl", "csv", "excel"] | None, failed: bool, report: bool
+    *,
+    folders: tuple[str, ...],
+    form: Literal["jsonl", "csv", "excel"] | None,
+    failed: bool,
+    report: str | None,
 ) -> Exit:
     """Print what became of each job of the batches in FOLDER..., in the order of their custom_ids.
 
@@ -45,15 +56,20 @@ def command(
     to the folder; of several folders, the paths begin with the folder. CSV has a row for each output. On a
     terminal it is a table.
 
-    With --report nothing is printed but the path of each page that was written.
+    With --report nothing is printed but the path of each page that was written: of several folders, such as
+    the shards of a batch, `--report all.html` makes one.
 
     Exit codes: 0, also where jobs failed; 1 not written; 2 no batch in a folder.
     """
+    if report and os.path.isdir(report):  # noqa: PTH112 - `--report FOLDER`: it named no file
+        folders, report = (*folders, report), ""
+    if not folders:
+        raise click.UsageError("Missing argument 'FOLDERS...'.")
     paths = [Path(folder) for folder in folders]
-    if report:
+    if report is not None:
         if failed or form is not None:
             raise click.UsageError("--failed and --format are for printing: not with --report")
-        return loop.run(lambda _: _write_pages(paths))
+        return loop.run(lambda _: _write_pages(paths, report or None))
     from msgspec.json import encode
 
     _bring_up_to_date(paths)
@@ -73,9 +89,9 @@ def command(
     return printed()
 
 
-async def _write_pages(folders: list[Path]) -> Exit:
-    for folder in folders:
-        put(os.fsencode(await write_page(folder)) + b"\n")
+async def _write_pages(folders: list[Path], to: str | None) -> Exit:
+    for sheet in [folders] if to is not None else [[folder] for folder in folders]:
+        put(os.fsencode(await write_page(*sheet, to=to)) + b"\n")
     return Exit.DONE
 
 
@@ -99,9 +115,18 @@ def _records(folders: list[Path], *, failed: bool) -> Iterator[Record]:
 
     for folder in folders:
         for record in read_results([folder], failed_only=failed):
-            for output in record["outputs"] if len(folders) > 1 else ():
-                output["path"] = output["path"] and (folder / output["path"]).as_posix()
-            yield record
+            yield _in_folder(record, folder) if len(folders) > 1 else record
+
+
+def _in_folder(record: Record, folder: Path) -> Record:
+    """Return a record whose paths begin with its batch's folder."""
+    for output in record["outputs"]:
+        output["path"] = output["path"] and (folder / output["path"]).as_posix()
+    if (request := record.get("request")) is not None and "inputs" in request:
+        request["inputs"] = [
+            path and Path(os.path.normpath(folder / path)).as_posix() for path in request["inputs"]
+        ]
+    return record
 
 
 def _row(record: Record, width: int) -> str:

@@ -49,6 +49,49 @@ def test_of_several_folders_the_paths_begin_with_the_folder(invoke, batch):
     assert all(os.path.isfile(path) for path in paths)
 
 
+def test_inputs_of_several_folders_are_where_they_are(invoke, write_manifest, tmp_path):
+    (tmp_path / "in.txt").write_text("x")
+    for folder in ("one", "sub/two"):
+        manifest = write_manifest(echo("a") | {"inputs": ["in.txt"]})
+        options = ["--emulator", "--latency", "0", "--no-report"]
+        assert invoke("batch", manifest, "--out", folder, *options).exit_code == 0
+    records = lines(invoke("results", "one", "sub/two").stdout)
+    assert [record["request"]["inputs"] for record in records] == [["in.txt"], ["in.txt"]]
+    assert lines(invoke("results", "sub/two").stdout)[0]["request"]["inputs"] == ["../../in.txt"]
+
+
+def test_shards_have_one_list_and_one_sheet(invoke, write_manifest, tmp_path):
+    manifest = write_manifest(*[echo(f"job-{number}") for number in range(12)])
+    for number in (1, 2):
+        options = ["--shard", f"{number}/2", "--emulator", "--latency", "0", "--no-report"]
+        assert invoke("batch", manifest, "--out", f"s{number}", *options).exit_code == 0
+    for form in ([], ["--format", "csv"]):
+        printed = invoke("results", "s1", "s2", *form).stdout
+        assert all(f"job-{number}" in printed for number in range(12))
+    for arguments in (["s1", "s2", "--report", "all.html"], ["--report", "all.html", "s1", "s2"]):
+        (tmp_path / "all.html").unlink(missing_ok=True)
+        result = invoke("results", *arguments)
+        assert (result.exit_code, result.stdout) == (0, "all.html\n")
+        page = (tmp_path / "all.html").read_text()
+        assert all(f"job-{number}" in page for number in range(12))
+    assert not (tmp_path / "s1" / "report.html").exists()
+
+
+@pytest.mark.parametrize("arguments", [["one", "two", "--report"], ["--report", "--debug", "one", "two"]])
+def test_without_a_file_each_folder_has_its_sheet(invoke, batch, arguments):
+    batch("one", echo("a"))
+    batch("two", echo("b"))
+    assert invoke("results", *arguments).stdout == "one/report.html\ntwo/report.html\n"
+    assert invoke("results", "--report", "one").stdout == "one/report.html\n"
+
+
+def test_a_folder_is_needed(invoke):
+    for arguments in ([], ["--report"], ["--report", "all.html"]):
+        result = invoke("results", *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "Missing argument 'FOLDERS...'" in result.stderr
+
+
 def test_only_failed_ones(invoke, batch):
     batch("one", echo("a"), echo("b", fail="no"))
     batch("two", echo("c", fail="never"))
