@@ -43,7 +43,10 @@ BEFORE = {
     "docs/async-jobs.md": CLIENT
     + "job_id = (await prodia.submit('inference.wan2-2.lightning.txt2vid.v0', {'prompt': 'x'})).id\n"
     + "store = print",
-    "docs/batches.md": CLIENT,
+    "docs/batches.md": CLIENT
+    + "import sqlite3\n"
+    + "database = sqlite3.connect(':memory:')\n"
+    + "database.execute('create table pictures as select 7 as name, \"a cat\" as caption')",
     "docs/clusters.md": "import asyncio\ntable = [{'sku': sku, 'caption': 'a cat'} for sku in 'abc']",
     "docs/first-steps.md": CLIENT,
     "docs/many-jobs.md": CLIENT + "prompts = ['a cat', 'a dog']",
@@ -61,6 +64,7 @@ import pathlib
 assert pathlib.Path("explorer.jpg").stat().st_size
 assert report.done == 2
 """,
+    "docs/batches.md": "assert report.done == 1\ndatabase.close()",
     "docs/first-steps.md": "import pathlib\nassert len(list(pathlib.Path('animals').iterdir())) == 3",
     "docs/many-jobs.md": "import pathlib\nassert len(list(pathlib.Path('out').iterdir())) == 2",
     "docs/one-job.md": "import pathlib\nassert len(list(pathlib.Path('paintings').iterdir())) == 1",
