@@ -62,25 +62,35 @@ class Drafts(Protocol):
         """Return the drafts of the next block, perhaps none; None at the end. Blocks."""
 
 
-class JsonDrafts:
-    """A manifest of JSON lines."""
+class _LineDrafts:
+    """A manifest of which each line that is not blank is a draft."""
 
     words: frozenset[str] | None = None
 
     def __init__(self, lines: LineReader) -> None:
         self._lines = lines
-        self._decoder = msgspec.json.Decoder(Draft)
 
     def read(self) -> list[Numbered] | None:
         """Return the drafts of the next block, perhaps none; None at the end. Blocks."""
         lines = self._lines.read()
         if lines is None:
             return None
-        return [(line.number, self._draft(line.text)) for line in lines if not line.blank]
+        return [
+            (line.number, InputError(TOO_LONG) if line.text is None else self._draft(line.text))
+            for line in lines
+            if not line.blank
+        ]
 
-    def _draft(self, text: bytes | None) -> Draft | InputError:
-        if text is None:
-            return InputError(TOO_LONG)
+    def _draft(self, text: bytes) -> Draft | InputError:
+        raise NotImplementedError
+
+
+class JsonDrafts(_LineDrafts):
+    """A manifest of JSON lines."""
+
+    _decoder = msgspec.json.Decoder(Draft)
+
+    def _draft(self, text: bytes) -> Draft | InputError:
         try:
             return self._decoder.decode(text)
         except msgspec.ValidationError as error:
@@ -89,24 +99,12 @@ class JsonDrafts:
             return InputError(f"not JSON: {quoted(error, str)}")
 
 
-class PromptDrafts:
+class PromptDrafts(_LineDrafts):
     """A manifest of prompts, one a line. A job is named by the prompt's first words and its SHA-256."""
 
     words: frozenset[str] | None = frozenset({"prompt"})
 
-    def __init__(self, lines: LineReader) -> None:
-        self._lines = lines
-
-    def read(self) -> list[Numbered] | None:
-        """Return the drafts of the next block, perhaps none; None at the end. Blocks."""
-        lines = self._lines.read()
-        if lines is None:
-            return None
-        return [(line.number, self._draft(line.text)) for line in lines if not line.blank]
-
-    def _draft(self, text: bytes | None) -> Draft | InputError:
-        if text is None:
-            return InputError(TOO_LONG)
+    def _draft(self, text: bytes) -> Draft | InputError:
         try:
             prompt = text.decode().strip()
         except UnicodeDecodeError:

@@ -105,6 +105,7 @@ class Parser:
         self._config: dict[str, Any] = msgspec.json.decode(sent).get("config", {})
         self._defaults = defaults
         self._variations = variations
+        self._varies = bool(variations.vary or variations.repeat)
         self._shard = shard
         self._named = None if words is None else _named(self._config, words, variations)
         self._inputs = InputFolder(folder, allow_outside=allow_outside)
@@ -119,7 +120,7 @@ class Parser:
         made from content depend neither on the files that are there nor on the shard.
         """
         own_seed = draft.config.get("seed", self._config.get("seed"))
-        for values in self._variations.each(own_seed):
+        for values in self._variations.each(own_seed) if self._varies else ({},):
             entry = self._entry(line, draft, values)
             if entry is not None:
                 yield entry
