@@ -64,6 +64,7 @@ from prodia_async import (
     TypeStats,
     Writer,
 )
+from prodia_async.batch import BatchReport, check_manifest, run_batch
 
 
 class UploadWriter:
@@ -377,3 +378,17 @@ async def sinks(
     wrong: Writer = memory  # type: ignore[assignment]
     del wrong
     return [memory, file, folder, UploadSink(Job("t"))]
+
+
+async def manifests(prodia: Prodia, file: BinaryIO, rows: AsyncIterator[dict[str, Any]]) -> None:
+    """What a batch is made of: a file, a folder, a stream, or jobs of a program's own."""
+    assert_type(await run_batch("photos/", "out", prodia=prodia, vary={"steps": [2, 4]}), BatchReport)
+    await run_batch(Path("jobs.jsonl"), Path("out"), prodia=prodia, repeat=4, first=20)
+    await run_batch(file, "out", prodia=prodia)
+    await run_batch([Job("t"), {"type": "t"}], "out", prodia=prodia)
+    await run_batch((Job("t") for _ in range(3)), "out", prodia=prodia)
+    await run_batch(rows, "out", prodia=prodia)
+    await run_batch(5, "out", prodia=prodia)  # type: ignore[arg-type]
+    await run_batch([5], "out", prodia=prodia)  # type: ignore[list-item]
+    check = await check_manifest("prompts.txt", prices={"t": 0.01}, write_to="jobs.jsonl")
+    assert_type(check.dollars, float | None)
