@@ -50,7 +50,7 @@ def test_a_sample_of_a_folder_runs_and_the_rest_follows(invoke, photos):
     arguments = [photos, *BYTES, "-c", "name={stem}", *RUN]
     first = invoke("batch", *arguments, "--first", 2, "--ask-price").stdout.splitlines()
     assert first[0] == "2 done, 0 failed"
-    assert first[2] == "$0.005 in all; about $0.0075 for all 3 jobs"
+    assert "$0.005 in all; about $0.0075 for all 3 jobs" in first
     assert first[-1] == "to run the other jobs, too: the same command without --first"
     (photos / "cat0.png").write_bytes(PNG)
     assert invoke("batch", *arguments).stdout.splitlines()[0] == "4 done, 0 failed (2 of them earlier)"
