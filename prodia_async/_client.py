@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -11,17 +12,13 @@ from prodia_async import _door, _handles
 from prodia_async._arguments import checked
 from prodia_async._errors import InputError
 from prodia_async._files import outputs
+from prodia_async._files.outputs import To
 from prodia_async._handles import Handle
 from prodia_async._lifetime import Client
 from prodia_async._many import AsCompleted, Jobs
 from prodia_async._models import Input, Job, JobResult, Mode
 from prodia_async._run import Run
 from prodia_async._stream import Stream
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
-
-    from prodia_async._files.outputs import To
 
 
 class Prodia(Client):

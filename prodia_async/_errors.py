@@ -21,18 +21,15 @@ Every message says what happened, to which job, where, and what to do next; none
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from prodia_async._models import NO_HEADERS, ReplyHeaders
+from prodia_async._models import NO_HEADERS, Attempt, JobResult, ReplyHeaders, Verdict
 from prodia_async._plain import Plain
 
 if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import Callable, Sequence
-
     from multidict import CIMultiDictProxy
-
-    from prodia_async._models import Attempt, JobResult, Verdict
 
 MOST_SHOWN = 200
 """Characters of a user's text that a message quotes."""

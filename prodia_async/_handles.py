@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -12,15 +14,10 @@ from prodia_async import _door
 from prodia_async._arguments import checked
 from prodia_async._collecting import Collector
 from prodia_async._engine import Engines, Submission
+from prodia_async._files.outputs import Outputs, To
 from prodia_async._models import Job, JobResult, Output, Verdict
 from prodia_async._run import Run
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from datetime import datetime
-
-    from prodia_async._files.outputs import Outputs, To
-    from prodia_async._settings import Options
+from prodia_async._settings import Options
 
 T = TypeVar("T")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import platform
 import random
+import ssl
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 from weakref import WeakSet
 
 from prodia_async import _door
@@ -19,6 +22,7 @@ from prodia_async._files.threads import start
 from prodia_async._http.bearer import Bearer
 from prodia_async._http.network import Trust, trust
 from prodia_async._http.session import AiohttpTransport
+from prodia_async._http.transport import Transport
 from prodia_async._loops import OnExit
 from prodia_async._pacing.clock import Clock, SystemClock
 from prodia_async._pacing.limiter import Learned, Limiter
@@ -38,13 +42,6 @@ from prodia_async._settings import (
 )
 from prodia_async._stats import Event, LimitChange, Stats
 from prodia_async._wire.address import DEFAULT_BASE_URL, proxy_for
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
-
-    from prodia_async._http.transport import Transport
 
 _AGENT = f"prodia-async/{sys.modules['prodia_async'].__version__} Python/{platform.python_version()}"
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias
 
 from prodia_async._door import subject
-from prodia_async._engine import Outcome
+from prodia_async._engine import Engines, Outcome
 from prodia_async._errors import ClientClosedError, InputError, ProdiaError, quoted
 from prodia_async._loops import shielded
 from prodia_async._models import Job, JobResult
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from prodia_async._engine import Engines
 
 Jobs: TypeAlias = Iterable[Job] | AsyncIterable[Job]
 

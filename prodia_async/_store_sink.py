@@ -10,20 +10,17 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from msgspec import json
 
 from prodia_async._errors import OutputError
 from prodia_async._files.landing import name_of, safe_name
+from prodia_async._models import JobResult, OutputInfo
 from prodia_async._settings import MiB
 from prodia_async._uploads import ObjectStore, Steady, Upload, is_taken, reason, seen, settled
 from prodia_async._wire import media
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from prodia_async._models import JobResult, OutputInfo
 
 _SMALL = 8 * MiB  # an output up to this size is collected, if the store has room for it
 _BLOCK = MiB  # what an upload is handed at once; one more is held while it has one in hand

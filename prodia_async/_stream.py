@@ -6,22 +6,19 @@ import asyncio
 import contextlib
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 import anyio
 from msgspec.structs import replace
 
+from prodia_async._door import Call
+from prodia_async._engine import Engines
 from prodia_async._errors import InputError
+from prodia_async._files.outputs import Sink, Writer
 from prodia_async._models import Job, JobResult, OutputInfo
 from prodia_async._run import Run
 from prodia_async._wire.result import job_result
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from prodia_async._door import Call
-    from prodia_async._engine import Engines
-    from prodia_async._files.outputs import Sink, Writer
 
 
 class _Handover:

@@ -18,9 +18,11 @@ import contextlib
 import functools
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -29,14 +31,8 @@ from anyio.from_thread import BlockingPortal
 from prodia_async import _client, _engine, _handles, _stream
 from prodia_async._errors import ClientClosedError, InputError, ProdiaError
 from prodia_async._loops import forget_in_child
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
-    from datetime import datetime
-
-    from prodia_async._models import Job, JobResult
-    from prodia_async._stats import LimitChange, Stats
+from prodia_async._models import Job, JobResult
+from prodia_async._stats import LimitChange, Stats
 
 __all__ = ["AsCompleted", "Handle", "Prodia", "Stream", "StreamedOutput"]
 

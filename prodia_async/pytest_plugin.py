@@ -10,15 +10,13 @@ docs/testing.md tells more.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prodia_async import Prodia
-    from prodia_async.emulator import Emulator
+from prodia_async import Prodia
+from prodia_async.emulator import Emulator
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import contextlib
 import ipaddress
 import re
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from msgspec import Struct
 from yarl import URL
@@ -17,11 +18,6 @@ from yarl import URL
 from prodia_async._errors import InputError
 from prodia_async._files.readers import Reader, Source
 from prodia_async._settings import MiB, require
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
-
-    from aiohttp.abc import ResolveResult
 
 _HEAD = 512
 _BLOCK = 256 * 1024

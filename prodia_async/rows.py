@@ -15,20 +15,16 @@ An engine repeats rows: when a worker dies, when a run is resumed. A row whose o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from types import TracebackType
+from typing import Any, Self, TypeAlias
 
 from prodia_async._client import Prodia
 from prodia_async._errors import InputError, ProdiaError
 from prodia_async._files.landing import leaf_of, safe_name
-from prodia_async._models import Job
+from prodia_async._models import Job, JobResult, Mode
 from prodia_async._uploads import reason
 from prodia_async._wire import media
 from prodia_async.stores import Store, target
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from prodia_async._models import JobResult, Mode
 
 Row: TypeAlias = Mapping[str, Any]
 Column: TypeAlias = str | Callable[[Row], Any]

@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,16 +17,11 @@ from prodia_async._errors import InputError, OutputError, ProdiaError, quoted, r
 from prodia_async._files.landing import is_file_at, is_path, leaf_of, prepare, refuse_address
 from prodia_async._files.sinks import Budget, FileSink, FolderSink
 from prodia_async._files.threads import hop
-from prodia_async._models import Job, Output, OutputInfo
+from prodia_async._models import Job, JobResult, Output, OutputInfo
 from prodia_async._settings import Limits
 from prodia_async._wire import media
+from prodia_async._wire.decoder import Event
 from prodia_async._wire.heads import Head
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from prodia_async._models import JobResult
-    from prodia_async._wire.decoder import Event
 
 log = logging.getLogger("prodia_async")
 

@@ -16,22 +16,18 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 
 from prodia_async._errors import OutputError, quoted, reason_of
 from prodia_async._files.landing import MOST_IN_A_NAME, add, mode_of, name_of, new_file, safe_name
 from prodia_async._files.threads import Trip, start
+from prodia_async._models import JobResult, OutputInfo
 from prodia_async._settings import Limits, MiB
 from prodia_async._wire import media
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from prodia_async._models import JobResult, OutputInfo
 
 _SMALL = MiB  # an output up to this size may be collected
 _BLOCK = MiB // 2  # what goes to disk at once; twice that is held, and what was collected before

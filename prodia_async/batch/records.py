@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
-from prodia_async._errors import OutputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from prodia_async._errors import ProdiaError
-    from prodia_async._models import Input, Job, JobResult
-    from prodia_async.batch.manifest import Entry
+from prodia_async._errors import OutputError, ProdiaError
+from prodia_async._models import Input, Job, JobResult
+from prodia_async.batch.manifest import Entry
 
 
 class OutputRecord(TypedDict):

@@ -8,11 +8,14 @@ import os
 import secrets
 import sqlite3
 import time
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
 
 import msgspec
 
 from prodia_async._errors import InputError, OutputError, quoted, reason_of
+from prodia_async._stats import LimitChange
 from prodia_async.batch import schema
 from prodia_async.batch.csv_results import write_csv
 from prodia_async.batch.database import (
@@ -27,12 +30,6 @@ from prodia_async.batch.database import (
 from prodia_async.batch.lock import FolderLock
 from prodia_async.batch.records import Record, done, done_record, failed, failed_record
 from prodia_async.batch.schema import FILE_NAME, Sample
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
-    from pathlib import Path
-
-    from prodia_async._stats import LimitChange
 
 __all__ = [
     "Record",

@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace
 
 from prodia_async._arguments import checked
+from prodia_async._client import Prodia
 from prodia_async._errors import InputError, OutputError, ProdiaError, quoted
+from prodia_async._files.outputs import Sink
 from prodia_async._files.threads import hop
 from prodia_async._lifetime import rooms_of
 from prodia_async._loops import OnExit
+from prodia_async._models import Job, Mode
 from prodia_async._settings import Retry
 from prodia_async._wire.address import parse
 from prodia_async.batch.arming import Arming
 from prodia_async.batch.budget import Till
-from prodia_async.batch.feed import Feed
+from prodia_async.batch.feed import Feed, Retrying
 from prodia_async.batch.gate import Gate
 from prodia_async.batch.inputs import refuse_address
 from prodia_async.batch.journal import Journal
-from prodia_async.batch.manifest import Defaults, Entry, Manifest, Problem, Shard
-from prodia_async.batch.report import ManifestCheck
+from prodia_async.batch.manifest import Defaults, Entry, Manifest, Problem, Shard, Source
+from prodia_async.batch.report import BatchReport, ManifestCheck, Progress
 from prodia_async.batch.results import write_unlocked
 from prodia_async.batch.rooms import Rooms
 from prodia_async.batch.running import Running
+from prodia_async.batch.schema import Totals
 from prodia_async.batch.scout import Scout
 from prodia_async.batch.stored import check_place, outputs_of
 from prodia_async.batch.telling import Problems, say
 from prodia_async.batch.variations import Variations
 from prodia_async.batch.written import Written
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Mapping, Sequence
-
-    from prodia_async._client import Prodia
-    from prodia_async._files.outputs import Sink
-    from prodia_async._models import Job, Mode
-    from prodia_async.batch.feed import Retrying
-    from prodia_async.batch.manifest import Source
-    from prodia_async.batch.report import BatchReport, Progress
-    from prodia_async.batch.schema import Totals
 
 _LONGEST_RETRY_AFTER = 3600.0
 """Seconds that a job of a batch waits as it is told to, even where a single call would rather fail."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
+import ssl as ssl_module
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-
-if TYPE_CHECKING:
-    import ssl as ssl_module
 
 _MOST = 1_000_000_000
 _URL = "'https://inference.prodia.com'"

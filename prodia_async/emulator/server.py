@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os  # noqa: F401 - see below
+import ssl as ssl_module  # noqa: F401 - see below
+from collections.abc import Callable, Collection, Iterator, Mapping  # noqa: F401 - see below
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Self  # noqa: F401 - the options' types are looked for here
 from uuid import uuid4
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 
 from prodia_async.emulator.account import EmulatorStats
 from prodia_async.emulator.options import Options
 from prodia_async.emulator.routes import Routes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Self
-
-    from aiohttp.typedefs import Handler
 
 # How long a client that is still sending after its answer is read from, so that it gets the answer (seconds).
 _LINGER = 2.0

@@ -13,16 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
 
 import anyio
 from aiohttp import web
 
-from prodia_async import ProdiaError
+from prodia_async import ProdiaError, Stream
 from prodia_async.web.answers import MOST_SECONDS, answer_for
-
-if TYPE_CHECKING:
-    from prodia_async import Stream
 
 log: logging.Logger = logging.getLogger("prodia_async.web")
 

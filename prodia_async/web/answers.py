@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
 
 from prodia_async import (
     BadRequestError,
@@ -11,12 +10,10 @@ from prodia_async import (
     ClientClosedError,
     InputError,
     JobFailedError,
+    ProdiaError,
     ProdiaTimeoutError,
     QueueFullError,
 )
-
-if TYPE_CHECKING:
-    from prodia_async import ProdiaError
 
 _BUSY = 5.0
 """Seconds after which a client may come again where the service named none."""

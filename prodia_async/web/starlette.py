@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import anyio
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
-from prodia_async import ProdiaError
+from prodia_async import ProdiaError, Stream
 from prodia_async._extras import missing
 from prodia_async.web.answers import MOST_SECONDS, answer_for
 
@@ -17,13 +19,6 @@ try:
 except ImportError as _error:
     raise ImportError(missing("prodia_async.web", "starlette", "web")) from _error
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
-
-    from prodia_async import Stream
 
 log: logging.Logger = logging.getLogger("prodia_async.web")
 

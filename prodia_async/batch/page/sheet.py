@@ -7,24 +7,19 @@ import contextlib
 import os
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from prodia_async._errors import InputError, OutputError
 from prodia_async._extras import missing
-from prodia_async._files.threads import hop, start
-from prodia_async.batch.page.contents import gather
+from prodia_async._files.threads import Trip, hop, start
+from prodia_async.batch.page.contents import Contents, gather
 from prodia_async.batch.page.course import course
 from prodia_async.batch.page.render import Folder, Told, render
+from prodia_async.batch.page.rows import File
 from prodia_async.batch.results import about, limits, read_results, samples
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from prodia_async._files.threads import Trip
-    from prodia_async.batch.page.contents import Contents
-    from prodia_async.batch.page.rows import File
 
 _AHEAD = 3  # of the four worker threads, so that one is left for others
 _MOST_CHANGES = 200
