@@ -254,6 +254,7 @@ class Token(Secret):
 
 
 TokenFunction: TypeAlias = Callable[[], str | Awaitable[str]]
+"""What `Prodia(token=...)` takes beside a text: a function that gives the token, plain or async."""
 
 
 def token_of(value: Any) -> Token | InputError:

@@ -13,11 +13,14 @@ MODULES = [
     "prodia_async.batch",
     "prodia_async.blocking",
     "prodia_async.emulator",
+    "prodia_async.progress",
     "prodia_async.pytest_plugin",
+    "prodia_async.ray",
     "prodia_async.remote",
     "prodia_async.rows",
     "prodia_async.stores",
     "prodia_async.telemetry",
+    "prodia_async.types",
     "prodia_async.web",
     "prodia_async.web.aiohttp",
     "prodia_async.web.starlette",
@@ -35,7 +38,7 @@ def public_callables(module):
     ]
     for name in getattr(module, "__all__", None) or [name for name in own if not name.startswith("_")]:
         value = getattr(module, name)
-        if not callable(value):
+        if not (inspect.isclass(value) or inspect.isroutine(value)):  # as an alias of types is
             continue
         yield name, value
         for inner in dir(value) if inspect.isclass(value) else ():

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
 from prodia_async._files.readers import Source
+from prodia_async._http.watch import Watch
 from prodia_async._loops import OnExit, PerLoopValue
 from prodia_async._wire.job import Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from prodia_async._http.watch import Watch
 
 
 class Body(Struct, frozen=True):

@@ -7,13 +7,11 @@ import heapq
 import itertools
 import math
 import time
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from prodia_async._loops import shielded_tasks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
 
 _AGAIN = 1.0  # seconds after which a block that was cut, and is still not left, is cancelled again
 
