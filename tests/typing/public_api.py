@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO, assert_type
 
+from multidict import CIMultiDictProxy
 from starlette.datastructures import UploadFile
 
 import prodia_async
@@ -250,6 +251,8 @@ async def handles(prodia: Prodia, job: Job) -> None:
     assert_type(await handle.outputs(), tuple[str, ...])
     assert_type(await handle.download("a", Folder("out")), Output)
     assert_type(await handle.result(to="a.mp4", timeout=900), JobResult)
+    assert_type(await handle.result(on_state=print), JobResult)
+    await handle.result(on_state=3)  # type: ignore[arg-type]
     try:
         await prodia.run("t", mode="async", timeout=1)
     except ProdiaTimeoutError as error:
@@ -263,6 +266,22 @@ async def handles(prodia: Prodia, job: Job) -> None:
     assert_type(await prodia.aclose(drain=30), tuple[Outcome, ...])
 
 
+async def token_now() -> str:
+    """Give a token."""
+    return "t"
+
+
+async def headers(prodia: Prodia, job: Job, error: ProdiaError) -> None:
+    """Those of a call, and those of a reply."""
+    result = await prodia.run(job, headers={"a": "b"})
+    assert_type(result.headers, CIMultiDictProxy[str])
+    assert_type(error.headers, CIMultiDictProxy[str])
+    await prodia.submit(job, headers={"a": "b"})
+    prodia.stream(job, headers={"a": "b"})
+    prodia.as_completed([job], headers={"a": "b"})
+    await prodia.run(job, headers={"a": 1})  # type: ignore[dict-item]
+
+
 def client(prodia: Prodia) -> None:
     """The client, its copies and its counts."""
     Prodia(token="t", base_url="https://x", max_concurrency=8, price=True, headers={"a": "b"}, user_agent="u")
@@ -273,6 +292,9 @@ def client(prodia: Prodia) -> None:
         limits=Limits(),
         on_event=on_event,
     )
+    Prodia(token=token_now)
+    Prodia(token=lambda: "t")
+    Prodia(token=len)  # type: ignore[arg-type]
     Prodia("t")  # type: ignore[call-arg]
     Prodia(retry=3)  # type: ignore[arg-type]
     Prodia(timeouts=60)  # type: ignore[arg-type]
