@@ -167,8 +167,9 @@ class Prodia(Client):
 
         `jobs` is any iterable or async iterable of `Job`, read as there is room: `ahead` jobs of each type
         are kept started (default: 4 × the limiter's `max_concurrency`). `to`: None, a folder or a factory of
-        sinks; a file is an InputError. `timeout`: seconds for each job. Leaving the block cancels what is
-        in flight; the service may still finish, and bill, such jobs.
+        sinks; a file is an InputError. `timeout`: seconds for each job; `headers`, `price` and `spool` are
+        each job's, too: see `run`. Leaving the block cancels what is in flight; the service may still finish,
+        and bill, such jobs.
         """
         own = {"headers": headers, "price": price, "timeout": timeout, "spool": spool}
         given = checked({**own, "to": to, "ahead": ahead})
