@@ -63,7 +63,23 @@ def examples_as_code(
     lines[:] = shown
 
 
+def help_as_text(_app: Sphinx, _context: object, lines: list[str]) -> None:
+    """Have the stars of patterns in the command's help shown as stars."""
+    lines[:] = [line.replace("*", r"\*") for line in lines]
+
+
+def without_hidden(_app: Sphinx, _context: object, lines: list[str]) -> None:
+    """Leave out an argument that the command's own help does not show: it has no name."""
+    while ".. option:: " in lines:
+        start = lines.index(".. option:: ")
+        rest = [number for number in range(start + 1, len(lines)) if lines[number].startswith("..")]
+        del lines[start : rest[0] if rest else len(lines)]
+
+
 def setup(app: Sphinx) -> None:
-    """Have both called."""
+    """Have all of them called."""
     app.connect("autodoc-process-docstring", examples_as_code)
     app.connect("build-finished", plain_twins)
+    app.connect("sphinx-click-process-description", help_as_text)
+    app.connect("sphinx-click-process-epilog", help_as_text)
+    app.connect("sphinx-click-process-arguments", without_hidden)

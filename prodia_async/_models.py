@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -235,7 +235,7 @@ class ReplyHeaders(Struct, frozen=True):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ReplyHeaders) and self.read() == other.read()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reply_headers, (self.read().copy(),)  # without what hides the token

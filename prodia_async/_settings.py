@@ -217,8 +217,8 @@ class Secret:
     __slots__ = ("_others", "header", "hidden")
 
     def __init__(self, header: str, *hidden: str) -> None:
-        self.header = header
-        self.hidden = hidden
+        self.header: str = header
+        self.hidden: tuple[str, ...] = hidden
         self._others: tuple[str, ...] = ()
 
     def hide(self, other: Secret) -> None:

@@ -37,7 +37,7 @@ class Bearer:
     """
 
     def __init__(self, given: Token | TokenFunction | None, hide: Callable[[Token], None]) -> None:
-        self.headers = Hidden()
+        self.headers: Hidden = Hidden()
         self.token: Token | None = None
         self._function = None if isinstance(given, Token) else given
         self._hide = hide

@@ -40,6 +40,8 @@ class Pictures:
 
     words: frozenset[str] | None = frozenset({"name", "stem", "folder"})
 
+    root: Path
+
     def __init__(self, place: str) -> None:
         if _is_pattern(place):
             self.root, self._names = _matched(place)

@@ -87,7 +87,7 @@ async def run_batch(
     """Run all jobs of a manifest and return what became of them; the same call again goes on where it ended.
 
     `manifest`: the path of a file of JSON lines or CSV, of prompts (.txt), a folder of pictures or a pattern
-    such as "photos/*.jpg"; a binary stream; or an iterable or async iterable of `Job` or dict (a line's
+    such as `photos/*.jpg`; a binary stream; or an iterable or async iterable of `Job` or dict (a line's
     fields). It is read lazily, and a bad line does not sink the rest. `type`, `config`, `accept` and `mode`
     hold for lines that say nothing else; of pictures and prompts `config` may have {name}, {stem}, {folder}
     or {prompt} in its texts. Each line becomes `repeat` jobs with a seed of their own, from 1 upward, and one
