@@ -46,7 +46,8 @@ class Journal:
 
     def __init__(self, reader: Reader, writer: Writer, totals: Totals) -> None:
         self.totals = totals
-        self._reader = reader
+        self.reader = reader
+        """What is committed, for worker threads."""
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._closed = self._told = False
@@ -82,24 +83,14 @@ class Journal:
         writer.start()
         return cls(reader, writer, totals)
 
-    @property
-    def is_broken(self) -> bool:
-        """Whether it cannot be written any more."""
-        return self._writer.failure is not None
-
     async def find(self, custom_ids: Sequence[str]) -> dict[str, Row]:
         """Return what is committed of these jobs, by custom_id; unknown ones are left out."""
         self._check()
         try:
-            return await hop(self._reader.find, custom_ids)
+            return await hop(self.reader.find, custom_ids)
         except sqlite3.Error as error:
             reason = f"the batch's journal could not be read: {error}. Check the disk."
             raise Failure(reason, errno.EIO).error() from error
-
-    @property
-    def reader(self) -> Reader:
-        """What is committed, for worker threads."""
-        return self._reader
 
     async def sent(self, entry: Entry, reserved: float) -> None:
         """Write down that an attempt goes out, with `reserved` dollars; returns once that is committed.

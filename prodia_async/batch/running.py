@@ -43,7 +43,9 @@ _TOLD_AFTER = 60.0
 _ENDINGS: tuple[tuple[type[ProdiaError], Ending], ...] = (
     (AuthenticationError, "refused"),
     (PermissionDeniedError, "refused"),
+    (TransportError, "refused"),  # where it is final
     (BudgetExceededError, "spent"),
+    (ClientClosedError, "stopped"),
 )
 
 
@@ -180,15 +182,9 @@ class Running:
             self._leave_if_idle()
             return True
         for kind, ending in _ENDINGS:
-            if isinstance(error, kind):
+            if isinstance(error, kind) and getattr(error, "is_final", True):
                 self._stop(ending, error.message)
                 return True
-        if isinstance(error, TransportError) and error.is_final:
-            self._stop("refused", error.message)
-            return True
-        if isinstance(error, ClientClosedError):
-            self._stop("stopped", error.message)
-            return True
         return isinstance(error, StoppedError)
 
     def _stop(self, ending: Ending, reason: str | None) -> None:

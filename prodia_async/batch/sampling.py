@@ -51,16 +51,8 @@ class Sampler:
     def _sample(self) -> None:
         """Take a sample. Of those before the first request only the last is kept: a run may send none."""
         progress = self._look()
-        sample = Sample(
-            at=self._clock.wall(),
-            done=progress.done,
-            failed=progress.failed,
-            in_flight=progress.in_flight,
-            limit=progress.limit,
-            shed=progress.shed,
-            requests=progress.requests,
-            dollars=progress.dollars,
-        )
+        counts = [getattr(progress, name) for name in Sample.__struct_fields__[1:]]
+        sample = Sample(self._clock.wall(), *counts)
         if not sample.requests:
             self._idle = sample
             return
