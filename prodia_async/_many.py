@@ -138,7 +138,7 @@ class AsCompleted:
                 began += 1
                 if began % _AT_ONCE == 0:  # a plain iterable never waits: others may run meanwhile
                     await asyncio.sleep(0)
-                while self._aside_count >= 4 * self._ahead():
+                while self._aside_count and self._aside_count >= 4 * self._ahead():
                     self._room.clear()
                     await self._room.wait()
         except asyncio.CancelledError as error:
