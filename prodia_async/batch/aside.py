@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _MOST = 256
 """Lines of a piece: so many are read back at once."""
 
+_MOST_BYTES = 1024**3
+"""Of the file: some 3,000,000 lines; a source without an end must not fill a disk."""
+
 
 class _Place(NamedTuple):
     """Where a piece stands in the file."""
@@ -49,6 +52,11 @@ class Aside:
             pieces.append(last := deque())
         last.append(entry)
         self.count += 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is to be written to the file."""
+        return self._end >= _MOST_BYTES
 
     def is_at_hand(self, kind: str) -> bool:
         """Whether the next line of a type is in memory."""

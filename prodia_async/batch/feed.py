@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from prodia_async._pacing.limiter import Limiter
     from prodia_async.batch.journal import Journal, Row
     from prodia_async.batch.manifest import Manifest
+    from prodia_async.batch.tally import Tally
 
 Retrying: TypeAlias = Literal["no", "too", "only"]
 """Whether jobs that failed in an earlier run are run again: not, with the others, or alone."""
@@ -40,8 +41,13 @@ _LEAST_AHEAD = 24
 _ASIDE = 4
 """Times `ahead`: so many lines wait in memory for jobs of their types."""
 
-_PATIENCE = 1.0
-"""Seconds in which none of a type's jobs ends, after which its lines wait on disk."""
+_PATIENCE = 6.0
+"""Seconds in which none of a type's jobs is accepted, after which its lines wait on disk.
+
+More than a job has to be in flight to count as accepted.
+"""
+
+_LOOK = 1.0
 
 _RUN = frozenset[Choice]({"run", "interrupted", "submitted", "missing"})
 
@@ -63,9 +69,10 @@ class Feed:
     """The jobs to run, read as they are wanted: `async for`, once. Those of one type come in order.
 
     At most `ahead` of each type are handed out and not yet `left`; what comes beyond them waits, and lets
-    the lines of other types pass. Where four times as many wait and none of their type has left for a
-    second, they wait in a file of `folder`: a type of which none ever ends does not keep others from running.
-    `stand` tells whether a job's outputs stand; it may block.
+    the lines of other types pass. Where four times as many wait and the service has accepted none of their
+    type for a while, they wait in a file of `folder`: a type that is always shed does not keep others from
+    running. Otherwise the manifest is read no faster than jobs end. `stand` tells whether a job's outputs
+    stand; it may block.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Feed:
         journal: Journal,
         folder: Path,
         limiter: Limiter,
+        tally: Tally,
         *,
         retrying: Retrying,
         stand: Callable[[Row], bool],
@@ -85,6 +93,7 @@ class Feed:
         self._folder = folder
         self._clock = limiter.clock
         self._limiter = limiter
+        self._tally = tally
         self._retrying = retrying
         self._stand = stand
         self._on_problem = on_problem
@@ -93,8 +102,6 @@ class Feed:
         """The entries of jobs that were handed out, until somebody takes them, by custom_id."""
         self._under_way = defaultdict[str, int](int)
         self._aside = Aside(folder)
-        self._stuck: set[str] = set()
-        """Types that wait of which none has left for a while."""
         self._open: dict[str, None] = {}
         """Types that wait, and have room again."""
         self._news = asyncio.Event()
@@ -148,21 +155,19 @@ class Feed:
         self._most = self.ahead()
 
     async def _put_aside(self, entry: Entry) -> None:
-        """Let a line wait. Where too many do already, those on disk of whose types none leaves."""
+        """Let a line wait. Where too many do, until one has room, or those can go to disk that are shed."""
         aside = self._aside
         aside.put(entry)
-        if aside.count >= _ASIDE * self.ahead():
-            await self._spill()
-        if aside.count >= _ASIDE * self.ahead():
-            await self._hear_of_room(_PATIENCE)
-            if not self._open:
-                self._stuck |= {*aside.pieces}
-                await self._spill()
-
-    async def _spill(self) -> None:
-        # It waits in memory, and the feed for it: an input of a program's own may raise anything.
-        with contextlib.suppress(Exception):
-            await hop(self._aside.spill, self._stuck)
+        while aside.count >= _ASIDE * self.ahead() and not (self._open or self._ended):
+            shed = {kind for kind in aside.pieces if self._tally.full_for(kind) >= _PATIENCE}
+            before = aside.count
+            if shed and not aside.is_full:
+                # Where it cannot be written it waits in memory, and the feed for it: an input of a program's
+                # own may raise anything.
+                with contextlib.suppress(Exception):
+                    await hop(aside.spill, shed)
+            if aside.count == before:
+                await self._hear_of_room(_LOOK)
 
     async def _hear_of_room(self, seconds: float = math.inf) -> None:
         """Wait until a job leaves for which another waits, or the end comes; at most for `seconds`."""
@@ -200,11 +205,11 @@ class Feed:
     def left(self, kind: str) -> None:
         """Take note that a job of a type has ended: the next of it may come."""
         self._under_way[kind] -= 1
-        if self._aside.pieces:
-            self._stuck.discard(kind)
-            if kind in self._aside.pieces and self._under_way[kind] < self.ahead():
-                self._open[kind] = None
-                self._news.set()
+        if not self._under_way[kind]:
+            del self._under_way[kind]
+        if kind in self._aside.pieces and self._under_way.get(kind, 0) < self.ahead():
+            self._open[kind] = None
+            self._news.set()
 
     async def count(self) -> int | None:
         """Return how many jobs the manifest may have; None where that cannot be told."""

@@ -72,7 +72,7 @@ class JobRun:
                 self._reserved = self._submitted.reserved
                 self._rooms.till.adopt(self._reserved)
             self._was_sent = True
-            self._batch.tally.collecting(self._id)
+            self._batch.tally.collecting(self._id, self.job.type)
         try:
             while True:
                 pauses = gate.pauses
@@ -180,7 +180,7 @@ class JobRun:
         if ahead is not None:
             ahead(kind)
         self._was_sent = True
-        self._batch.tally.sent(self._id)
+        self._batch.tally.sent(self._id, kind)
 
     async def _see_that_it_answers(self) -> None:
         """Wait until the service answers: what was lost once is not sent into the same outage again."""
@@ -191,7 +191,7 @@ class JobRun:
             await gate.enter(self._id)
 
     async def _what_is_wrong(self) -> str | None:
-        self._batch.tally.collecting(self._id)
+        self._batch.tally.collecting(self._id, self.job.type)
         try:
             return await self._rooms.scout.what_is_wrong()
         finally:
@@ -219,7 +219,7 @@ class JobRun:
         self._rooms.gate.attempt_ended(self._id, attempt)
         if not self._rooms.scout.is_over:
             self._rooms.scout.leave(self._id, attempt)
-        self._batch.tally.attempt_ended(self._id, attempt)
+        self._batch.tally.attempt_ended(self._id, self.job.type, attempt)
         if kind == "shed" and self._rooms.till.limit is None and self._rooms.arming.rest(self.job.type):
             self._ahead = self._rooms.arming.wake
             return

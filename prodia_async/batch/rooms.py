@@ -46,6 +46,7 @@ class Rooms(NamedTuple):
     arming: Arming
     scout: Scout
     outputs: Outputs
+    tally: Tally
     feed: Feed
     problems: Problems
 

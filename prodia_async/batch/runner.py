@@ -38,6 +38,7 @@ from prodia_async.batch.running import Running
 from prodia_async.batch.schema import Totals
 from prodia_async.batch.scout import Scout
 from prodia_async.batch.stored import check_place, outputs_of
+from prodia_async.batch.tally import Tally
 from prodia_async.batch.telling import Problems, say
 from prodia_async.batch.variations import Variations
 from prodia_async.batch.written import Written
@@ -150,8 +151,9 @@ async def run_batch(
             )
             await outputs.settle()
             retrying: Retrying = "only" if only_failed else "too" if retry_failed else "no"
+            tally = Tally(engine.clock)
             feed = Feed(
-                *(lines, journal, folder, engine.limiter),
+                *(lines, journal, folder, engine.limiter, tally),
                 retrying=retrying,
                 stand=outputs.stand,
                 on_problem=problems.add,
@@ -159,7 +161,7 @@ async def run_batch(
             till = Till(given["max_spend"], given["prices"] or {}, journal.totals)
             arming = Arming(engine.limiter)
             ask = partial(_ask, prodia.with_options(retry=Retry(max_errors=0)))
-            rooms = (journal, gate, till, arming, Scout(ask), outputs, feed, problems)
+            rooms = (journal, gate, till, arming, Scout(ask), outputs, tally, feed, problems)
             batch = Running(
                 Rooms(folder, about["service"], engines, engine, client, *rooms),
                 price=True if max_spend is not None else price,

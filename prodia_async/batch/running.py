@@ -27,7 +27,6 @@ from prodia_async.batch.job_run import JobRun
 from prodia_async.batch.report import BatchReport, Ending, Progress
 from prodia_async.batch.rooms import Rooms, StoppedError
 from prodia_async.batch.sampling import Sampler
-from prodia_async.batch.tally import Tally
 from prodia_async.batch.telling import say, tell
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from prodia_async._models import Job
     from prodia_async.batch.journal import Sample
+    from prodia_async.batch.tally import Tally
 
 _TOLD_AFTER = 60.0
 """Seconds after which it is told that the service accepts nothing: a while of 429s is how it is shared."""
@@ -68,7 +68,8 @@ class Running:
         self.rooms = rooms
         self.price = price
         self.timeout = timeout
-        self.tally: Tally = Tally(rooms.engine.clock, self.changed)
+        self.tally: Tally = rooms.tally
+        self.tally.changed = self.changed
         self._give_up_after = give_up_after
         self._full: str | None = None
         self._on_progress = on_progress
@@ -160,7 +161,9 @@ class Running:
 
     def _see_whether_full(self) -> None:
         """Tell of a service that accepts nothing for minutes, and end the batch as it was told to."""
-        seconds = self.tally.full_for(paused=self.rooms.gate.paused is not None)
+        if self.rooms.gate.causes:
+            self.tally.pauses()
+        seconds = self.tally.full_for()
         before, self._full = self._full, None
         least = min(_TOLD_AFTER, math.inf if self._give_up_after is None else self._give_up_after)
         if seconds >= least:

@@ -21,7 +21,8 @@ _SURELY_TAKEN = 5.0
 class Tally:
     """The running counts of one run; `changed` is called after each change."""
 
-    def __init__(self, clock: Clock, changed: Callable[[], object]) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.changed: Callable[[], object] = _nobody
         self.done: int = 0
         self.failed: int = 0
         self.requests: int = 0
@@ -29,37 +30,38 @@ class Tally:
         self.lost_count: int = 0
         self.lost: list[str] = []
         # Sent, and the end is not known: a job that was only shed has not run, and is not in flight.
-        self._in_flight: dict[str, float] = {}
+        self._in_flight: dict[str, tuple[str, float]] = {}
         self._clock = clock
-        self._changed = changed
-        self._full_since: float | None = None
+        self._full_since: dict[str | None, float] = {}
+        """Since when each type has been shed and nothing else; under None, all of them."""
 
     @property
     def in_flight(self) -> int:
         """How many jobs were sent and may be running."""
         return len(self._in_flight)
 
-    def sent(self, custom_id: str) -> None:
+    def sent(self, custom_id: str, kind: str) -> None:
         """Count a request that is about to be sent."""
         self.requests += 1
-        self._in_flight[custom_id] = self._clock.monotonic()
-        self._changed()
+        self._in_flight[custom_id] = kind, self._clock.monotonic()
+        self.changed()
 
-    def collecting(self, custom_id: str) -> None:
+    def collecting(self, custom_id: str, kind: str) -> None:
         """Count a job in flight that an earlier run has sent."""
-        self._in_flight[custom_id] = self._clock.monotonic()
-        self._changed()
+        self._in_flight[custom_id] = kind, self._clock.monotonic()
+        self.changed()
 
-    def attempt_ended(self, custom_id: str, attempt: Attempt) -> None:
+    def attempt_ended(self, custom_id: str, kind: str, attempt: Attempt) -> None:
         """Take a job out of those in flight."""
         if attempt.verdict == "shed":
             self.shed += 1
-            if self._full_since is None:
-                self._full_since = self._clock.monotonic()
-        elif attempt.verdict in ANSWERED:
-            self._full_since = None
+            now = self._clock.monotonic()
+            self._full_since.setdefault(None, now)
+            self._full_since.setdefault(kind, now)
+        elif self._full_since and attempt.verdict in ANSWERED:
+            self._accepts(kind)
         self._in_flight.pop(custom_id, None)
-        self._changed()
+        self.changed()
 
     def add_lost(self, custom_id: str) -> None:
         """Count a job that the service no longer knows."""
@@ -71,26 +73,36 @@ class Tally:
         """Forget a job that was cancelled."""
         if custom_id in self._in_flight:
             del self._in_flight[custom_id]
-            self._changed()
+            self.changed()
 
-    def full_for(self, *, paused: bool) -> float:
-        """Return for how many seconds the service has answered 429 to all that was sent, and nothing else.
-
-        A pause is another matter, and tells for itself how long it lasts.
-        """
+    def full_for(self, kind: str | None = None) -> float:
+        """Return for how many seconds the service has accepted nothing, or nothing of a type: 429 to each."""
         now = self._clock.monotonic()
-        oldest = next(iter(self._in_flight.values()), now)
-        if paused or now - oldest > _SURELY_TAKEN:
-            self._full_since = None
-        return 0.0 if self._full_since is None else now - self._full_since
+        for taken, begun in list(self._in_flight.values()):  # the oldest first
+            if now - begun <= _SURELY_TAKEN:
+                break
+            self._accepts(taken)
+        return now - self._full_since.get(kind, now)
+
+    def pauses(self) -> None:
+        """Take note that a pause is on, which tells for itself how long it lasts."""
+        self._full_since.clear()
+
+    def _accepts(self, kind: str) -> None:
+        self._full_since.pop(None, None)
+        self._full_since.pop(kind, None)
 
     def add_done(self, custom_id: str) -> None:
         """Count a job that is done, and in flight no more."""
         self._in_flight.pop(custom_id, None)
         self.done += 1
-        self._changed()
+        self.changed()
 
     def add_failed(self) -> None:
         """Count a job that failed."""
         self.failed += 1
-        self._changed()
+        self.changed()
+
+
+def _nobody() -> None:
+    """Nobody listens."""
