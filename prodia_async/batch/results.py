@@ -17,7 +17,6 @@ import msgspec
 from prodia_async._errors import InputError, OutputError, quoted, reason_of
 from prodia_async._stats import LimitChange
 from prodia_async.batch import schema
-from prodia_async.batch.csv_results import write_csv
 from prodia_async.batch.database import (
     connect_read_only,
     explain,
@@ -28,22 +27,8 @@ from prodia_async.batch.database import (
     read_samples,
 )
 from prodia_async.batch.lock import FolderLock
-from prodia_async.batch.records import Record, done, done_record, failed, failed_record
+from prodia_async.batch.records import Record
 from prodia_async.batch.schema import FILE_NAME, Sample
-
-__all__ = [
-    "Record",
-    "about",
-    "done",
-    "done_record",
-    "failed",
-    "failed_record",
-    "limits",
-    "read_results",
-    "samples",
-    "write_csv",
-    "write_results",
-]
 
 T = TypeVar("T")
 

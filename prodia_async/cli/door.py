@@ -102,11 +102,11 @@ def _told(error: BaseException, words: list[str]) -> Exit:
     else:
         raise error
     if "--json" in words:
-        from prodia_async.batch import results
+        from prodia_async.batch import records
 
         may_have_run = not isinstance(error, click.ClickException)
         ours = errors.ProdiaError(message, may_have_run=may_have_run)
-        record = results.failed(None, error if isinstance(error, errors.ProdiaError) else ours)
+        record = records.failed(None, error if isinstance(error, errors.ProdiaError) else ours)
         record["error"] |= {"message": message, "type": type(error).__name__}
         tell_record(record, exit_code=code.value)
     return code

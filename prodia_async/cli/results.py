@@ -18,7 +18,7 @@ from prodia_async.cli.terminal import Exit, Stream, plain, printed, put, say, sh
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prodia_async.batch.results import Record
+    from prodia_async.batch.records import Record
 
 
 @click.command(
@@ -76,7 +76,7 @@ def command(
     stream, records = Stream(), _records(paths, failed=failed)
     with contextlib.suppress(BrokenPipeError):
         if form in ("csv", "excel"):
-            from prodia_async.batch.results import write_csv
+            from prodia_async.batch.csv_results import write_csv
 
             if form == "excel" and not stream.is_plain:
                 stream.write("\ufeff")

@@ -206,9 +206,9 @@ def _check_out(out: str | None, *, as_json: bool) -> None:
 
 
 def _print(result: JobResult, *, is_absolute: bool, as_json: bool) -> Exit:
-    from prodia_async.batch import results
+    from prodia_async.batch import records
 
-    record = results.done(None, result)
+    record = records.done(None, result)
     for output in record["outputs"]:
         if output["path"] is not None and not is_absolute:
             output["path"] = os.path.relpath(output["path"])

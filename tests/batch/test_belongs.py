@@ -10,8 +10,8 @@ from batch.helpers import echo, read_results
 from batch.journals import an_entry, open_journal, query, run_job
 
 from prodia_async import InputError, Prodia, batch
-from prodia_async.batch import results as batch_results
 from prodia_async.batch import run_batch
+from prodia_async.batch.csv_results import write_csv
 from prodia_async.emulator import Emulator
 
 LOCAL = "a service on this computer"
@@ -61,7 +61,7 @@ async def test_what_an_emulator_made_says_so(prodia, write_manifest, tmp_path):
     table = io.StringIO(newline="")
     records = await asyncio.to_thread(lambda: list(batch.read_results([out])))
     assert [record["service"] for record in records] == [told, told]
-    batch_results.write_csv(records, table)
+    write_csv(records, table)
     assert all(line.endswith(f",{told}") for line in table.getvalue().splitlines()[1:])
 
 
