@@ -142,7 +142,7 @@ class Run(UnderWay):
                     await turn.wait()
                 if call.before_send is not None:
                     await self._cleared(turn, call.before_send)
-                self._make_sink(turn)
+                self._outputs = _new_outputs(call, self._target, turn)
                 try:
                     record.sends()
                     verdict = await self._conversation(engine, watch, turn, body)
@@ -177,19 +177,6 @@ class Run(UnderWay):
         except BaseException:
             turn.ignore()
             raise
-
-    def _make_sink(self, turn: Turn) -> None:
-        """Make what takes an attempt's outputs, unless the job is only submitted. Raises InputError."""
-        if self.job.mode == "async":
-            return
-        try:
-            self._outputs = Outputs(self._target.sink(self.job), self._call.options.limits)
-        except BaseException as error:
-            turn.ignore()
-            if not isinstance(error, Exception):
-                raise
-            said = f"its sink could not be made: {quoted(error, str).rstrip('.')}"
-            raise InputError(f"{said}. Correct the input and run the job again.") from error
 
     def _conversation(
         self, engine: Engine, watch: Watch, turn: Turn, body: Body
@@ -304,6 +291,20 @@ class Run(UnderWay):
         self._outputs = None
         self.record.end("completed", result=result)
         return result
+
+
+def _new_outputs(call: Call, target: Target, turn: Turn) -> Outputs | None:
+    """Make what takes an attempt's outputs; None for a job that is only submitted. Raises InputError."""
+    if call.job.mode == "async":
+        return None
+    try:
+        return Outputs(target.sink(call.job), call.options.limits)
+    except BaseException as error:
+        turn.ignore()
+        if not isinstance(error, Exception):
+            raise
+        said = f"its sink could not be made: {quoted(error, str).rstrip('.')}"
+        raise InputError(f"{said}. Correct the input and run the job again.") from error
 
 
 async def _pause_after(
