@@ -23,6 +23,7 @@ class ScriptedRun(Run):
         options = Options(url="", redact=str, retry=retry)
         super().__init__(None, Call(job=job, options=options, line=line, **how))
         self.engine = Engine(None, bench.limiter, Budget(0), chance or random.Random(3), BEARER)
+        self._target = None
         self.send = send
 
     def _conversation(self, engine, watch, turn, body):
