@@ -264,12 +264,17 @@ class StoreSink:
         self._begun = []
 
     def _key(self, stem: str, writer: StoreWriter, number: int) -> str:
-        """Return the key of an output: `<prefix><stem>.<ext>`, then `-2`, `-3`, like files in a folder."""
+        """Return the key of an output: `<prefix><stem>.<ext>`, then `-2`, `-3`, like files in a folder.
+
+        Where keys are given to jobs that own them, then `<stem>/2.<ext>`: another may be called `x-2`.
+        """
         name = self._store.name
         if name is not None:
             if number == 1:
                 return self._store.prefix + name
             stem = name.rpartition(".")[0] or name
+            if self._store.owns:
+                return f"{self._store.prefix}{stem}/{number}{media.suffix_for(writer.info.content_type)}"
         return self._store.prefix + name_of(stem, media.suffix_for(writer.info.content_type), number)
 
     def _replaces(self, writer: StoreWriter) -> bool:

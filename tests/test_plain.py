@@ -86,7 +86,7 @@ def test_a_result_has_the_keys_of_a_record():
         (None, "s3://bucket/c.png", 5),
     ]
     assert told["attempts"][0]["started_at"] == "2026-01-02T03:04:05+00:00"
-    always = Record.__annotations__.keys() - {"request"}  # which a job that has no more than its config lacks
+    always = Record.__annotations__.keys() - {"request", "service"}  # which a batch alone knows
     assert Outcome(Job("t"), RESULT).to_dict().keys() >= always
     assert Outcome(Job("t"), error=FAILED).to_dict().keys() >= always
 

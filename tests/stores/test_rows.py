@@ -170,3 +170,12 @@ async def test_a_bucket_that_is_not_there_and_no_token(service, opened, monkeypa
     monkeypatch.delenv("PRODIA_TOKEN")
     with pytest.raises(InputError, match="no token: set PRODIA_TOKEN"):
         await pictures(f"{opened.url}/")({"sku": 1, "caption": "x"})
+
+
+async def test_further_outputs_of_a_row_are_never_the_outputs_of_another(service, opened):
+    config = {"outputs": 2, "content_type": "image/png", "size": 3}
+    options = {"type": "emulator.bytes.v1", "config": lambda _: config, "to": f"{opened.url}/out/"}
+    async with Rows(id="sku", accept="image/png", **options) as rows:
+        first, second = await rows({"sku": "x"}), await rows({"sku": "x-2"})
+        assert (first["status"], second["status"]) == ("done", "done")
+        assert opened.names() == ["out/x-2.png", "out/x-2/2.png", "out/x.png", "out/x/2.png"]
