@@ -56,7 +56,7 @@ def _shown(name: str, value: Any) -> str:
     """Return an argument as a repr shows it; nothing for a usual one. Texts in mappings may be passwords."""
     if value is None or any(type(value) is type(usual) and value == usual for usual in _USUAL):
         return ""
-    if isinstance(value, dict):
+    if type(value) is dict:
         return f"{name}={{{', '.join(f'{key!r}: ***' for key in value)}}}"
     return f"{name}={quoted(value)}"
 
@@ -94,8 +94,8 @@ class Client:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Set up: a client is its settings."""
-        token = state["token"] if state["token"] is not None else _door.token_of(None)
-        if isinstance(token, InputError):
+        token: Any = state["token"] if state["token"] is not None else _door.token_of(None)
+        if type(token) is InputError:  # isinstance() would ask a function of the user's own
             raise token
         given = checked(state)
         set_up_log()
@@ -222,7 +222,7 @@ class Client:
         return f"Prodia({', '.join([*filter(None, given), 'token=***'])})"
 
     def __getstate__(self) -> dict[str, Any]:
-        if isinstance(self._arguments["token"], Token) and not self._arguments["pickle_token"]:
+        if type(self._arguments["token"]) is Token and not self._arguments["pickle_token"]:
             raise InputError(
                 "this client holds an explicit token and is not pickled with it: set PRODIA_TOKEN where it "
                 "is unpickled, or say Prodia(pickle_token=True)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prodia_async._errors import AuthenticationError, InputError, reason_of
 from prodia_async._files.threads import hop
@@ -39,10 +39,11 @@ class Bearer:
     def __init__(self, given: Token | TokenFunction | None, hide: Callable[[Token], None]) -> None:
         self.headers: Hidden = Hidden()
         self.token: Token | None = None
-        self._function = None if isinstance(given, Token) else given
+        # isinstance() would ask a function of the user's own.
+        self._function: Any = None if type(given) is Token else given
         self._hide = hide
         self._question: asyncio.Task[Exception | None] | None = None
-        if isinstance(given, Token):
+        if type(given) is Token:
             self._use(given)
 
     def _use(self, token: Token) -> None:
