@@ -49,7 +49,7 @@ class Rows:
 
     - `type`: the job type, or a function of the row.
     - `id`: the column that tells rows apart, or a function. It names the outputs: `<to><id>.<ext>`, then
-      `<to><id>/2.<ext>` and so on. These keys are the row's own: they are replaced where the row is run again.
+      `<to><id>/2.<ext>` and so on. These keys are the row's own, and replaced where it is run again.
     - `accept`: the media type of the first output, such as `image/png`. It gives the key its suffix.
     - `to`: a URL such as `s3://bucket/prefix/`, or a `Store`.
     - `config`: the columns by the config's keys (`{"prompt": "caption"}`; what is no text stands for
