@@ -29,7 +29,7 @@ from prodia_async import (
     TypeStats,
 )
 from prodia_async.batch import run_batch
-from prodia_async.batch.records import Record
+from prodia_async.batch._records import Record
 from prodia_async.emulator import Emulator
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

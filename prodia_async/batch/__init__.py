@@ -11,25 +11,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prodia_async.batch.manifest import Problem, Shard
-    from prodia_async.batch.page import write_report
-    from prodia_async.batch.records import Record
-    from prodia_async.batch.report import BatchReport, ManifestCheck, Progress
-    from prodia_async.batch.results import read_results, write_results
-    from prodia_async.batch.runner import check_manifest, run_batch
+    from prodia_async.batch._manifest import Problem, Shard
+    from prodia_async.batch._page import write_report
+    from prodia_async.batch._records import Record
+    from prodia_async.batch._report import BatchReport, ManifestCheck, Progress
+    from prodia_async.batch._results import read_results, write_results
+    from prodia_async.batch._runner import check_manifest, run_batch
 
 _HOME_OF = {
-    "BatchReport": "report",
-    "ManifestCheck": "report",
-    "Problem": "manifest",
-    "Progress": "report",
-    "Record": "records",
-    "Shard": "manifest",
-    "check_manifest": "runner",
-    "read_results": "results",
-    "run_batch": "runner",
-    "write_report": "page",
-    "write_results": "results",
+    "BatchReport": "_report",
+    "ManifestCheck": "_report",
+    "Problem": "_manifest",
+    "Progress": "_report",
+    "Record": "_records",
+    "Shard": "_manifest",
+    "check_manifest": "_runner",
+    "read_results": "_results",
+    "run_batch": "_runner",
+    "write_report": "_page",
+    "write_results": "_results",
 }
 
 __all__ = [

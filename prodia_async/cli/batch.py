@@ -291,7 +291,7 @@ async def try_page(folder: Path) -> Path | None:
 
 def _complaints(manifest: str) -> Callable[[Problem], None]:
     """Return what shows the first bad lines of a manifest."""
-    from prodia_async.batch.pictures import is_pictures
+    from prodia_async.batch._pictures import is_pictures
 
     name, number = "standard input" if manifest == "-" else short(manifest), itertools.count(1)
     has_lines = not is_pictures(manifest)

@@ -140,7 +140,7 @@ def _value(key: str, text: str, inputs: Inputs | None, *, is_json: bool) -> Any:
     from msgspec import DecodeError
     from msgspec.json import decode
 
-    from prodia_async.batch.csv_drafts import is_prompt
+    from prodia_async.batch._csv_drafts import is_prompt
 
     is_text = is_prompt(key)
     if text.startswith("@@"):

@@ -102,7 +102,7 @@ def _told(error: BaseException, words: list[str]) -> Exit:
     else:
         raise error
     if "--json" in words:
-        from prodia_async.batch import records
+        from prodia_async.batch import _records as records
 
         may_have_run = not isinstance(error, click.ClickException)
         ours = errors.ProdiaError(message, may_have_run=may_have_run)

@@ -18,7 +18,7 @@ from prodia_async.cli.terminal import Exit, Stream, plain, printed, put, say, sh
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prodia_async.batch.records import Record
+    from prodia_async.batch._records import Record
 
 
 @click.command(
@@ -76,7 +76,7 @@ def command(
     stream, records = Stream(), _records(paths, failed=failed)
     with contextlib.suppress(BrokenPipeError):
         if form in ("csv", "excel"):
-            from prodia_async.batch.csv_results import write_csv
+            from prodia_async.batch._csv_results import write_csv
 
             if form == "excel" and not stream.is_plain:
                 stream.write("\ufeff")
@@ -98,7 +98,7 @@ async def _write_pages(folders: list[Path], to: str | None) -> Exit:
 def _bring_up_to_date(folders: list[Path]) -> None:
     """Write each results.jsonl anew, unless a batch is at work, which will; where that fails, say so."""
     from prodia_async._errors import InputError, OutputError
-    from prodia_async.batch.results import read_results, write_results
+    from prodia_async.batch._results import read_results, write_results
 
     read_results(folders)  # which refuses a folder without a batch, before another is touched
     for folder in folders:
@@ -111,7 +111,7 @@ def _bring_up_to_date(folders: list[Path]) -> None:
 
 def _records(folders: list[Path], *, failed: bool) -> Iterator[Record]:
     """Yield the records; of several folders, the paths of outputs begin with the folder."""
-    from prodia_async.batch.results import read_results
+    from prodia_async.batch._results import read_results
 
     for folder in folders:
         for record in read_results([folder], failed_only=failed):

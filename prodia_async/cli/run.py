@@ -206,7 +206,7 @@ def _check_out(out: str | None, *, as_json: bool) -> None:
 
 
 def _print(result: JobResult, *, is_absolute: bool, as_json: bool) -> Exit:
-    from prodia_async.batch import records
+    from prodia_async.batch import _records as records
 
     record = records.done(None, result)
     for output in record["outputs"]:

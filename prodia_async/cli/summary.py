@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prodia_async.batch import BatchReport
-    from prodia_async.batch.records import Record
-    from prodia_async.batch.report import ManifestCheck
+    from prodia_async.batch._records import Record
+    from prodia_async.batch._report import ManifestCheck
     from prodia_async.emulator import EmulatorStats
 
 _NAMES = 5

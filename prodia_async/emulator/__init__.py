@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from prodia_async._extras import missing
 
 if TYPE_CHECKING:
-    from prodia_async.emulator.account import EmulatorStats
-    from prodia_async.emulator.pattern import pattern_blocks
-    from prodia_async.emulator.process import EmulatorProcess
-    from prodia_async.emulator.server import Emulator, background_emulator
+    from prodia_async.emulator._account import EmulatorStats
+    from prodia_async.emulator._pattern import pattern_blocks
+    from prodia_async.emulator._process import EmulatorProcess
+    from prodia_async.emulator._server import Emulator, background_emulator
 
 _HOME_OF = {
-    "Emulator": "server",
-    "EmulatorProcess": "process",
-    "EmulatorStats": "account",
-    "background_emulator": "server",
-    "pattern_blocks": "pattern",
+    "Emulator": "_server",
+    "EmulatorProcess": "_process",
+    "EmulatorStats": "_account",
+    "background_emulator": "_server",
+    "pattern_blocks": "_pattern",
 }
 
 __all__ = ["Emulator", "EmulatorProcess", "EmulatorStats", "background_emulator", "pattern_blocks"]

@@ -7,15 +7,15 @@ import logging
 from collections.abc import AsyncIterator
 
 import anyio
-from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
 
 from prodia_async import ProdiaError, Stream
 from prodia_async._extras import missing
 from prodia_async.web.answers import MOST_SECONDS, answer_for
 
 try:
+    from starlette.requests import Request
     from starlette.responses import JSONResponse, Response, StreamingResponse
+    from starlette.types import Receive, Scope, Send
 except ImportError as _error:
     raise ImportError(missing("prodia_async.web", "starlette", "web")) from _error
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from prodia_async import Job
-from prodia_async.batch.journal import Journal
-from prodia_async.batch.manifest import Entry
+from prodia_async.batch._journal import Journal
+from prodia_async.batch._manifest import Entry
 
 KIND = "inference.test.v1"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from batch.journals import KIND, a_record, an_entry, run_job
 
 from prodia_async import InputError, OutputError
-from prodia_async.batch.journal import Journal
+from prodia_async.batch._journal import Journal
 
 
 async def opened(folder: Path) -> Journal:

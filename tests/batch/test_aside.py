@@ -11,8 +11,8 @@ import pytest
 from batch.journals import an_entry
 from msgspec.structs import replace
 
-from prodia_async.batch.aside import Aside
-from prodia_async.batch.entries import Submitted
+from prodia_async.batch._aside import Aside
+from prodia_async.batch._entries import Submitted
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from batch.journals import an_entry, open_journal, query, run_job
 
 from prodia_async import InputError, Prodia, batch
 from prodia_async.batch import run_batch
-from prodia_async.batch.csv_results import write_csv
+from prodia_async.batch._csv_results import write_csv
 from prodia_async.emulator import Emulator
 
 LOCAL = "a service on this computer"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prodia_async._errors import BudgetExceededError, InputError
-from prodia_async.batch.budget import Till
+from prodia_async.batch._budget import Till
 
 
 def totals(dollars=None, uncertain=0.0, uncertain_attempts=0, dearest=None):

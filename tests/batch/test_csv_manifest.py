@@ -7,7 +7,7 @@ import pytest
 from support.manifests import read_manifest
 
 from prodia_async import InputError, Job
-from prodia_async.batch.manifest import Defaults
+from prodia_async.batch._manifest import Defaults
 
 
 @pytest.fixture

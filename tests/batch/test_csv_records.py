@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from prodia_async.batch.csv_records import Record, RecordReader
-from prodia_async.batch.lines import LineReader
+from prodia_async.batch._csv_records import Record, RecordReader
+from prodia_async.batch._lines import LineReader
 
 TEXT = (
     b"\xef\xbb\xbfa,b\r\n"

@@ -6,8 +6,8 @@ import pytest
 from batch.helpers import echo
 
 from prodia_async.batch import run_batch
-from prodia_async.batch.forecast import Forecast
-from prodia_async.batch.journal import Totals
+from prodia_async.batch._forecast import Forecast
+from prodia_async.batch._journal import Totals
 
 
 def test_the_mean_price_of_what_is_done_goes_for_the_rest():

@@ -15,7 +15,7 @@ from prodia_async._errors import ProdiaError
 from prodia_async._models import Attempt
 from prodia_async._pacing.retry import backoff
 from prodia_async._settings import Retry
-from prodia_async.batch.gate import Gate, GaveUpError
+from prodia_async.batch._gate import Gate, GaveUpError
 
 
 async def turns(count=8):

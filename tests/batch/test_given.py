@@ -13,8 +13,8 @@ from support.manifests import read_manifest
 
 from prodia_async import InputError, Job
 from prodia_async.batch import check_manifest, run_batch
-from prodia_async.batch.entries import Defaults
-from prodia_async.batch.manifest import Manifest
+from prodia_async.batch._entries import Defaults
+from prodia_async.batch._manifest import Manifest
 
 BYTES = "emulator.bytes.v1"
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from prodia_async._models import Attempt
-from prodia_async.batch.health import Health, Pause
+from prodia_async.batch._health import Health, Pause
 
 
 def attempt(verdict, at=0.0, *, status=None, reason=""):

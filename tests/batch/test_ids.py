@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 
-from prodia_async.batch.ids import Namer, SeenIds
+from prodia_async.batch._ids import Namer, SeenIds
 
 
 def test_an_id_is_new_once():

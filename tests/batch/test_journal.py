@@ -13,8 +13,8 @@ from support.leaks import Census
 
 from prodia_async import InputError, OutputError
 from prodia_async._files.threads import hop
-from prodia_async.batch import schema
-from prodia_async.batch.journal import Journal, Row, Sample, Totals
+from prodia_async.batch import _schema as schema
+from prodia_async.batch._journal import Journal, Row, Sample, Totals
 
 
 def row(state, attempts=1, outputs=()):

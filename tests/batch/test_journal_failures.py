@@ -15,9 +15,9 @@ from support.expect import until
 from support.leaks import Census
 
 from prodia_async import InputError, OutputError
-from prodia_async.batch.journal import Journal
-from prodia_async.batch.opening import open_database
-from prodia_async.batch.results import read_results
+from prodia_async.batch._journal import Journal
+from prodia_async.batch._opening import open_database
+from prodia_async.batch._results import read_results
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from batch.journals import an_entry, open_journal, query, run_job
 from support.leaks import Census
 
 from prodia_async import InputError
-from prodia_async.batch import schema
-from prodia_async.batch.journal import Journal, Totals
+from prodia_async.batch import _schema as schema
+from prodia_async.batch._journal import Journal, Totals
 
 
 async def refusal(folder) -> str:

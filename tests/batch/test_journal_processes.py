@@ -13,7 +13,7 @@ from batch.journals import open_journal, query
 from support.processes import complaints
 
 from prodia_async import InputError
-from prodia_async.batch.journal import Journal
+from prodia_async.batch._journal import Journal
 
 TESTS = pathlib.Path(__file__).parent.parent
 PROGRAM = pathlib.Path(__file__).parent / "scenarios_journal.py"

@@ -11,7 +11,7 @@ import msgspec
 
 from prodia_async import LimitChange, Prodia
 from prodia_async.batch import results, run_batch, schema
-from prodia_async.batch.page.sheet import write_report
+from prodia_async.batch._page.sheet import write_report
 from prodia_async.emulator import Emulator
 
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from prodia_async.batch.lines import MAX_LINE, Line, LineReader
+from prodia_async.batch._lines import MAX_LINE, Line, LineReader
 
 TEXT = b"\xef\xbb\xbfone\r\n\n  \ntwo\n" + "drei ä".encode() + b"\n\nlast"
 LINES = [

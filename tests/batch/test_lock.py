@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from prodia_async import InputError
-from prodia_async.batch.lock import FolderLock, _is_at, _take_or_explain
+from prodia_async.batch._lock import FolderLock, _is_at, _take_or_explain
 
 
 def test_one_at_a_time(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from support.manifests import read_manifest
 
 from prodia_async import InputError, Job
-from prodia_async.batch.manifest import Defaults, Manifest, Shard, count_jobs
+from prodia_async.batch._manifest import Defaults, Manifest, Shard, count_jobs
 
 
 async def test_a_whole_line_becomes_an_entry(write_manifest, tmp_path):

@@ -12,7 +12,7 @@ from support.manifests import read_manifest
 
 from prodia_async import InputError
 from prodia_async.batch import check_manifest, run_batch
-from prodia_async.batch.entries import Defaults
+from prodia_async.batch._entries import Defaults
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(20)

@@ -13,9 +13,9 @@ from batch.journals import KIND, a_record, an_entry, open_journal, query, run_jo
 
 from prodia_async import Attempt, InputError, Job, JobResult, Output, OutputError, ServerError, TransportError
 from prodia_async._files.threads import hop
-from prodia_async.batch.journal import Journal, Sample
-from prodia_async.batch.records import done_record, failed_record
-from prodia_async.batch.results import about, read_results, samples, write_results
+from prodia_async.batch._journal import Journal, Sample
+from prodia_async.batch._records import done_record, failed_record
+from prodia_async.batch._results import about, read_results, samples, write_results
 
 ATTEMPT = Attempt(
     number=1,

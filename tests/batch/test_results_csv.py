@@ -7,7 +7,7 @@ import json
 import pytest
 from batch.journals import a_record
 
-from prodia_async.batch.csv_results import write_csv
+from prodia_async.batch._csv_results import write_csv
 
 HEADER = "custom_id,status,type,prompt,seed,path,content_type,bytes,elapsed,dollars,attempts,error,service"
 

@@ -15,9 +15,9 @@ from support.fake_clock import FakeClock
 from prodia_async import Prodia, Retry
 from prodia_async._models import Attempt
 from prodia_async.batch import run_batch
-from prodia_async.batch.budget import Till
-from prodia_async.batch.gate import Gate
-from prodia_async.batch.journal import Totals
+from prodia_async.batch._budget import Till
+from prodia_async.batch._gate import Gate
+from prodia_async.batch._journal import Totals
 
 pytestmark = pytest.mark.newest
 

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 from support.fake_clock import START, FakeClock
 
-from prodia_async.batch.journal import Sample
-from prodia_async.batch.report import Progress
-from prodia_async.batch.sampling import Sampler
+from prodia_async.batch._journal import Sample
+from prodia_async.batch._report import Progress
+from prodia_async.batch._sampling import Sampler
 
 
 def sample(at: float, requests: int) -> Sample:

@@ -14,7 +14,7 @@ from batch.journals import an_entry, open_journal
 
 from prodia_async import Attempt, AuthenticationError, NotFoundError, Prodia, ServerError, TransportError
 from prodia_async.batch import run_batch
-from prodia_async.batch.scout import Scout
+from prodia_async.batch._scout import Scout
 from prodia_async.emulator import Emulator
 
 pytestmark = pytest.mark.newest

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from prodia_async import InputError
-from prodia_async.batch.shard import Shard
+from prodia_async.batch._shard import Shard
 
 
 def test_a_shard_is_read_from_text():

@@ -10,8 +10,8 @@ from support.manifests import read_manifest
 
 from prodia_async import InputError
 from prodia_async.batch import check_manifest, run_batch
-from prodia_async.batch.entries import Defaults
-from prodia_async.batch.variations import Variations
+from prodia_async.batch._entries import Defaults
+from prodia_async.batch._variations import Variations
 
 
 async def read(path, config=None, **options):

@@ -9,7 +9,7 @@ from cli.helpers import PLAIN, echo
 from msgspec.structs import replace
 
 from prodia_async.batch import BatchReport, Problem
-from prodia_async.batch.report import ManifestCheck
+from prodia_async.batch._report import ManifestCheck
 from prodia_async.cli.summary import Summary, check_as_object, check_as_text
 from prodia_async.cli.terminal import Exit
 

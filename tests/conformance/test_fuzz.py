@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from prodia_async import InputError, Job
 from prodia_async._wire.heads import read_disposition
 from prodia_async._wire.job import job_json, plan
-from prodia_async.emulator import names
-from prodia_async.emulator.answer import multipart_answer
-from prodia_async.emulator.form import FormReader
-from prodia_async.emulator.plans import OutputFile
+from prodia_async.emulator import _names as names
+from prodia_async.emulator._answer import multipart_answer
+from prodia_async.emulator._form import FormReader
+from prodia_async.emulator._plans import OutputFile
 
 pytestmark = pytest.mark.newest
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from prodia_async.emulator import Emulator
-from prodia_async.emulator.account import Counts, Slots
+from prodia_async.emulator._account import Counts, Slots
 
 
 def test_slots_are_taken_and_given_back_once():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prodia_async.emulator.faults.table import FAULTS, Fault
+from prodia_async.emulator._faults.table import FAULTS, Fault
 
 DOCS = Path(__file__).parents[2] / "docs" / "emulator.md"
 

@@ -16,8 +16,8 @@ from emulator.raw import Got, Wire, a_job, get, run
 from support.leaks import Census
 
 from prodia_async.emulator import Emulator, EmulatorStats
-from prodia_async.emulator.faults.wire import Line
-from prodia_async.emulator.orders import Orders
+from prodia_async.emulator._faults.wire import Line
+from prodia_async.emulator._orders import Orders
 
 HOLDING = ["hang-upload", "hang", "hang-headers", "hang-body", "drip"]
 

@@ -9,8 +9,8 @@ from emulator.helpers import until
 from emulator.raw import BYTES, a_job, get, run
 
 from prodia_async.emulator import Emulator
-from prodia_async.emulator.faults.body import HOSTILE
-from prodia_async.emulator.faults.table import FAULTS, Dice
+from prodia_async.emulator._faults.body import HOSTILE
+from prodia_async.emulator._faults.table import FAULTS, Dice
 
 PING = "inference.ping.v1"
 

@@ -13,8 +13,8 @@ from emulator.raw import Got, a_job, run
 from support.leaks import Census
 
 from prodia_async.emulator import Emulator, pattern_blocks
-from prodia_async.emulator.faults.body import HOSTILE
-from prodia_async.emulator.faults.table import FAULTS
+from prodia_async.emulator._faults.body import HOSTILE
+from prodia_async.emulator._faults.table import FAULTS
 
 OUTPUT = b"".join(pattern_blocks(7, 3000))
 CHECKS: dict[str, Callable[[Got], None]] = {}

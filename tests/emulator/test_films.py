@@ -12,7 +12,7 @@ import pytest
 from emulator.helpers import landscape
 from PIL import Image, ImageChops, ImageOps
 
-from prodia_async.emulator.films import moving_view
+from prodia_async.emulator._films import moving_view
 
 TXT2VID = "inference.wan2-2.lightning.txt2vid.v0"
 IMG2VID = "inference.wan2-7.img2vid.v1"
@@ -115,8 +115,8 @@ def test_the_camera_stays_within_any_picture(size):
 def test_without_pyav_a_film_fails_and_says_what_is_missing():
     program = (
         "import sys; sys.modules['av'] = None\n"
-        "from prodia_async.emulator.films import encode_film\n"
-        "from prodia_async.emulator.request import JobError\n"
+        "from prodia_async.emulator._films import encode_film\n"
+        "from prodia_async.emulator._request import JobError\n"
         "try: encode_film([], (64, 64), 24)\n"
         "except JobError as error: print(error)\n"
     )

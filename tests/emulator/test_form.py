@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from prodia_async.emulator.form import MAX_HEADER, MAX_PARTS, FormError, FormReader
+from prodia_async.emulator._form import MAX_HEADER, MAX_PARTS, FormError, FormReader
 
 BODY = (
     b"a preamble\r\n--bb\r\n"

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from prodia_async.emulator import Emulator
-from prodia_async.emulator.plans import Plan
-from prodia_async.emulator.request import Accept, read_accept, split_media_type
+from prodia_async.emulator._plans import Plan
+from prodia_async.emulator._request import Accept, read_accept, split_media_type
 
 
 @pytest.mark.parametrize(

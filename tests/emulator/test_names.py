@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from prodia_async.emulator.names import Disposition, read_disposition
+from prodia_async.emulator._names import Disposition, read_disposition
 
 
 @pytest.mark.parametrize(

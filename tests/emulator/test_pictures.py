@@ -7,9 +7,9 @@ import pytest
 from emulator.helpers import landscape
 from PIL import Image, ImageChops, ImageFont, ImageStat
 
-from prodia_async.emulator import drawing
-from prodia_async.emulator.drawing import Caption, paint, plain
-from prodia_async.emulator.pictures import restyled
+from prodia_async.emulator import _drawing as drawing
+from prodia_async.emulator._drawing import Caption, paint, plain
+from prodia_async.emulator._pictures import restyled
 
 TXT2IMG = "inference.flux-fast.schnell.txt2img.v2"
 IMG2IMG = "inference.flux.schnell.img2img.v1"

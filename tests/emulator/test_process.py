@@ -116,7 +116,7 @@ async def test_a_program_that_starts_one_loads_neither_server_nor_pictures():
         "    async with EmulatorProcess() as emulator:\n"
         "        assert emulator.base_url\n"
         "asyncio.run(main())\n"
-        "assert not {'PIL', 'av', 'prodia_async.emulator.server'} & sys.modules.keys()\n"
+        "assert not {'PIL', 'av', 'prodia_async.emulator._server'} & sys.modules.keys()\n"
     )
     done = await asyncio.to_thread(
         subprocess.run,

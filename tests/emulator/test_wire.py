@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from emulator.helpers import as_json, landscape, sha256
 
-from prodia_async.emulator.answer import timestamp
+from prodia_async.emulator._answer import timestamp
 
 TXT2IMG = "inference.flux-fast.schnell.txt2img.v2"
 NAMES = {

@@ -21,7 +21,7 @@ from support.processes import all_that_ran
 
 from prodia_async import InputError, Prodia
 from prodia_async.batch import read_results, run_batch, write_report
-from prodia_async.batch.csv_results import write_csv
+from prodia_async.batch._csv_results import write_csv
 from prodia_async.emulator import Emulator, background_emulator
 from prodia_async.stores import Store
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prodia_async.batch.manifest import Entry, Manifest, Problem
+from prodia_async.batch._manifest import Entry, Manifest, Problem
 
 
 async def read_manifest(source, **options) -> tuple[list[Entry], list[Problem]]:

@@ -11,7 +11,7 @@ import pytest
 from verdicts.rows import HEAD, ROWS, Row
 from verdicts.trials import Service, ask, certified, meet, serving
 
-from prodia_async.emulator.faults.table import FAULTS
+from prodia_async.emulator._faults.table import FAULTS
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs" / "verdicts.md"
 QUICK = [row for row in ROWS if row.fault != "drip"]  # it takes some seconds, and once will do

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prodia_async import Job
-from prodia_async.batch.entries import Entry
-from prodia_async.batch.journal import Journal, Sample
-from prodia_async.batch.results import write_results
+from prodia_async.batch._entries import Entry
+from prodia_async.batch._journal import Journal, Sample
+from prodia_async.batch._results import write_results
 
 
 async def fill(folder: Path, records: Iterable[dict], samples: Iterable[Sample] = ()) -> Path:

@@ -16,10 +16,10 @@ from PIL import Image
 
 from prodia_async import Prodia
 from prodia_async.batch import check_manifest, run_batch
-from prodia_async.batch.journal import Journal
-from prodia_async.batch.page import write_report
+from prodia_async.batch._journal import Journal
+from prodia_async.batch._page import write_report
 from prodia_async.emulator import Emulator
-from prodia_async.emulator.films import encode_film
+from prodia_async.emulator._films import encode_film
 
 pytestmark = [
     pytest.mark.nightly,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from batch.page.records import attempt, done, failed
 
-from prodia_async.batch.page.contents import gather
+from prodia_async.batch._page.contents import gather
 
 
 def test_failed_jobs_come_first_and_all_are_counted():

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from prodia_async.batch.journal import Sample
-from prodia_async.batch.page.course import course as course_of
+from prodia_async.batch._journal import Sample
+from prodia_async.batch._page.course import course as course_of
 
 HOUR = 3600.0
 

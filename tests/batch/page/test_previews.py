@@ -5,8 +5,8 @@ import os
 import pytest
 from batch.page.records import picture
 
-from prodia_async.batch.page.rows import File
-from prodia_async.batch.page.thumbs import preview, thumbnail_path
+from prodia_async.batch._page.rows import File
+from prodia_async.batch._page.thumbs import preview, thumbnail_path
 
 
 def file(path: str, media: str) -> File:

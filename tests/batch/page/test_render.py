@@ -10,9 +10,9 @@ import pytest
 from batch.page.records import HOSTILE, done, failed, output
 from batch.page.test_course import sample
 
-from prodia_async.batch.page.contents import gather
-from prodia_async.batch.page.course import course
-from prodia_async.batch.page.render import Folder, Told, json_for_script, render
+from prodia_async.batch._page.contents import gather
+from prodia_async.batch._page.course import course
+from prodia_async.batch._page.render import Folder, Told, json_for_script, render
 
 pytestmark = pytest.mark.newest
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from batch.page.records import HOSTILE, attempt, done, failed, output
 
-from prodia_async.batch.page.contents import gather
-from prodia_async.batch.page.rows import Row
+from prodia_async.batch._page.contents import gather
+from prodia_async.batch._page.rows import Row
 
 
 def row_of(record: dict) -> Row:

@@ -12,7 +12,7 @@ from batch.page.records import done, failed, output, picture
 from batch.page.test_course import sample
 
 from prodia_async import InputError, OutputError
-from prodia_async.batch.page import write_report
+from prodia_async.batch._page import write_report
 
 pytestmark = pytest.mark.newest
 
@@ -140,7 +140,7 @@ def test_a_missing_library_is_named_with_what_to_install(tmp_path):
     script = (
         "import sys, asyncio; sys.modules['PIL'] = None\n"
         "from prodia_async import InputError\n"
-        "from prodia_async.batch.page import write_report\n"
+        "from prodia_async.batch._page import write_report\n"
         "try:\n    asyncio.run(write_report(sys.argv[1]))\n"
         "except InputError as error:\n    print(error)\n"
     )
@@ -153,7 +153,7 @@ def test_a_missing_library_is_named_with_what_to_install(tmp_path):
 
 
 def test_importing_the_room_does_not_load_pillow():
-    script = "import sys, prodia_async.batch.page as page; print('PIL' in sys.modules)"
+    script = "import sys, prodia_async.batch._page as page; print('PIL' in sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )

@@ -9,7 +9,7 @@ import pytest
 from batch.page.records import picture
 from PIL import Image
 
-from prodia_async.batch.page.thumbs import make_thumbnail
+from prodia_async.batch._page.thumbs import make_thumbnail
 
 
 def made(source, tmp_path):
