@@ -59,7 +59,7 @@ class UnansweredError(Exception):
 
 
 class Places:
-    """How much is under way at once in one event loop. Who sleeps holds no place."""
+    """How much is under way at once in one event loop. A job that waits for its next poll holds no place."""
 
     def __init__(self) -> None:
         # Questions take milliseconds, so that these few do for thousands of jobs; and a service that has

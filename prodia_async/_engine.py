@@ -72,13 +72,13 @@ class UnderWay:
         self._is_cut: bool | None = None
 
     def cut(self) -> None:
-        """End it now, with ClientClosedError."""
+        """Cancel its task; the run turns that into ClientClosedError."""
         if self.task is not None and not self.was_cut:
             self.was_cut = True
             self.task.cancel()
 
     def is_cut(self) -> bool:
-        """Tell whether a cancellation came from `cut` and nobody else; with that it is over."""
+        """Tell whether a cancellation came from `cut` and nobody else; it uncancels the task then."""
         if not self.was_cut or self.task is None:
             return False
         if self._is_cut is None:
@@ -212,7 +212,7 @@ class Engine:
                 self._unfinished.append(Outcome(one.job, error=error))
             self._left.set()
         if one.was_cut:
-            one.is_cut()  # whoever took the cancellation for something else must not pass it on
+            one.is_cut()  # where the run swallowed our cancellation, the task must not stay cancelled
         one.task = None
 
     async def drain(self, seconds: float) -> tuple[Outcome, ...]:

@@ -74,7 +74,7 @@ class AsCompleted:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cancel what is in flight, and wait until it has ended: also for a generator that was left alone."""
+        """Cancel what is in flight, and wait until it has ended, also for a generator that nobody closed."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:  # the loop was killed: nothing can be awaited any more

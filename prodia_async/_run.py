@@ -38,11 +38,11 @@ _ENDS: dict[str, Callable[[Turn], None]] = {
     **dict.fromkeys(("done", "failed", "not_kept"), Turn.success),
     **dict.fromkeys(("server_error", "refused"), Turn.end),
 }
-"""What the limiter hears of an attempt's end; of any other it learns nothing."""
+"""What the limiter hears of an attempt's end. It ignores any other verdict."""
 
 
 class Run(UnderWay):
-    """One run of a job: `result()`, once. Nothing here refers back to its owner, so that it is freed at once.
+    """One run of a job: `result()`, once. No reference cycles: it is freed without the garbage collector.
 
     Thousands may wait in line: what only an attempt needs is made with the attempt.
     """
@@ -216,7 +216,7 @@ class Run(UnderWay):
         self.record.add(verdict)
 
     async def _let_go(self, error: BaseException) -> bool:
-        """Let nothing stay of a run that fails, wherever it was; tell whether it was cut."""
+        """Release the slot and the outputs of a run that failed. True if closing the client cut it."""
         is_cut = isinstance(error, asyncio.CancelledError) and self.is_cut()
         if isinstance(error, asyncio.CancelledError) and not is_cut:
             self.record.end("cancelled")

@@ -84,7 +84,7 @@ class _Handover:
         self.news.set()
 
     def ended(self, task: asyncio.Task[JobResult]) -> None:
-        """Let the reader look at what came of it; where nobody reads any more, nobody wants to know."""
+        """Wake the reader. Where none is left, asyncio must not complain that nobody took the exception."""
         self.run = None
         if not task.cancelled():
             task.exception()

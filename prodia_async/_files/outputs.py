@@ -108,13 +108,13 @@ class NotKeptError(Exception):
 class Outputs:
     """What one attempt has brought so far. `commit` or `discard` ends it.
 
-    `hook`, or the sink's `job_part` if it has one, hears of the reply's job part as soon as it has come.
+    The sink's `job_part`, if it has one, hears of the reply's job part as soon as it has come.
     All methods that are awaited but `discard` raise NotKeptError.
     """
 
-    def __init__(self, sink: Sink, limits: Limits, hook: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, sink: Sink, limits: Limits) -> None:
         self.job_part: bytes | None = None
-        self._hook = hook or getattr(sink, "job_part", None)
+        self._hear_job: Callable[[bytes], object] | None = getattr(sink, "job_part", None)
         try:
             self._sink, _ = sink, (sink.open, sink.commit, sink.discard)
         except AttributeError:
@@ -144,8 +144,8 @@ class Outputs:
                     self._sizes.append(0)
                 else:
                     self.job_part = event.body
-                    if self._hook is not None:
-                        self._hook(event.body)
+                    if self._hear_job is not None:
+                        self._hear_job(event.body)
         except (Exception, asyncio.CancelledError) as error:
             raise _not_kept(error) from error
 

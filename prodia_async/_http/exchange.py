@@ -39,8 +39,8 @@ _EXPECTATION_FAILED = 417
 _MAX_REST = 64 * 1024
 _ERROR_BODY_TIME = 5.0
 _END_TIME = 10.0
-"""Bytes that are read of an error's body, for its reason, and of what follows a reply's final boundary, which
-means nothing; and seconds for either: a status and its headers say the most."""
+"""Limits for bytes that we could do without: the body of an error, of which only a reason is wanted, and what
+follows a reply's final boundary. A server that sends or ends neither holds a run for so many seconds."""
 
 
 class Exchange(Struct, frozen=True):
@@ -116,13 +116,13 @@ class Exchange(Struct, frozen=True):
         reply = await self.transport.send(request, watch)
         if reply.status != _EXPECTATION_FAILED or watch.was_sent:
             return reply
-        await shielded(reply.aclose())  # nobody else knows of this reply
+        await shielded(reply.aclose())  # `converse` has not seen this reply
         watch.phase = Phase.CONNECT
         watch.allow(self.options.timeouts.connect)
         return await self.transport.send(replace(request, expects=False), watch)
 
     async def read_outputs(self, job: Job, outputs: Outputs, watch: Watch, reply: Reply) -> Verdict:
-        """Take a job's reply apart: each piece is stored before the next is asked for."""
+        """Decode a job's reply; each piece is written before the next one is read."""
         if reply.status != OK or watch.turn is None:
             return await self.refusal(job, watch, reply)
         watch.turn.headers()

@@ -88,7 +88,7 @@ class BodyPayload(Payload):
     write_with_length = write
 
     async def drop(self) -> None:
-        """Break a connection whose upload is left unfinished, and wait until the writer let go of its source.
+        """Break a connection whose upload is left unfinished; wait until the writer has closed its source.
 
         Closed in order, it would wait until its buffer is gone: for ever, where the server reads no more.
         """
@@ -235,9 +235,9 @@ class AiohttpTransport:
         await self._session.close()
 
     def close_dead(self) -> None:
-        """Close what a loop that is gone has left, so that nothing is left to be told of when it is freed.
+        """Close what a loop that is gone has left, so that nothing warns of it when it is freed.
 
-        asyncio's transports cannot be closed without their loop, but for how they end themselves.
+        asyncio's transports cannot be closed without their loop, except through a private method.
         """
         transports = getattr(self._loop, "_transports", {})
         for opened in list(self._sockets):
@@ -250,7 +250,7 @@ class AiohttpTransport:
             self._session.close().send(None)  # its connector knows that the loop is closed: it awaits nothing
 
     def abandon(self) -> None:
-        """Put the null device in the sockets' places: what this process does to them reaches nobody."""
+        """Put the null device in the places of the sockets, which are still the parent's connections."""
         null = os.open(os.devnull, os.O_RDWR)
         for opened in list(self._sockets):
             if opened.fileno() >= 0:

@@ -88,7 +88,7 @@ class Watch(Deadline):
             self.phase = Phase.SEND
             self.when: float = self.limit
 
-    connected = block_taken  # the source comes first
+    connected = block_taken  # after connecting, the source is waited for
 
     def body_sent(self) -> None:
         """Wait for the server's answer."""
@@ -108,7 +108,7 @@ class Watch(Deadline):
         self.when = self.limit
 
     def spare(self, until: float) -> None:
-        """Let the run go on as well."""
+        """Extend the limit of the run, too."""
         self.when = until
         self.limit = max(self.limit, until)
 
