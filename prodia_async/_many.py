@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeAlias
 
 from prodia_async._door import subject
 from prodia_async._engine import Engines, Outcome
-from prodia_async._errors import ClientClosedError, InputError, ProdiaError, quoted
+from prodia_async._errors import ClientClosedError, InputError, ProdiaError
 from prodia_async._loops import shielded
 from prodia_async._models import Job, JobResult
 
@@ -27,6 +27,9 @@ class OneRun(Protocol):
 
     def result(self) -> Awaitable[JobResult]:
         """Run it."""
+
+    def failure(self, error: BaseException) -> ProdiaError:
+        """Return what an error that is none of ours means for the job."""
 
 
 class AsCompleted:
@@ -201,8 +204,7 @@ class AsCompleted:
                 task = asyncio.current_task()
                 if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                     raise  # else it met what somebody else cancelled
-                said = f"{run.job.type}: {type(error).__name__}: {quoted(error, str)}"
-                failure = ProdiaError(said.removesuffix(": "))
+                failure = run.failure(error)
                 failure.__cause__ = error
             self._done.append(Outcome(run.job, result, failure))
             del run, result, failure  # while it waits for more, it keeps nothing of this

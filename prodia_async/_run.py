@@ -99,6 +99,13 @@ class Run(UnderWay):
             engine.leave(self, error)
             error = None  # its traceback refers to this frame
 
+    def failure(self, error: BaseException) -> ProdiaError:
+        """Return what an error of a user's own transport or sink means for the job."""
+        said = f"{type(error).__name__}: {self._call.options.redact(quoted(error, str))}"
+        found = ProdiaError(said.removesuffix(": "), attempts=self.record.attempts)
+        self.record.place(found)
+        return found
+
     async def _reopened(self) -> Engine:
         try:
             return await self._engines.get()
@@ -141,7 +148,7 @@ class Run(UnderWay):
                 if not turn.take():
                     await turn.wait()
                 if call.before_send is not None:
-                    await self._cleared(turn, call.before_send)
+                    await _cleared(len(record.attempts) + 1, turn, call.before_send)
                 self._outputs = _new_outputs(call, self._target, turn)
                 try:
                     record.sends()
@@ -168,15 +175,6 @@ class Run(UnderWay):
                 await engine.clock.sleep(pause)
         finally:
             turn.leave()
-
-    async def _cleared(self, turn: Turn, before_send: BeforeSend) -> None:
-        """Wait for what the caller waits for before an attempt; it costs the limiter's measures nothing."""
-        try:
-            await before_send(len(self.record.attempts) + 1)
-            turn.begins()
-        except BaseException:
-            turn.ignore()
-            raise
 
     def _conversation(
         self, engine: Engine, watch: Watch, turn: Turn, body: Body
@@ -291,6 +289,16 @@ class Run(UnderWay):
         self._outputs = None
         self.record.end("completed", result=result)
         return result
+
+
+async def _cleared(number: int, turn: Turn, before_send: BeforeSend) -> None:
+    """Wait for what the caller waits for before attempt `number`; it costs the limiter's measures nothing."""
+    try:
+        await before_send(number)
+        turn.begins()
+    except BaseException:
+        turn.ignore()
+        raise
 
 
 def _new_outputs(call: Call, target: Target, turn: Turn) -> Outputs | None:

@@ -89,8 +89,7 @@ class JobRun:
                         self._give_up(error)
                         raise
                 except Exception as error:
-                    reason = self._rooms.client.redact(str(error))
-                    unexpected = ProdiaError(f"{type(error).__name__}: {reason}")
+                    unexpected = self.failure(error)
                     self._give_up(unexpected)
                     raise unexpected from error
         finally:
@@ -126,6 +125,10 @@ class JobRun:
         sink = partial(self._rooms.outputs.sink, own=self._entry.outputs, on_whole=self._whole)
         call = replace(call, to=sink)  # it is ours: the door need not look at it for each job
         return Run(self._rooms.engines, call).result()
+
+    def failure(self, error: BaseException) -> ProdiaError:
+        """Return what an error that is none of ours means for the job."""
+        return ProdiaError(f"{type(error).__name__}: {self._rooms.client.redact(str(error))}")
 
     async def _is_submitted(self, job: JobResult) -> None:
         """Write down that the service has the job: from now on it can be collected by its id."""

@@ -507,3 +507,20 @@ async def test_its_block_can_be_entered_once():
             assert len([outcome async for outcome in outcomes]) == 2
         with pytest.raises(InputError, match="entered once"):
             await outcomes.__aenter__()
+
+
+async def test_what_a_transport_of_the_users_raises_is_told_without_the_token():
+    class Broken:
+        async def send(self, request, progress):
+            progress.body_sent()
+            raise RuntimeError("cannot send with secret-token-1234567890")
+
+        async def aclose(self):
+            """Holds nothing."""
+
+    prodia = Prodia(base_url="http://127.0.0.1:1", token="secret-token-1234567890", transport=Broken)
+    async with prodia, prodia.as_completed(jobs(1)) as outcomes:
+        error = (await anext(outcomes)).error
+    assert error.message.startswith("inference.test.v1 (custom_id 'job-0'): RuntimeError: cannot send with ")
+    assert "1234567890" not in error.message
+    assert ([attempt.verdict for attempt in error.attempts], error.may_have_run) == (["unknown"], True)
