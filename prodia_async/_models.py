@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -219,11 +219,17 @@ class Attempt(Struct, Plain, frozen=True, gc=False):
     reason: str = ""
 
 
-class ReplyHeaders(Struct, frozen=True):
-    """The headers of a reply, made readable when they are looked at; the token is in none of them then."""
+class ReplyHeaders(dict[str, str]):  # noqa: PLW1641 - no mapping has a hash
+    """The headers of a reply, made readable when they are looked at; the token is in none of them then.
 
-    given: Callable[[], Mapping[str, str]]  # as they came: a value would show itself to whoever looks around
-    redact: Callable[[str], str] = str
+    As they came they would show it to whoever looks around: this is an empty mapping, also as JSON.
+    """
+
+    __slots__ = ("given", "redact")
+
+    def __init__(self, given: Mapping[str, str], redact: Callable[[str], str] = str) -> None:
+        self.given: Callable[[], Mapping[str, str]] = lambda: given
+        self.redact: Callable[[str], str] = redact
 
     def read(self) -> CIMultiDictProxy[str]:
         """Return them: whatever the case of a name, and all of those that came more than once."""
@@ -235,18 +241,11 @@ class ReplyHeaders(Struct, frozen=True):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ReplyHeaders) and self.read() == other.read()
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return reply_headers, (self.read().copy(),)  # without what hides the token
+        return ReplyHeaders, (self.read().copy(),)  # without what hides the token
 
 
-def reply_headers(given: Mapping[str, str], redact: Callable[[str], str] = str) -> ReplyHeaders:
-    """Return headers that show nothing before they are looked at."""
-    return ReplyHeaders(lambda: given, redact)
-
-
-NO_HEADERS = ReplyHeaders(dict)
+NO_HEADERS = ReplyHeaders({})
 
 
 class Reported(Struct, Plain, frozen=True, forbid_unknown_fields=True):

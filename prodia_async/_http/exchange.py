@@ -17,7 +17,7 @@ from prodia_async._http.bearer import Bearer
 from prodia_async._http.transport import Fault, Reply, Request, Transport
 from prodia_async._http.watch import Phase, Watch
 from prodia_async._loops import shielded
-from prodia_async._models import Verdict, reply_headers
+from prodia_async._models import ReplyHeaders, Verdict
 from prodia_async._pacing.clock import Clock
 from prodia_async._settings import Limits, Options
 from prodia_async._wire import media, result
@@ -60,7 +60,7 @@ class Exchange(Struct, frozen=True):
             reply = await sending
             found = await read(reply)
             if isinstance(found, Verdict):
-                headers = reply_headers(reply.headers, self.options.redact)
+                headers = ReplyHeaders(reply.headers, self.options.redact)
                 known = None if found.result is None else replace(found.result, headers=headers)
                 found = replace(found, headers=headers, result=known)
             await reply.aclose()
@@ -102,7 +102,7 @@ class Exchange(Struct, frozen=True):
     ) -> Verdict:
         may_have_run = kind != "not_sent" and watch.was_sent
         if reply is not None:
-            more["headers"] = reply_headers(reply.headers, self.options.redact)
+            more["headers"] = ReplyHeaders(reply.headers, self.options.redact)
             more |= {"status": reply.status, "request_id": self.request_id(reply)}
         return Verdict(kind, may_have_run, self.options.redact(reason), **more)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from prodia_async import ProdiaError
 from prodia_async import batch as batches
 from prodia_async import emulator as emulators
 from prodia_async.cli import config as configs
@@ -284,7 +283,7 @@ async def try_page(folder: Path) -> Path | None:
         reason = "it was interrupted"
     except Exception as error:  # noqa: BLE001 - a fault of the page never hides how the batch ended
         terminal.log.debug("no report.html", exc_info=True)
-        reason = error.message if isinstance(error, ProdiaError) else f"{type(error).__name__}: {error}"
+        reason = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
     say(f"no report.html: {reason.rstrip('.')}; to write it: prodia-async results {folder} --report")
     return None
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from prodia_async import Prodia
-from prodia_async.batch import database, run_batch
+from prodia_async.batch import _database as database
+from prodia_async.batch import run_batch
 
 
 def dying(function: Callable[..., Any], moment: str, number: int) -> Callable[..., Any]:

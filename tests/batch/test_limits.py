@@ -10,7 +10,9 @@ import sqlite3
 import msgspec
 
 from prodia_async import LimitChange, Prodia
-from prodia_async.batch import results, run_batch, schema
+from prodia_async.batch import _results as results
+from prodia_async.batch import _schema as schema
+from prodia_async.batch import run_batch
 from prodia_async.batch._page.sheet import write_report
 from prodia_async.emulator import Emulator
 

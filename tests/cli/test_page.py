@@ -116,6 +116,6 @@ cli.main()
         )
         assert ended.returncode == returned
         assert len(ended.stderr.splitlines()) == 1
-        assert module in ended.stderr
+        assert {"PIL": "Pillow"}[module] in ended.stderr
         assert "pip install" in ended.stderr
     assert ended.stdout == ""

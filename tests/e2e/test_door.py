@@ -73,7 +73,7 @@ BAD_OF_A_CLIENT = [
     {"allow_insecure": 1},
 ]
 BAD_OF_A_BATCH = {
-    "manifest": [5, None, ["m.jsonl"], b"m.jsonl", ""],
+    "manifest": [5, None, b"m.jsonl", ""],
     "out": [5, None, b"out", "", "a\0b"],
     "prodia": [5, None, Prodia],
     "type": [5, b"t"],
