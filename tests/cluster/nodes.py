@@ -56,7 +56,7 @@ class Place:
 def ended(program: subprocess.Popen[str]) -> str:
     """Wait until a program has ended well, and return what it printed."""
     try:
-        printed, said = program.communicate(timeout=150)
+        printed, said = program.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         program.kill()
         raise
