@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from prodia_async._plain import Plain
+from prodia_async._plain import NO_HEADERS, Plain, ReplyHeaders
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
@@ -120,6 +120,8 @@ class _OutputFields(Struct, Plain, frozen=True):
     path: str | PathLike[str] | None = None
     data: bytes | None = None
     url: str | None = None
+    _fetch: Callable[[Callable[[bytes], object], int], object] | None = None
+    """Hands its bytes, which are so many, on from the store that it is in; not pickled."""
 
 
 _PATH: Any = vars(_OutputFields)["path"]  # its place in an instance, which the property reads and fills
@@ -144,24 +146,39 @@ class Output(_OutputFields, frozen=True):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Output):
             return NotImplemented
-        return bool(self.path == other.path and super().__eq__(other))
+        return self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash((self.filename, self.content_type, self.size, self.path, self.data, self.url))
+        return hash(self._values())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Output, self._values()
+
+    def _values(self) -> tuple[Any, ...]:
+        return self.filename, self.content_type, self.size, self.path, self.data, self.url
 
     def read(self) -> bytes:
-        """Return the output's bytes, from memory or from its file. Blocks, and raises, as `save` does."""
-        return self._stored().read_bytes() if self.data is None else self.data
+        """Return its bytes, from memory, its file or its store. Blocks, and raises, as `save` does."""
+        if self.data is not None:
+            return self.data
+        if self._fetch is not None:
+            content = bytearray()
+            self._fetch(content.extend, self.size)
+            return bytes(content)
+        return self._stored().read_bytes()
 
     def save(self, path: str | PathLike[str]) -> pathlib.Path:
         """Write the output to `path`, replacing what is there, and return it. Blocks: it writes a file.
 
-        Raises OSError where the file cannot be written, and ValueError for an output that went to an
-        object store or a sink of your own.
+        Raises OSError where the file cannot be written, or a store cannot be read, and ValueError for an
+        output that went to a sink of your own, or to the store of another process.
         """
         target = pathlib.Path(path)
         if self.data is not None:
             target.write_bytes(self.data)
+        elif self._fetch is not None:
+            with target.open("wb") as file:
+                self._fetch(file.write, self.size)
         else:
             shutil.copyfile(self._stored(), target)
         return target
@@ -217,35 +234,6 @@ class Attempt(Struct, Plain, frozen=True, gc=False):
     request_id: str | None = None
     retry_after: float | None = None
     reason: str = ""
-
-
-class ReplyHeaders(dict[str, str]):  # noqa: PLW1641 - no mapping has a hash
-    """The headers of a reply, made readable when they are looked at; the token is in none of them then.
-
-    As they came they would show it to whoever looks around: this is an empty mapping, also as JSON.
-    """
-
-    __slots__ = ("given", "redact")
-
-    def __init__(self, given: Mapping[str, str], redact: Callable[[str], str] = str) -> None:
-        self.given: Callable[[], Mapping[str, str]] = lambda: given
-        self.redact: Callable[[str], str] = redact
-
-    def read(self) -> CIMultiDictProxy[str]:
-        """Return them: whatever the case of a name, and all of those that came more than once."""
-        from multidict import CIMultiDict, CIMultiDictProxy  # noqa: PLC0415 - only who looks needs it
-
-        given, redact = self.given().items(), self.redact
-        return CIMultiDictProxy(CIMultiDict((redact(name), redact(said)) for name, said in given))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ReplyHeaders) and self.read() == other.read()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ReplyHeaders, (self.read().copy(),)  # without what hides the token
-
-
-NO_HEADERS = ReplyHeaders({})
 
 
 class Reported(Struct, Plain, frozen=True, forbid_unknown_fields=True):

@@ -52,3 +52,32 @@ def plain(value: Any, *, data: bool = False) -> Any:
         return value.isoformat()
     is_known = value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))
     return value if is_known else str(value)
+
+
+class ReplyHeaders(dict[str, str]):  # noqa: PLW1641 - no mapping has a hash
+    """The headers of a reply, made readable when they are looked at; the token is in none of them then.
+
+    As they came they would show it to whoever looks around: this is an empty mapping, also as JSON.
+    """
+
+    __slots__ = ("given", "redact")
+
+    def __init__(self, given: Mapping[str, str], redact: Callable[[str], str] = str) -> None:
+        self.given: Callable[[], Mapping[str, str]] = lambda: given
+        self.redact: Callable[[str], str] = redact
+
+    def read(self) -> CIMultiDictProxy[str]:
+        """Return them: whatever the case of a name, and all of those that came more than once."""
+        from multidict import CIMultiDict, CIMultiDictProxy  # noqa: PLC0415 - only who looks needs it
+
+        given, redact = self.given().items(), self.redact
+        return CIMultiDictProxy(CIMultiDict((redact(name), redact(said)) for name, said in given))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReplyHeaders) and self.read() == other.read()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReplyHeaders, (self.read().copy(),)  # without what hides the token
+
+
+NO_HEADERS = ReplyHeaders({})

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from msgspec import json
@@ -19,7 +20,7 @@ from prodia_async._errors import OutputError
 from prodia_async._files.landing import name_of, safe_name
 from prodia_async._models import JobResult, OutputInfo
 from prodia_async._settings import MiB
-from prodia_async._uploads import ObjectStore, Steady, Upload, is_taken, reason, seen, settled
+from prodia_async._uploads import ObjectStore, Steady, Upload, fetch, is_taken, reason, seen, settled
 from prodia_async._wire import media
 
 _SMALL = 8 * MiB  # an output up to this size is collected, if the store has room for it
@@ -62,6 +63,7 @@ class StoreWriter:
 
     def __init__(self, sink: StoreSink, info: OutputInfo) -> None:
         self.url: str | None = None
+        self.prodia_fetch: Callable[[Callable[[bytes], object], int], None] | None = None
         self.info = info
         self.upload: Upload | None = None
         self.key = ""  # of an upload, or of what has been put
@@ -189,6 +191,7 @@ class StoreSink:
         else:
             await self._end(writer, writer.upload)
         writer.url = self._store.url_of(writer.key)
+        writer.prodia_fetch = partial(fetch, self._store.store, writer.key, writer.url)
 
     async def _end(self, writer: StoreWriter, upload: Upload) -> None:
         """End an upload. Its answer may be lost: a store takes its time to put many parts together."""

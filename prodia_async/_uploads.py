@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -12,10 +13,13 @@ import anyio
 from prodia_async._settings import MiB
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
 
 _PART = 8 * MiB  # of an upload: S3 takes at least 5 MiB, and at most 10,000 of them
 _PARTS = 2  # sent at once, by one upload
+RANGE = 4 * MiB
+"""An object is read by requests of this size: a store's time limit is one for a whole request."""
+
 _PATIENCE = 30.0
 """Seconds that somebody who was cancelled waits for a store; after that it is left to end by itself."""
 
@@ -177,6 +181,33 @@ class Blocks:
                 raise StopAsyncIteration
             self.news.clear()
             await self.news.wait()
+
+
+def fetch(store: ObjectStore, key: str, url: str, write: Callable[[bytes], object], size: int) -> None:
+    """Hand the bytes of an object, which has so many, to `write`, a range at a time.
+
+    Blocks, and works in a thread of its own, for the one that asks may run an event loop. Raises OSError.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(_fetch, store, key, url, write, size).result()
+
+
+def _fetch(store: ObjectStore, key: str, url: str, write: Callable[[bytes], object], size: int) -> None:
+    with asyncio.Runner() as runner:
+        for start in range(0, size, RANGE):
+            write(runner.run(_range(store, key, url, (start, min(size, start + RANGE)))))
+
+
+async def _range(store: ObjectStore, key: str, url: str, ends: tuple[int, int]) -> bytes:
+    try:
+        result = await store.get_async(key, options={"range": ends})
+        block = bytes(await result.bytes_async())
+    except Exception as error:  # noqa: BLE001 - a store may raise anything
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+        raise kind(f"{url} could not be read: {reason(error)}") from None
+    if len(block) != ends[1] - ends[0]:
+        raise OSError(f"{url} is not what was stored: it has changed since")
+    return block
 
 
 async def seen(store: ObjectStore, key: str) -> Mapping[str, Any] | None:

@@ -21,7 +21,7 @@ from prodia_async._extras import missing
 from prodia_async._files.readers import Reader, Source
 from prodia_async._settings import MiB
 from prodia_async._store_sink import Room, StoreSink, StoreWriter
-from prodia_async._uploads import DroppedError, ObjectStore, Upload, reason, seen, settled
+from prodia_async._uploads import RANGE, DroppedError, ObjectStore, Upload, reason, seen, settled
 from prodia_async._wire import media
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ __all__ = ["ObjectStore", "Store", "StoreSink", "StoreWriter", "Stored"]
 
 _UPLOADS = 4
 _COLLECT = 64 * MiB
-_RANGE = 4 * MiB
-"""An input is read by requests of this size: a store's time limit is one for a whole request."""
-
 _TRIAL = 30.0
 """Seconds that a store may take to say whether it takes outputs."""
 
@@ -235,8 +232,8 @@ class _Reading:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         stored, label, size, mark = self._given
-        for start in range(0, size, _RANGE):
-            end = min(size, start + _RANGE)
+        for start in range(0, size, RANGE):
+            end = min(size, start + RANGE)
             try:
                 block = await stored.take(start, end, mark)
                 if len(block) != end - start:

@@ -179,7 +179,8 @@ class Outputs:
         for info, size, writer in zip(self._infos, self._sizes, self._writers, strict=True):
             path = getattr(writer, "location", None) or getattr(writer, "path", None)
             data, url = getattr(writer, "data", None), getattr(writer, "url", None)
-            outputs.append(Output(info.filename, info.content_type, size, path, data, url))
+            fetch = None if url is None else getattr(writer, "prodia_fetch", None)
+            outputs.append(Output(info.filename, info.content_type, size, path, data, url, fetch))
         return tuple(outputs)
 
     def written(self) -> tuple[Path, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 
@@ -51,8 +52,30 @@ async def test_run_into_a_prefix(prodia, opened):
     assert output.size == len(opened.content("a/b/x.jpg"))
     assert opened.kind("a/b/x.jpg") == "image/jpeg"
     assert repr(output.url) in repr(output)
+    elsewhere = pickle.loads(pickle.dumps(output))
+    assert elsewhere == output
+    assert hash(elsewhere) == hash(output)
     with pytest.raises(ValueError, match=f"this output went to {output.url}"):
-        output.save("x.jpg")
+        elsewhere.read()
+
+
+@pytest.mark.parametrize("size", [0, 10, 9 * MiB])
+async def test_an_output_is_read_from_its_store(prodia, bucket, tmp_path, size):
+    to = Store(bucket.store, "a/", url="s3://b")
+    result = await prodia.run("emulator.bytes.v1", {"size": size}, to=to, custom_id="x")
+    [output] = result.outputs
+    content = bucket.content("a/x.bin")
+    assert await asyncio.to_thread(output.read) == content
+    assert len(content) == size
+    saved = await asyncio.to_thread(output.save, tmp_path / "x")
+    assert await asyncio.to_thread(saved.read_bytes) == content
+    if size:
+        bucket.put("a/x.bin", b"other")
+        with pytest.raises(OSError, match=r"s3://b/a/x\.bin"):
+            await asyncio.to_thread(output.read)
+        bucket.clear()
+        with pytest.raises(FileNotFoundError, match=r"s3://b/a/x\.bin could not be read: "):
+            await asyncio.to_thread(output.read)
 
 
 async def test_run_to_one_key_replaces_it_and_asks_for_its_type(prodia, opened):
