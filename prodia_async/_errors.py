@@ -25,8 +25,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from prodia_async._models import NO_HEADERS, Attempt, JobResult, ReplyHeaders, Verdict
-from prodia_async._plain import Plain
+from prodia_async._models import Attempt, JobResult, Verdict
+from prodia_async._plain import NO_HEADERS, Plain, ReplyHeaders
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy

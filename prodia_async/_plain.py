@@ -1,14 +1,17 @@
-"""Values written down as JSON: `to_dict` and `to_json`."""
+"""Values as others see them: written down as JSON (`to_dict`, `to_json`), and the headers of replies."""
 
 from __future__ import annotations
 
 import base64
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
 
 
 class Plain:

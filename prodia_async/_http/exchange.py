@@ -17,8 +17,9 @@ from prodia_async._http.bearer import Bearer
 from prodia_async._http.transport import Fault, Reply, Request, Transport
 from prodia_async._http.watch import Phase, Watch
 from prodia_async._loops import shielded
-from prodia_async._models import ReplyHeaders, Verdict
+from prodia_async._models import Verdict
 from prodia_async._pacing.clock import Clock
+from prodia_async._plain import ReplyHeaders
 from prodia_async._settings import Limits, Options
 from prodia_async._wire import media, result
 from prodia_async._wire.decoder import Inflater, MalformedReplyError, decoder_for, is_compressed

@@ -14,7 +14,7 @@ from support.replies import DONE, JOB_ID, Reply, in_json, job, job_part, multipa
 from support.servers import answer, serving
 
 from prodia_async import InputError, Job, JobResult, Polling, Prodia, ProdiaError, ProdiaTimeoutError, Retry
-from prodia_async._models import ReplyHeaders
+from prodia_async._plain import ReplyHeaders
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
