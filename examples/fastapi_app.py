@@ -9,9 +9,8 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import PurePath
-from typing import Annotated
+from typing import Annotated, Any
 
-import msgspec
 from fastapi import FastAPI, Form, Header, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
@@ -21,8 +20,6 @@ from prodia_async.web import refuse, respond
 PICTURE_TYPE = os.environ.get("PICTURE_TYPE", "inference.flux-fast.schnell.txt2img.v2")
 EDIT_TYPE = os.environ.get("EDIT_TYPE", "inference.flux.schnell.img2img.v1")
 BOUNDS = {"max_concurrency": "256", "max_waiting": "100"}  # whoever comes to a full line is answered 503
-
-log = logging.getLogger("pictures")
 
 
 @contextlib.asynccontextmanager
@@ -34,7 +31,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Prodia]]:
         yield {"prodia": prodia}
     finally:
         for outcome in await prodia.aclose(drain=5.0):  # requests have ended, but for those cut off
-            log.warning("%s", outcome.error)
+            logging.getLogger("pictures").warning("%s", outcome.error)
 
 
 app = FastAPI(lifespan=lifespan)
@@ -67,6 +64,6 @@ async def edit_picture(
 
 
 @app.get("/stats")
-async def get_stats(request: Request) -> Response:
+async def get_stats(request: Request) -> dict[str, Any]:
     """Tell what the client does."""
-    return Response(msgspec.json.encode(request.state.prodia.stats()), media_type="application/json")
+    return request.state.prodia.stats().to_dict()
