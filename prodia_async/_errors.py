@@ -236,10 +236,10 @@ _BY_STATUS: dict[int | None, tuple[type[APIError], str]] = {
 _RAN = "The job may have run and been billed"
 _ASK = "and quote the request id to support if"
 _BY_KIND: dict[str, tuple[type[ProdiaError], str]] = {
-    "failed": (JobFailedError, "Correct the job, or run it again if the reason looks passing."),
+    "failed": (JobFailedError, "Correct the job, or run it again if the reason looks temporary."),
     "not_sent": (TransportError, "Check the network, the base URL and any proxy."),
     "refused": (APIError, f"Check the job and the base URL, {_ASK} both are right."),
-    "server_error": (ServerError, f"Usually passing: try again later, {_ASK} it is not."),
+    "server_error": (ServerError, f"Usually temporary: try again later, {_ASK} it is not."),
     "shed": (APIError, ""),
     "unknown": (TransportError, f"{_RAN}: to run it again anyway, set Retry(resend_unknown=1)."),
     "malformed": (ProtocolError, f"{_RAN}; check the base URL and any proxy in between."),

@@ -41,4 +41,4 @@ def answer_for(error: ProdiaError) -> tuple[int, str, dict[str, str]]:
         return 422, str(error), {}
     if isinstance(error, JobFailedError):
         return 502, str(error), {}
-    return 502, "the service that runs the jobs did not answer as it should", {}
+    return 502, "the service that runs the jobs gave no valid answer", {}
