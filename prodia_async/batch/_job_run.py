@@ -280,17 +280,17 @@ class JobRun:
 
     def _whole(self, result: JobResult, sink: LandingSink) -> Awaitable[None]:
         """Write a job down as done, and have its outputs, which are whole, get their names after that."""
-        self._ended = True
         if self._earlier or len(result.attempts) > _MOST_ATTEMPTS:
             result = replace(result, attempts=self._all(result.attempts))
         relative = self._rooms.outputs.relative
         names, parts = [*map(relative, sink.targets)], [*map(relative, sink.parts)]
         outputs = [(name, output.size) for name, output in zip(names, result.outputs, strict=True)]
+        record = done_record(self._entry, result, names, self._rooms.folder)
+        self._ended = True  # whatever raises before this fails the job, which is counted
         reported = None if result.price is None else result.price.dollars
         reserved, self._reserved = self._reserved or 0.0, None
         dollars = self._rooms.till.settle(self._entry.job.type, reserved, reported)
         uncertain = reserved if dollars is None and self._rooms.till.limit is not None else None
-        record = done_record(self._entry, result, names, self._rooms.folder)
         more = {"uncertain": uncertain, "parts": parts, "then": sink.name_files}
         put = self._rooms.journal.done
         row: Awaitable[None] | None = self._batch.write(put, self._id, record, outputs, dollars, **more)

@@ -147,10 +147,10 @@ def _input(value: Input, folder: Path) -> str | None:
     path, folder = Path(value), Path(os.path.normpath(folder))
     try:
         shared = Path(os.path.commonpath([path, folder]))
-    except ValueError:  # on another drive
+        above = [".."] * len(folder.relative_to(shared).parts)
+        return PurePath(*above, path.relative_to(shared)).as_posix()
+    except ValueError:  # on another drive, or one of them begins with two slashes
         return path.as_posix()
-    above = [".."] * len(folder.relative_to(shared).parts)
-    return PurePath(*above, path.relative_to(shared)).as_posix()
 
 
 def _encode(record: dict[str, Any], job: Job) -> bytes:

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import random
 import sqlite3
+import sys
 from datetime import UTC, datetime
 
 import pytest
-from batch.helpers import echo
+from batch.helpers import echo, read_results
 from support.fake_clock import FakeClock
 
 from prodia_async import Prodia, Retry
 from prodia_async._models import Attempt
-from prodia_async.batch import run_batch
+from prodia_async.batch import _job_run, run_batch
 from prodia_async.batch._budget import Till
 from prodia_async.batch._gate import Gate
 from prodia_async.batch._journal import Totals
@@ -190,3 +191,32 @@ async def test_what_breaks_a_job_fails_that_job_alone(emulator, write_manifest, 
     assert (report.ending, report.done, report.failed) == ("complete", 0, 2)
     assert emulator.token not in (out / "results.jsonl").read_text()
     assert set(states(tmp_path / "out").values()) == {"failed"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, two slashes are another machine")
+@pytest.mark.parametrize("slashes", ["manifest", "out"])
+async def test_a_path_with_two_slashes_loses_no_job(prodia, emulator, write_manifest, tmp_path, slashes):
+    (tmp_path / "in.txt").write_text("in")
+    manifest, out = str(write_manifest(echo("a") | {"inputs": ["in.txt"]})), str(tmp_path / "out")
+    manifest, out = (f"/{manifest}", out) if slashes == "manifest" else (manifest, f"/{out}")
+    for _ in range(2):
+        report = await run_batch(manifest, out, prodia=prodia)
+        assert (report.ending, report.done, report.interrupted) == ("complete", 1, 0)
+    assert emulator.stats().completed == 1
+    [named] = read_results(tmp_path / "out")["a"]["request"]["inputs"]
+    assert (tmp_path / "out" / named).samefile(tmp_path / "in.txt")
+
+
+@pytest.mark.parametrize("max_spend", [None, 1.0])
+async def test_a_job_whose_record_cannot_be_made_is_counted(
+    prodia, write_manifest, tmp_path, max_spend, monkeypatch
+):
+    def broken(*_):
+        raise KeyError("a mistake of ours")
+
+    monkeypatch.setattr(_job_run, "done_record", broken)
+    manifest, out = write_manifest(echo("a"), echo("b")), tmp_path / "out"
+    report = await run_batch(manifest, out, prodia=prodia, max_spend=max_spend)
+    assert (report.ending, report.done, report.failed, report.uncertain_attempts) == ("complete", 0, 2, 0)
+    assert report.dollars == (None if max_spend is None else pytest.approx(0.005))
+    assert set(states(out).values()) == {"failed"}
