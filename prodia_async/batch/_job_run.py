@@ -85,6 +85,8 @@ class JobRun:
                     await self._arm()
                     return await self._call()
                 except ProdiaError as error:
+                    # It may wait for a slot now, which others hold until they may be sent.
+                    self._rooms.scout.leave(self._id)
                     if not await self._again(error, pauses):
                         self._give_up(error)
                         raise

@@ -13,7 +13,8 @@ from batch.helpers import echo, read_results
 from batch.journals import an_entry, open_journal
 
 from prodia_async import Attempt, AuthenticationError, NotFoundError, Prodia, ServerError, TransportError
-from prodia_async.batch import run_batch
+from prodia_async.batch import _runner, run_batch
+from prodia_async.batch._manifest import Manifest
 from prodia_async.batch._scout import Scout
 from prodia_async.emulator import Emulator
 
@@ -97,6 +98,28 @@ async def test_where_the_question_is_refused_one_job_goes_and_the_others_follow_
     await asyncio.wait_for(entering[4], 5)
     scout.leave("2")
     assert scout.is_over
+
+
+async def test_a_job_that_went_alone_and_was_lost_holds_nobody_up(
+    emulator, write_manifest, tmp_path, monkeypatch
+):
+    """It is sent again, and needs the slot that another holds, which waits for what becomes of it."""
+
+    async def refused(_):
+        return AuthenticationError("a token that is good for jobs alone")
+
+    monkeypatch.setattr(_runner, "_ask", refused)
+    out, path = tmp_path / "out", write_manifest(*[echo(str(n)) | {"mode": "async"} for n in range(4)])
+    manifest = Manifest(path)
+    await manifest.open()
+    [_, entry, *_] = await manifest.read()
+    await manifest.aclose()
+    async with open_journal(out) as journal:
+        await journal.sent(entry, 0.0)
+        await journal.submitted("1", "00000000-0000-0000-0000-000000000001", None)
+    async with Prodia(base_url=emulator.base_url, token=emulator.token, max_concurrency=1) as prodia:
+        report = await asyncio.wait_for(run_batch(path, out, prodia=prodia), 20)
+    assert (report.done, report.lost, emulator.stats().completed) == (4, ("1",), 4)
 
 
 async def test_what_was_in_flight_is_told_when_the_next_run_begins(prodia, write_manifest, tmp_path, caplog):
