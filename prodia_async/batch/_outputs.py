@@ -48,6 +48,11 @@ class Outputs:
         self._taken: set[str] = set()  # by jobs whose files have no names yet
         self._lock = threading.Lock()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch that ends early waits for outputs of jobs that are done: not for files."""
+        return False
+
     def sink(self, job: Job, own: Sequence[str], on_whole: OnWhole) -> LandingSink:
         """Return the sink for one attempt of a job; `own`: the paths of outputs that it had before."""
         custom_id = job.custom_id or ""

@@ -199,7 +199,7 @@ class Running:
 
     def _leave_if_idle(self) -> None:
         """Wait no longer for outcomes when the batch ends early and no job is in flight: none will come."""
-        if self.stopping and not self.tally.in_flight:
+        if self.stopping and not (self.tally.in_flight or self.rooms.outputs.is_busy):
             self._reading.cancel()
 
     def changed(self) -> None:

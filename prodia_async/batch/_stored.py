@@ -106,6 +106,8 @@ class StoredOutputs(Outputs):
         self._chance = chance
         self._give_up_after = give_up_after
         self._is_failing = False
+        self.under_way: int = 0
+        """Jobs whose outputs are on their way into the store."""
         self._lost: set[str] = set()
 
     def sink(self, job: Job, own: Sequence[str], on_whole: OnWhole) -> LandingSink:
@@ -116,6 +118,11 @@ class StoredOutputs(Outputs):
     def url(self, stem: str, suffix: str, number: int) -> str:
         """Return where an output goes. No job's URL is another's, for no stem of theirs has a slash."""
         return f"{self._base}{stem}{suffix}" if number == 1 else f"{self._base}{stem}/{number}{suffix}"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether uploads are under way that nothing holds up: an outage must not hold the batch's end."""
+        return self.under_way > 0 and not (self._is_failing or "journal" in self._gate.causes)
 
     def _stands(self, path: str, size: int) -> bool:
         return path not in self._lost and super()._stands(path, size)
@@ -238,14 +245,18 @@ class StoringSink(LandingSink):
 
         A cancellation once the journal tells of them leaves the rest to the next run.
         """
-        await super().commit(result)
         outputs = self._outputs
-        parts = [outputs.relative(part) for part in self.parts]
-        for part, url, content_type in list(zip(parts, self.targets, self._types, strict=True))[::-1]:
-            await outputs.keep(outputs.out / part, url, content_type)
-        if parts:
-            await outputs.kept(self._custom_id or "", parts)
-        await outputs.remove({*self._own} - {*self.targets})
+        outputs.under_way += 1
+        try:
+            await super().commit(result)
+            parts = [outputs.relative(part) for part in self.parts]
+            for part, url, content_type in list(zip(parts, self.targets, self._types, strict=True))[::-1]:
+                await outputs.keep(outputs.out / part, url, content_type)
+            if parts:
+                await outputs.kept(self._custom_id or "", parts)
+            await outputs.remove({*self._own} - {*self.targets})
+        finally:
+            outputs.under_way -= 1
 
     def name_files(self) -> None:
         """Leave the files where they are until they are uploaded."""

@@ -209,6 +209,45 @@ async def test_a_store_that_stays_gone(prodia, service, manifest, tmp_path):
     assert (service.stats().completed, service.stats().repeated, parts(out)) == (20, 0, [])
 
 
+@pytest.mark.parametrize("ending", ["stopped", "spent"])
+async def test_a_batch_that_ends_early_uploads_what_is_done(prodia, service, manifest, tmp_path, ending):
+    store, out, stop = MemoryStore(), tmp_path / "out", asyncio.Event()
+
+    def stops(progress):
+        if progress.done and ending == "stopped":
+            stop.set()
+
+    report = await run_batch(
+        manifest(4),
+        out,
+        prodia=prodia,
+        to=Store(Slow(store, 0.2), url="s3://b"),
+        max_spend=0.006 if ending == "spent" else None,
+        stop=stop,
+        on_progress=stops,
+    )
+    assert report.ending == ending
+    assert report.done == service.stats().completed > 0
+    assert [f"s3://b/{name}" for name in names(store)] == urls(out)
+    assert parts(out) == []
+
+
+async def test_a_store_that_is_gone_does_not_hold_up_a_stop(prodia, service, manifest, tmp_path):
+    down, out, stop = Down(MemoryStore()), tmp_path / "out", asyncio.Event()
+    down.is_down = True
+    to = Store(down, url="s3://b")
+    running = asyncio.ensure_future(run_batch(manifest(2), out, prodia=prodia, to=to, stop=stop))
+    while not down.failed:
+        await asyncio.sleep(0.01)
+    stop.set()
+    report = await asyncio.wait_for(running, 10)
+    assert report.ending == "stopped"
+    assert len(parts(out)) == report.done == service.stats().completed
+    down.is_down = False
+    report = await run_batch(manifest(2), out, prodia=prodia, to=to)
+    assert (report.done, service.stats().completed, parts(out)) == (2, 2, [])
+
+
 async def test_what_a_crash_of_the_machine_took(prodia, service, manifest, tmp_path):
     """Rows that have neither a file nor an object run again; those whose object stands do not."""
     down, out = Down(MemoryStore()), tmp_path / "out"
