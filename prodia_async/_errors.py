@@ -44,7 +44,7 @@ def quoted(value: object, form: Callable[[object], str] = repr) -> str:
     return shown if len(shown) <= MOST_SHOWN else shown[:MOST_SHOWN] + "…"
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Return why something failed: what the system says, without the path that an OSError repeats."""
     return quoted(getattr(error, "strerror", None) or error, str) or type(error).__name__
 

@@ -38,7 +38,7 @@ class Jobs:
 
     def __init__(self, jobs: GivenJobs) -> None:
         self._jobs = jobs
-        self._drafts: asyncio.Queue[Numbered | Exception | None] = asyncio.Queue(_AT_ONCE)
+        self._drafts: asyncio.Queue[Numbered | BaseException | None] = asyncio.Queue(_AT_ONCE)
         self._taking: asyncio.Task[None] | None = None
 
     def count(self) -> int | None:
@@ -73,6 +73,7 @@ class Jobs:
 
     async def _take(self) -> None:
         number, failure = 0, None
+        taking = asyncio.current_task()
         try:
             async with contextlib.AsyncExitStack() as stack:
                 jobs = aiter(self._jobs) if isinstance(self._jobs, AsyncIterable) else _each(self._jobs)
@@ -81,8 +82,10 @@ class Jobs:
                 async for item in jobs:
                     number += 1
                     await self._drafts.put((number, _draft(item)))
-        except Exception as error:  # noqa: BLE001 - whatever the iterable raises is told to who reads
-            failure = error
+        except (Exception, asyncio.CancelledError, GeneratorExit) as error:
+            if taking is not None and taking.cancelling():
+                raise
+            failure = error  # whatever the iterable raises by itself is told to who reads
         await self._drafts.put(failure)
 
 

@@ -176,6 +176,18 @@ async def test_jobs_that_come_slowly_are_run_as_they_come(tmp_path, prodia):
     assert report.done == 2
 
 
+async def test_an_iterable_that_meets_a_cancellation_of_something_else_fails(tmp_path, prodia, emulator):
+    async def jobs():
+        yield echo("a")
+        cut = asyncio.ensure_future(asyncio.sleep(60))
+        asyncio.get_running_loop().call_soon(cut.cancel)
+        await cut
+
+    with pytest.raises(InputError, match=r"the jobs cannot be read on: .* a cancellation of something else"):
+        await asyncio.wait_for(run_batch(jobs(), tmp_path / "out", prodia=prodia), 10)
+    assert emulator.stats().completed == 1
+
+
 async def test_an_iterable_that_fails_is_told_when_the_others_are_done(tmp_path, prodia):
     def jobs():
         yield echo("a")
