@@ -245,7 +245,7 @@ class StoringSink(LandingSink):
 
         A cancellation once the journal tells of them leaves the rest to the next run.
         """
-        outputs = self._outputs
+        outputs, writers = self._outputs, self._writers
         outputs.under_way += 1
         try:
             await super().commit(result)
@@ -255,6 +255,10 @@ class StoringSink(LandingSink):
             if parts:
                 await outputs.kept(self._custom_id or "", parts)
             await outputs.remove({*self._own} - {*self.targets})
+        except asyncio.CancelledError:
+            for writer in writers:
+                writer.location = None  # it does not stand where it is to be: the job was cut, and is told so
+            raise
         finally:
             outputs.under_way -= 1
 

@@ -232,6 +232,24 @@ async def test_a_batch_that_ends_early_uploads_what_is_done(prodia, service, man
     assert parts(out) == []
 
 
+async def test_a_client_that_is_closed_during_uploads_ends_the_batch(prodia, service, manifest, tmp_path):
+    store, out = MemoryStore(), tmp_path / "out"
+
+    def closes(progress):
+        if progress.done == 4:
+            closing.append(asyncio.ensure_future(prodia.aclose()))
+
+    closing: list[asyncio.Future[None]] = []
+    to = Store(Slow(store, 0.5), url="s3://b")
+    report = await run_batch(manifest(4), out, prodia=prodia, to=to, on_progress=closes)
+    assert (report.ending, report.done) == ("stopped", 4)
+    await asyncio.wait(closing)
+    async with Prodia(base_url=service.base_url, token=service.token) as client:
+        report = await run_batch(manifest(4), out, prodia=client, to=to)
+    assert (report.ending, report.done, service.stats().completed) == ("complete", 4, 4)
+    assert [f"s3://b/{name}" for name in names(store)] == urls(out)
+
+
 async def test_a_store_that_is_gone_does_not_hold_up_a_stop(prodia, service, manifest, tmp_path):
     down, out, stop = Down(MemoryStore()), tmp_path / "out", asyncio.Event()
     down.is_down = True
