@@ -258,7 +258,9 @@ class JobRun:
         else:
             again = bool(attempts) and await self._rooms.gate.second_chance(self._id, attempts)
         if again:
-            if self._reserved is not None and attempts:
+            if self._ahead is not None:  # it was shed, kept its row, and ran out of time before its turn came
+                self._disarm()
+            elif self._reserved is not None and attempts:
                 self._waits(self._lost(attempts[-1]))
             self._earlier = [*self._earlier, *attempts][-_MOST_ATTEMPTS:]
         return again
@@ -300,9 +302,8 @@ class JobRun:
             raise StoppedError
         if self._rooms.gate.causes:
             self._rooms.gate.stored()
-        self._batch.tally.add_done(
-            self._id
-        )  # a full disk may hold the row, and must not hold the batch's end
+        # Now: a full disk may hold the row, and must not hold the batch's end.
+        self._batch.tally.add_done(self._id)
         return row
 
     def _give_up(self, error: ProdiaError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections import Counter
 
@@ -15,7 +16,7 @@ from support.expect import until
 from prodia_async import Job, Prodia
 from prodia_async._lifetime import rooms_of
 from prodia_async.batch import _schema as schema
-from prodia_async.batch import run_batch
+from prodia_async.batch import _runner, run_batch
 from prodia_async.batch._arming import Arming
 from prodia_async.batch._database import Database
 from prodia_async.emulator import Emulator
@@ -92,8 +93,6 @@ async def test_a_kill_would_name_about_twice_as_many_as_may_be_in_flight(write_m
 
 
 def named(out) -> int:
-    import sqlite3
-
     try:
         [(count,)] = query(out, "select count(*) from jobs where state = 'sent'")
     except sqlite3.OperationalError:  # its tables are not there yet
@@ -141,6 +140,27 @@ async def test_a_cancelled_batch_names_none_that_was_not_sent(write_manifest, tm
         with pytest.raises(asyncio.CancelledError):
             await running
     assert query(tmp_path / "out", "select distinct state from jobs") == [("waiting",)]
+
+
+async def test_a_job_that_runs_out_of_time_while_it_rests_rests_no_more(
+    prodia, write_manifest, tmp_path, monkeypatch
+):
+    """It begins anew, for there was a pause meanwhile; its place among those that rest is free again."""
+    write, made, failed = Database.write, [], []
+
+    def full_once(database, operations):
+        operations = list(operations)
+        if not failed and any(statement is schema.ENDED for statement, _ in operations):
+            failed.append(True)
+            raise sqlite3.OperationalError("database or disk is full")
+        write(database, operations)
+
+    monkeypatch.setattr(Database, "write", full_once)
+    monkeypatch.setattr(_runner, "Arming", lambda limiter: made.append(Arming(limiter)) or made[0])
+    lines = [echo("rests", shed=1, retry_after=4, key="rests"), echo("other", latency=0.2)]
+    report = await run_batch(write_manifest(*lines), tmp_path / "out", prodia=prodia, timeout=2)
+    assert (report.done, report.shed, failed) == (2, 1, [True])
+    assert sum(made[0]._resting.values()) == 0
 
 
 class Line:
