@@ -90,14 +90,10 @@ class Aside:
                     self.count -= len(piece)
                     self._spilt += 1
 
-    def clear(self) -> None:
-        """Forget all lines."""
-        self.pieces.clear()
-        self.count = 0
-
     def close(self) -> None:
         """Forget all lines, and give the file's room back."""
-        self.clear()
+        self.pieces.clear()
+        self.count = 0
         if self._file is not None:
             self._file.close()
             self._file = None
