@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import uuid
 from collections.abc import AsyncIterable, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -122,6 +124,11 @@ def _of_dict(given: Any) -> Draft:
     if isinstance(inputs, list | tuple):
         names = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in inputs]
         given = {**given, "inputs": names}
+    custom_id = given.get("custom_id")
+    if isinstance(custom_id, uuid.UUID):
+        given = {**given, "custom_id": str(custom_id)}
+    elif isinstance(custom_id, float) and math.isnan(custom_id):
+        raise InputError("custom_id is nan: leave it out of a job that has none")
     try:
         draft = msgspec.convert(dict(given), Draft)
     except msgspec.ValidationError as error:

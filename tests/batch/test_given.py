@@ -22,15 +22,16 @@ BYTES = "emulator.bytes.v1"
 async def test_jobs_and_dicts_become_entries_with_the_defaults(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").write_bytes(b"x")
-    row = uuid.UUID(int=1)
+    row, row_of_dict = uuid.UUID(int=1), uuid.UUID(int=2)
     given = [
         Job("t", {"n": 1}, ["a.png", b"abc", ("b.png", b"x")], custom_id=row, priority=2, accept="image/png"),
         {"config": {"m": 2}, "inputs": [Path("a.png")], "custom_id": 7},
         Job("u", mode="async", extra={"jobs": []}),
+        {"custom_id": row_of_dict},
     ]
     entries, problems = await read_manifest(given, defaults=Defaults("t", {"n": 0, "k": 1}, "image/webp"))
     assert problems == []
-    assert [entry.line for entry in entries] == [1, 2, 3]
+    assert [entry.line for entry in entries] == [1, 2, 3, 4]
     assert entries[0].job == Job(
         "t",
         {"n": 1, "k": 1},
@@ -47,6 +48,7 @@ async def test_jobs_and_dicts_become_entries_with_the_defaults(tmp_path, monkeyp
         {"jobs": []},
         16,
     )
+    assert entries[3].job.custom_id == str(row_of_dict)
 
 
 async def test_a_job_is_what_it_was_when_it_was_taken():
@@ -69,6 +71,7 @@ BAD = {
     "config.a is of type set, which JSON cannot say": {"type": "t", "config": {"a": {1}}},
     "config.b is of type set, which JSON cannot say": Job("t", {"b": {1}}),
     "config.c is nan, which JSON cannot say": {"type": "t", "config": {"c": float("nan")}},
+    "custom_id is nan: leave it out": {"type": "t", "custom_id": float("nan")},
     "priority cannot be 'high'": Job("t", priority="high"),
     "input '/etc/passwd' lies outside": {"type": "t", "inputs": ["/etc/passwd"]},
     "input 1 is int: pass a path": Job("t", inputs=[5]),
