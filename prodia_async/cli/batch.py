@@ -56,7 +56,12 @@ Example: prodia-async batch jobs.jsonl --out results --max-spend 5.00
     type=LocalPath(file_okay=False),
     help="The folder for the results; needed but for --check.",
 )
-@_jobs("--to", metavar="URL", help="Where outputs go on to: s3://bucket/prefix/; gs, az, file as well.")
+@_jobs(
+    "--to",
+    type=options.lasting_store,
+    metavar="URL",
+    help="Where outputs go on to: s3://bucket/prefix/; gs, az, file as well.",
+)
 @_jobs(
     "--check", is_flag=True, help="Only tell what is in MANIFEST and, with --price, its cost. Sends nothing."
 )

@@ -48,6 +48,15 @@ class ManifestPath(LocalPath):
         return refuse_address(given) if is_pattern else super().convert(value, param, ctx)
 
 
+def lasting_store(text: str) -> str:
+    """Return the URL of a store; raises BadParameter for memory, whose outputs would be paid for and gone."""
+    if text.lower().startswith("memory:"):
+        raise click.BadParameter(
+            "what is in memory ends with this command: use s3://bucket/prefix/, or file:///folder/"
+        )
+    return text
+
+
 def seconds(text: str) -> float:
     """Return the seconds of `90`, `90s`, `30m` or `3h`, above zero. Raises BadParameter."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)([smh]?)", text.strip())

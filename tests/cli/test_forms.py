@@ -123,3 +123,10 @@ def test_what_makes_no_sense_is_told(invoke, photos, arguments, said):
     )
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+
+
+def test_outputs_do_not_go_where_they_end_with_the_command(invoke, photos, tmp_path):
+    result = invoke("batch", "photos", "--type", "t", "--out", "out", "--to", "memory:///x/", "--emulator")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "what is in memory ends with this command: use s3://bucket/prefix/, or file:///" in result.stderr
+    assert not (tmp_path / "out").exists()
