@@ -269,7 +269,7 @@ async def check_manifest(
         await lines.open()
         written = None
         if write_to is not None:
-            written = await hop(Written, Path(given["write_to"]))
+            written = await hop(Written, Path(given["write_to"]), given["manifest"])
             stack.push_async_callback(hop, written.close)
         while (items := await lines.read()) is not None:
             found = [item if isinstance(item, Problem) else item.problem or item for item in items]

@@ -1,5 +1,6 @@
 """Jobs written down as a manifest of JSON lines."""
 
+# ruff: noqa: PTH100, PTH110, PTH113, PTH121 - Path's own follow links, or raise where a folder cannot be read
 from __future__ import annotations
 
 import os
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
 class Written:
     """A manifest under a temporary name: `add` jobs, `keep` it under `path`; `close` drops what was not kept.
 
-    Inputs are relative to its folder where they lie in it. All of it blocks. Raises InputError.
+    Inputs are relative to its folder where they lie in it. `source`, what the jobs are made of, and their
+    inputs are never replaced. All of it blocks. Raises InputError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, source: object) -> None:
         self._path = path
-        self._folder = f"{os.path.abspath(path.parent)}{os.sep}"  # noqa: PTH100 - no link is followed
+        self._place = os.path.abspath(path)
+        if os.path.exists(path):
+            place = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+            if os.path.exists(place) and os.path.samefile(path, place):
+                raise self._own(place)
+            if not os.path.isfile(path):
+                raise InputError(f"the manifest {quoted(str(path))} cannot be written: it is no regular file")
+        self._folder = f"{os.path.abspath(path.parent)}{os.sep}"
         self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
         try:
             self._file = self._temporary.open("xb")
@@ -68,7 +77,15 @@ class Written:
     def _name(self, given: Input) -> str:
         if not isinstance(given, os.PathLike):
             raise InputError(f"a manifest can name files alone, and an input is {type(given).__name__}")
-        return os.fspath(given).removeprefix(self._folder)
+        name = os.fspath(given)
+        if name == self._place:
+            raise self._own(name)
+        return name.removeprefix(self._folder)
+
+    def _own(self, source: str) -> InputError:
+        return InputError(
+            f"the manifest would replace {quoted(source)}, which it is made of: name another file"
+        )
 
     def _unwritten(self, error: OSError) -> InputError:
         return InputError(f"the manifest {quoted(str(self._path))} cannot be written: {reason_of(error)}")

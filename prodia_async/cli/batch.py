@@ -160,6 +160,8 @@ def command(
         raise click.UsageError(
             "name one manifest; for a job for each of many files, a folder or a pattern in quotes: 'in/*.png'"
         )
+    if write_to == "-":
+        raise click.UsageError("--write-manifest takes the name of a file, such as jobs.jsonl, not -")
     if given["retry_failed"] and given["only_failed"]:
         raise click.UsageError("--retry-failed and --only-failed exclude each other")
     configs.use_stdin_once(given["config"], manifest)

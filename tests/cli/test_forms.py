@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -115,14 +116,26 @@ def test_a_check_tells_the_price_of_all_of_it(invoke, photos):
         (["photos", "--repeat", "0"], "Invalid value for '--repeat'"),
         (["photos", "--first", "0"], "Invalid value for '--first'"),
         (["photos", "--write-manifest", "none/x.jsonl"], "cannot be written: No such file"),
+        (["photos", "--write-manifest", "-"], "takes the name of a file, such as jobs.jsonl, not -"),
+        (["photos", "--write-manifest", "pipe"], "'pipe' cannot be written: it is no regular file"),
+        (["photos", "--write-manifest", "photos/cat1.png"], "would replace"),
+        (["photos/*.png", "--write-manifest", "photos/cat1.png"], "would replace"),
+        (
+            ["p.txt", "--write-manifest", "./p.txt"],
+            "would replace 'p.txt', which it is made of: name another",
+        ),
     ],
 )
-def test_what_makes_no_sense_is_told(invoke, photos, arguments, said):
+def test_what_makes_no_sense_is_told(invoke, photos, tmp_path, arguments, said):
+    (tmp_path / "p.txt").write_text("a fox")
+    os.mkfifo(tmp_path / "pipe")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     result = invoke(
         "batch", *arguments, "--type", "t", *([] if "--write-manifest" in arguments else ["--check"])
     )
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
 def test_outputs_do_not_go_where_they_end_with_the_command(invoke, photos, tmp_path):
