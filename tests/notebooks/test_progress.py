@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from prodia_async import Job, blocking
+from prodia_async import InputError, Job, blocking
 
 rich_console = pytest.importorskip("rich.console")
 from prodia_async.progress import track  # noqa: E402 - it needs rich
@@ -107,3 +110,74 @@ def test_it_is_drawn_on_standard_error(prodia_emulator, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "2/2" in err
+
+
+class Broken(io.StringIO):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BrokenPipeError(), OSError(28, "No space left on device"), ValueError("closed"), UnicodeError("ascii")],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("is_terminal", [True, False])
+async def test_a_bar_that_cannot_be_drawn_ends_nothing(error, is_terminal, prodia):
+    console = rich_console.Console(file=Broken(error), force_terminal=is_terminal, width=80)
+    before = sys.stdout, sys.stderr
+    async with track(prodia.as_completed(jobs(3)), total=3, console=console) as outcomes:
+        assert [outcome.error async for outcome in outcomes] == [None] * 3
+    assert (sys.stdout, sys.stderr) == before
+    wait_for_its_thread()
+
+
+def test_a_standard_error_without_a_reader_leaves_standard_output_alone(prodia_emulator):
+    program = f"""
+from prodia_async import Job, blocking
+from prodia_async.progress import track
+with blocking.Prodia(base_url={prodia_emulator.base_url!r}, token={prodia_emulator.token!r}) as prodia:
+    with track(prodia.as_completed([Job("inference.ping.v1")] * 2), 2) as outcomes:
+        for outcome in outcomes:
+            print(outcome.result.type)
+print("the end")
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-c", program]
+        ended = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, stderr=writer, text=True, timeout=60
+        )
+    finally:
+        os.close(writer)
+    assert ended.stdout.splitlines() == ["inference.ping.v1"] * 2 + ["the end"]
+
+
+async def test_what_is_printed_into_a_file_goes_there(prodia, console, capsys):
+    async with track(prodia.as_completed(jobs(2)), total=2, console=console) as outcomes:
+        async for outcome in outcomes:
+            print(outcome.result.type)  # noqa: T201 - as a user's program does
+            print("to the log", file=sys.stderr)  # noqa: T201
+    out, err = capsys.readouterr()
+    assert out == "inference.ping.v1\n" * 2
+    assert err == "to the log\n" * 2
+    assert "inference.ping.v1" not in said(console)
+
+
+async def test_a_label_is_text_as_it_is(prodia, console):
+    async with track(
+        prodia.as_completed(jobs(1)), total=1, label="[bold] 24[/12]", console=console
+    ) as outcomes:
+        assert len([outcome async for outcome in outcomes]) == 1
+    assert "[bold] 24[/12]" in last_line(console)
+
+
+@pytest.mark.parametrize("total", ["12", float("nan"), [1]])
+def test_what_is_no_number_of_jobs_is_told_before_any_runs(prodia, total):
+    with pytest.raises(InputError, match=r"it takes how many jobs there are, such as len\(jobs\)"):
+        track(prodia.as_completed(jobs(1)), total)
