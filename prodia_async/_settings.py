@@ -249,7 +249,9 @@ class Token(Secret):
         if not value:
             raise InputError("the token is empty: set PRODIA_TOKEN or pass Prodia(token=...)")
         if not value.isascii() or not value.isprintable() or " " in value:
-            raise InputError("the token holds characters that cannot stand in a header; copy it again")
+            raise InputError(
+                "the token holds characters that cannot stand in a header: copy it again, without 'Bearer'"
+            )
         super().__init__(f"Bearer {value}", value)
 
 

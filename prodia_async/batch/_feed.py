@@ -268,7 +268,7 @@ def _standing(entry: Entry, row: Row) -> Entry:
 def _difference(entry: Entry, row: Row) -> str | None:
     """Return why an entry is not the one that the journal has under its custom_id; None if it is."""
     name = f"custom_id {quoted(entry.job.custom_id)}"
-    advice = "give it another custom_id, put back what it was, or choose another folder"
+    advice = "give it another custom_id, put back what it was, or choose another --out (out=)"
     if row.state == "failed":
         advice = "--retry-failed (retry_failed=True) runs it as it is now"
     if entry.fingerprint != row.fingerprint:

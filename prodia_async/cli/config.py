@@ -153,7 +153,7 @@ def _value(key: str, text: str, inputs: Inputs | None, *, is_json: bool) -> Any:
         if found is None:
             if inputs is None:
                 raise click.BadParameter(
-                    f"{path!r} would be an input, no text: of a batch, each line names its own"
+                    f"{path!r} would be an input, no text: `run` takes it by -i, and a batch in its lines"
                 )
             return inputs.add(path)
         text, is_text = found, True

@@ -132,6 +132,7 @@ async def test_a_job_that_has_changed_under_its_name_is_told(tmp_path, prodia):
         4: "named file'",
     }
     assert "an input has changed" in report.problems[2].reason
+    assert all("or choose another --out (out=)" in problem.reason for problem in report.problems)
 
 
 async def test_an_iterable_is_read_as_there_is_room_and_closed_in_the_end(tmp_path, prodia):

@@ -149,7 +149,7 @@ def test_a_batch_takes_the_text_of_a_file_and_no_input(invoke, write_manifest, t
     assert invoke("batch", manifest, "--check", "-c", "prompt=@p.txt").exit_code == 0
     result = invoke("batch", manifest, "--check", "-c", "image=@in.jpg")
     assert result.exit_code == 2
-    assert "each line names its own" in result.stderr
+    assert "would be an input, no text: `run` takes it by -i, and a batch in its lines" in result.stderr
 
 
 def test_csv_has_the_same_rule(invoke, tmp_path):

@@ -187,6 +187,7 @@ async def cancelled():
         (lambda: b"x", "must be text, not bytes"),
         (lambda: "", "the token is empty"),
         (lambda: f"{TOKEN}\n{TOKEN}", "characters that cannot stand in a header"),
+        (lambda: f"Bearer {TOKEN}", "copy it again, without 'Bearer'"),
         (lambda _: "x", "missing 1 required positional argument"),
         (hanging, "nothing within 0.05 s"),
         (cancelled, "it was cancelled"),
