@@ -253,6 +253,8 @@ def _open(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(folder, since=since)
+        except InputError:  # a ValueError, and the lock has said what to do
+            raise
         except (OSError, ValueError) as error:
             said = f"{quoted(str(folder))} cannot be written ({reason_of(error)}): choose another place"
             raise InputError(said) from error

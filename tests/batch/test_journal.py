@@ -263,7 +263,7 @@ async def test_opening_that_is_cancelled_lets_go(tmp_path):
 async def test_a_second_batch_in_a_folder_is_refused_and_told_whose_it_is(tmp_path):
     async with open_journal(tmp_path):
         with pytest.raises(
-            InputError, match=r"another batch is at work in .*: process \d+ on host .*, since 2001-09-09"
+            InputError, match=r"^another batch is at work in .*: process \d+ on host .*, since 2001-09-09"
         ):
             await Journal.open(tmp_path, wall=lambda: 0.0)
     async with open_journal(tmp_path):
