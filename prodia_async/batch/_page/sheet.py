@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from prodia_async._errors import InputError, OutputError
+from prodia_async._errors import InputError, OutputError, quoted
 from prodia_async._extras import missing
 from prodia_async._files.threads import Trip, hop, start
 from prodia_async.batch._page.contents import Contents, gather
@@ -21,6 +21,7 @@ from prodia_async.batch._page.render import Folder, Told, render
 from prodia_async.batch._page.rows import File
 from prodia_async.batch._results import about, limits, read_results, samples
 
+_OF_A_PAGE = ".html", ".htm"
 _AHEAD = 3  # of the four worker threads, so that one is left for others
 _MOST_CHANGES = 200
 
@@ -44,7 +45,7 @@ async def write_report(
     paths = [Path(folder) for folder in folders]
     if not paths or (len(paths) > 1 and to is None):
         raise InputError("name a folder; of several folders one sheet is made, whose file `to` names")
-    page = paths[0] / "report.html" if to is None else Path(to)
+    page = paths[0] / "report.html" if to is None else await hop(_page_at, to)
     preview, write_whole = await hop(_tools)
     told = await _told(page, paths)
     await _look(paths, told.contents, preview, on_progress)
@@ -55,6 +56,18 @@ async def write_report(
             f"{str(page)!r} could not be written: {error.strerror or error}: "
             "make room, or check the folder, and write the report again"
         ) from error
+    return page
+
+
+def _page_at(to: Any) -> Path:
+    """Return where a sheet goes. Raises InputError where something stands there that is none."""
+    if not isinstance(to, str | os.PathLike):
+        raise InputError(f"to cannot be {quoted(to)}: it takes the path of a file, such as 'all.html'")
+    page = Path(to)
+    if page.suffix.lower() not in _OF_A_PAGE and os.path.exists(page):  # noqa: PTH110 - which never raises
+        raise InputError(
+            f"{quoted(str(page))} is there, and is no page: name the sheet's file, such as all.html"
+        )
     return page
 
 

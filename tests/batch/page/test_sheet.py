@@ -195,6 +195,23 @@ async def test_a_sheet_of_several_folders_needs_a_name(tmp_path):
             await write_report(*folders)
 
 
+@pytest.mark.parametrize("name", ["journal.sqlite", "results.jsonl", "jobs.csv", "."])
+async def test_a_sheet_replaces_nothing_but_a_page(name, tmp_path):
+    await fill(tmp_path, with_pictures(tmp_path, 1))
+    for file in ("results.jsonl", "jobs.csv", "all.HTML"):
+        (tmp_path / file).write_text("not to be lost")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+    with pytest.raises(
+        InputError, match=r"is there, and is no page: name the sheet's file, such as all\.html"
+    ):
+        await write_report(tmp_path, to=tmp_path / name)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    await write_report(tmp_path, to=tmp_path / "all.HTML")
+    with pytest.raises(InputError, match="to cannot be 3: it takes the path of a file"):
+        await write_report(tmp_path, to=3)
+
+
 async def test_one_folder_without_a_batch_refuses_the_whole_sheet(tmp_path):
     await fill(tmp_path / "A", with_pictures(tmp_path / "A", 1))
     (tmp_path / "B").mkdir()
