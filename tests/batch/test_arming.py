@@ -15,8 +15,8 @@ from support.expect import until
 
 from prodia_async import Job, Prodia
 from prodia_async._lifetime import rooms_of
-from prodia_async.batch import _schema as schema
 from prodia_async.batch import _runner, run_batch
+from prodia_async.batch import _schema as schema
 from prodia_async.batch._arming import Arming
 from prodia_async.batch._database import Database
 from prodia_async.emulator import Emulator
