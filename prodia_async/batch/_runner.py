@@ -230,12 +230,15 @@ def _tell_of_what_was_cut(totals: Totals) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise InputError where results would be replaced that no journal of ours has."""
-    if (folder / "results.jsonl").exists() and not (folder / "journal.sqlite").exists():
-        raise InputError(
-            f"{quoted(str(folder))} holds a results.jsonl, but no journal of a batch: choose another folder, "
-            "or move that file away"
-        )
+    """Raise InputError where results, or a page, would be replaced that no journal of ours has."""
+    if (folder / "journal.sqlite").exists():
+        return
+    for name in ("results.jsonl", "report.html"):
+        if (folder / name).is_file():
+            raise InputError(
+                f"{quoted(str(folder))} holds a {name}, but no journal of a batch: choose another folder, "
+                "or move that file away"
+            )
 
 
 async def check_manifest(

@@ -169,9 +169,11 @@ async def test_a_journal_that_is_none_is_refused(prodia, emulator, write_manifes
     assert emulator.stats().requests == requests
 
 
-async def test_results_of_no_journal_are_not_replaced(prodia, write_manifest, tmp_path):
+@pytest.mark.parametrize("name", ["results.jsonl", "report.html"])
+async def test_results_and_a_page_of_no_journal_are_not_replaced(name, prodia, write_manifest, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "results.jsonl").write_text("mine\n")
-    with pytest.raises(InputError, match="move that file away"):
+    (tmp_path / "out" / name).write_text("mine\n")
+    with pytest.raises(InputError, match=rf"holds a {name}, but .* move that file away"):
         await run_batch(write_manifest(echo("one")), tmp_path / "out", prodia=prodia)
-    assert (tmp_path / "out" / "results.jsonl").read_text() == "mine\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_text() == "mine\n"
