@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TOO_LONG = "longer than 4 MiB"
 NOT_TEXT = "not UTF-8 text"
+_OR_PROMPTS = "; prompts, one a line, are read from a file whose name ends in .txt"
 
 _NO_WORD = re.compile(r"\W+")
 _OF_A_PROMPT = 40
@@ -96,7 +97,8 @@ class JsonDrafts(_LineDrafts):
         except msgspec.ValidationError as error:
             return InputError(quoted(error, str))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return InputError(f"not JSON: {quoted(error, str)}")
+            hint = "" if text.lstrip().startswith(b"{") else _OR_PROMPTS
+            return InputError(f"not JSON: {quoted(error, str)}{hint}")
 
 
 class PromptDrafts(_LineDrafts):

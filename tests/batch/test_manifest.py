@@ -150,7 +150,9 @@ async def test_lines_of_other_shards_need_no_inputs_but_count_as_seen(write_mani
 
 
 BAD = {
-    "{": "not JSON: ",
+    "{": "not JSON: Input data was truncated",
+    "a red fox": "not JSON: JSON is malformed: invalid character (byte 0); prompts, one a line, are read "
+    "from a file whose name ends in .txt",
     '{"type":"t"} x': "not JSON: ",
     '{"type":"t","config":{"a":NaN}}': "not JSON: ",
     '{"type":"t","config":{"a":' + "[" * 100_000: "not JSON: ",
