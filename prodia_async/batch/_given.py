@@ -63,7 +63,9 @@ class Jobs:
                     break
                 if item is None:
                     return None
-                raise InputError(f"the jobs cannot be read on: {reason_of(item)}") from item
+                is_cut = isinstance(item, asyncio.CancelledError)
+                said = "they met a cancellation of something else" if is_cut else reason_of(item)
+                raise InputError(f"the jobs cannot be read on: {said}") from item
             found.append(item)
         return found
 

@@ -192,6 +192,15 @@ async def test_an_iterable_that_meets_a_cancellation_of_something_else_fails(tmp
     assert emulator.stats().completed == 1
 
 
+async def test_an_iterable_that_raises_generator_exit_by_itself_fails(tmp_path, prodia):
+    def jobs():
+        yield echo("a")
+        raise GeneratorExit
+
+    with pytest.raises(InputError, match="the jobs cannot be read on: GeneratorExit"):
+        await asyncio.wait_for(run_batch(jobs(), tmp_path / "out", prodia=prodia), 10)
+
+
 async def test_an_iterable_that_fails_is_told_when_the_others_are_done(tmp_path, prodia):
     def jobs():
         yield echo("a")
