@@ -91,9 +91,7 @@ class JobRun:
                         self._give_up(error)
                         raise
                 except Exception as error:
-                    unexpected = self.failure(error)
-                    self._give_up(unexpected)
-                    raise unexpected from error
+                    raise self.failure(error) from error
         finally:
             if self._ahead is not None:
                 self._disarm()
@@ -129,8 +127,10 @@ class JobRun:
         return Run(self._rooms.engines, call).result()
 
     def failure(self, error: BaseException) -> ProdiaError:
-        """Return what an error that is none of ours means for the job."""
-        return ProdiaError(f"{type(error).__name__}: {self._rooms.client.redact(str(error))}")
+        """Write the job down as failed with an error that is none of ours, and return what it means."""
+        failure = ProdiaError(f"{type(error).__name__}: {self._rooms.client.redact(str(error))}")
+        self._give_up(failure)
+        return failure
 
     async def _is_submitted(self, job: JobResult) -> None:
         """Write down that the service has the job: from now on it can be collected by its id."""

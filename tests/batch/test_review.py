@@ -168,13 +168,14 @@ async def test_what_may_have_run_is_not_sent_again_where_that_is_forbidden(
     assert emulator.stats().billed == 3
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError])
 @pytest.mark.parametrize("max_spend", [None, 5.0])
-async def test_what_breaks_a_job_fails_that_job_alone(emulator, write_manifest, tmp_path, max_spend):
+async def test_what_breaks_a_job_fails_that_job_alone(emulator, write_manifest, tmp_path, max_spend, kind):
     """Whatever is raised inside a job's run becomes its own record."""
 
     class Broken:
         async def send(self, request, progress):
-            raise RuntimeError(f"a transport of the user's own, {emulator.token}")
+            raise kind(f"a transport of the user's own, {emulator.token}")
 
         async def aclose(self):
             pass
