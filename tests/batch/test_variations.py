@@ -178,6 +178,6 @@ async def test_a_manifest_that_cannot_be_written_leaves_nothing(write_manifest, 
     with pytest.raises(InputError, match="cannot be written: No such file"):
         await check_manifest(path, write_to=tmp_path / "none" / "x.jsonl")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="cannot be written: Is a directory"):
+    with pytest.raises(InputError, match="cannot be written: it is no regular file"):
         await check_manifest(path, write_to=tmp_path / "folder")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "jobs.jsonl"]
