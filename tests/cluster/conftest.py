@@ -24,7 +24,9 @@ def place(request, tmp_path):
 
 @pytest.fixture
 def nodes(place):
-    folder = tempfile.mkdtemp(prefix="ray-")  # a socket's path has 107 bytes at most
+    # Outside of virtual environments, where nox has its temporary files: Ray's workers would not start there.
+    # And short: a socket's path has 107 bytes at most.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     before = dict(os.environ)
     try:
         made = Nodes(folder, place)
