@@ -80,7 +80,8 @@ url = "http://127.0.0.1:%d/pictures" % server.servers[0].sockets[0].getsockname(
 order = urllib.request.Request(url, b'{"prompt": "a cat"}', {"Content-Type": "application/json"})
 answer = await asyncio.to_thread(urllib.request.urlopen, order, timeout=30)
 assert answer.headers["content-type"] == "image/jpeg"
-assert answer.read()[:2] == bytes([0xFF, 0xD8])
+content = await asyncio.to_thread(answer.read)  # the server runs in this loop
+assert content[:2] == bytes([0xFF, 0xD8])
 answer.close()
 server.should_exit = True
 await serving
